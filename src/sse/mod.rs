@@ -58,6 +58,11 @@ mod items;
 mod lines;
 mod utf8;
 
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod transcription;
+
 pub use decoder::{DEFAULT_LIMIT, Decoder, SHORT_TEXT_LIMIT};
 pub use item::{Item, Message};
 pub use items::Items;
