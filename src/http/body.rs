@@ -57,8 +57,11 @@ impl Body {
                     // Trailers tell nothing that is needed here.
                     _ => {}
                 },
-                Some(Err(error)) => {
+                Some(Err(Some(error))) => {
                     self.state = State::Failed(HttpError::from_hyper(&self.place, error));
+                }
+                Some(Err(None)) => {
+                    self.state = State::Failed(HttpError::UnexpectedEnd { place: self.place.clone() });
                 }
                 None => self.state = State::Ended,
             }

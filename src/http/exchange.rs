@@ -20,10 +20,15 @@ pub(super) const MAX_HEAD: usize = 64 * 1024;
 
 /// The connection under an answer. Dropping it closes the socket.
 pub(super) struct Exchange {
-    /// None once hyper has finished with it.
-    connection: Option<http1::Connection<HyperIo, Full<Bytes>>>,
+    connection: Connection,
     /// Kept while the answer arrives: without it hyper would take the connection for done.
     _sender: http1::SendRequest<Full<Bytes>>,
+}
+
+struct Connection {
+    io: http1::Connection<HyperIo, Full<Bytes>>,
+    /// Once hyper has finished with it, it must not be polled again.
+    finished: bool,
 }
 
 impl Exchange {
@@ -36,15 +41,15 @@ impl Exchange {
     ) -> hyper::Result<Option<(hyper::Response<Incoming>, Self)>> {
         let mut builder = http1::Builder::new();
         builder.max_buf_size(max_buffer.max(8 * 1024)).max_header_size(MAX_HEAD);
-        let (mut sender, connection) = builder.handshake(HyperIo::new(io)).await?;
+        let (mut sender, io) = builder.handshake(HyperIo::new(io)).await?;
+        let mut connection = Connection { io, finished: false };
         let mut answer = pin!(sender.send_request(request));
-        let mut connection = Some(connection);
 
         let response = poll_fn(|cx| {
-            let ended = drive(&mut connection, cx).is_ready();
+            let finished = connection.poll_finished(cx).is_ready();
             match answer.as_mut().poll(&mut unwoken()) {
                 Poll::Ready(response) => Poll::Ready(response.map(Some)),
-                Poll::Pending if ended => Poll::Ready(Ok(None)),
+                Poll::Pending if finished => Poll::Ready(Ok(None)),
                 Poll::Pending => Poll::Pending,
             }
         })
@@ -52,45 +57,43 @@ impl Exchange {
         Ok(response.map(|response| (response, Self { connection, _sender: sender })))
     }
 
-    /// The next piece of the answer's body; `None` at its proper end.
+    /// The next piece of the answer's body; `None` at its proper end. An error without a cause:
+    /// the connection is done and the body is not.
     pub(super) fn poll_frame(
         &mut self,
         incoming: &mut Incoming,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Option<hyper::Error>>>> {
         // First what is there: the connection does not read on before that is taken.
         if let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(&mut unwoken()) {
-            return Poll::Ready(frame);
+            return Poll::Ready(frame.map(|frame| frame.map_err(Some)));
         }
-        let ended = drive(&mut self.connection, cx).is_ready();
+        let finished = self.connection.poll_finished(cx).is_ready();
         match Pin::new(incoming).poll_frame(&mut unwoken()) {
-            // Cannot be: the body ends, well or badly, no later than its connection.
-            Poll::Pending if ended => Poll::Ready(None),
-            frame => frame,
+            Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(Some))),
+            Poll::Pending if finished => Poll::Ready(Some(Err(None))),
+            Poll::Pending => Poll::Pending,
         }
     }
 
     /// Takes the connection back after a CONNECT that was granted.
     pub(super) async fn into_tunnel(mut self) -> Option<BoxIo> {
-        poll_fn(|cx| match &mut self.connection {
-            Some(connection) => connection.poll_without_shutdown(cx).map(Result::ok),
-            None => Poll::Ready(None),
-        })
-        .await?;
-        let parts = self.connection.take()?.into_parts();
+        poll_fn(|cx| self.connection.poll_finished(cx)).await;
+        let parts = self.connection.io.into_parts();
         // In TLS the client speaks first; bytes that are here already are no part of it.
         parts.read_buf.is_empty().then(|| parts.io.into_inner())
     }
 }
 
-/// Lets hyper read and write; ready when it has finished with the connection. Its errors reach the
-/// handles, which know what they mean.
-fn drive(connection: &mut Option<http1::Connection<HyperIo, Full<Bytes>>>, cx: &mut Context<'_>) -> Poll<()> {
-    if let Some(driven) = connection {
-        _ = ready!(driven.poll_without_shutdown(cx));
-        *connection = None;
+impl Connection {
+    /// Lets hyper read and write. Its errors reach the handles, which know what they mean.
+    fn poll_finished(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.finished {
+            _ = ready!(self.io.poll_without_shutdown(cx));
+            self.finished = true;
+        }
+        Poll::Ready(())
     }
-    Poll::Ready(())
 }
 
 /// For handles that nothing but the connection beside them can make ready: with the task's own

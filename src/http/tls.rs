@@ -154,9 +154,12 @@ mod with_rustls {
     pub(in super::super) fn explain(host: &str, error: &Error) -> HttpError {
         let why = match error {
             Error::InvalidCertificate(reason) => match reason {
-                CertificateError::UnknownIssuer => "its certificate is not signed by an authority that is \
+                // The latter if an authority of that name is known, with another key.
+                CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                    "its certificate is not signed by an authority that is \
                     trusted here; if the authority is your own, give its certificate as `ca_pem`"
-                    .to_owned(),
+                        .to_owned()
+                }
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                     format!("its certificate is for another name ({reason})")
                 }
