@@ -1,1 +1,221 @@
-//! Reserved.
+//! Requests over HTTP/1, for a driver that polls.
+//!
+//! [`HttpClient::send`] resolves, connects (through a proxy and TLS where asked to), follows
+//! redirects and returns the head of the answer; the rest arrives through its [`Body`]. Everything
+//! happens inside the futures that the caller polls: nothing is spawned, nothing goes on after
+//! they are dropped. One request has one connection; a pool would hand out [`connect::Connected`]
+//! and get the exchange back from a body that has ended.
+//!
+//! This room knows [`crate::rt`] and nothing of events, topics or tokens.
+#![allow(dead_code)] // Until the driver uses it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use hyper::header::{HeaderMap, HeaderValue};
+
+use crate::rt::Runtime;
+
+mod body;
+mod connect;
+mod error;
+mod exchange;
+mod io;
+mod proxy;
+mod redirect;
+mod request;
+#[cfg(all(test, feature = "async-io", feature = "tokio", feature = "tls", feature = "proxy"))]
+mod tests;
+mod tls;
+
+pub(crate) use self::body::Body;
+pub(crate) use self::error::HttpError;
+pub(crate) use self::request::{Request, Response};
+
+/// Sends requests. Cheap to clone; clones share their settings and TLS sessions.
+#[derive(Clone)]
+pub(crate) struct HttpClient {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    runtime: Arc<dyn Runtime>,
+    config: HttpConfig,
+    proxies: proxy::Proxies,
+    tls: tls::Tls,
+}
+
+impl HttpClient {
+    /// Builds a client; the environment's proxies are read now, the system's certificates with the
+    /// first https connection.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if a certificate, a key or the proxy's URL cannot be used.
+    pub(crate) fn new(runtime: Arc<dyn Runtime>, config: HttpConfig) -> Result<Self, HttpError> {
+        let proxies = proxy::Proxies::new(&config.proxy)?;
+        let tls = tls::Tls::new(&config)?;
+        Ok(Self { shared: Arc::new(Shared { runtime, config, proxies, tls }) })
+    }
+
+    /// Sends one request and follows redirects; resolves when the head of the final answer is
+    /// there, whatever its status.
+    ///
+    /// Nothing happens before the first poll. Dropping the future, or the body of the answer,
+    /// closes the socket.
+    ///
+    /// # Errors
+    ///
+    /// Any [`HttpError`] but `BodyTooLarge`; and `Config` only from [`HttpClient::new`].
+    pub(crate) fn send(&self, request: Request) -> BoxFuture<'static, Result<Response, HttpError>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let request = request.prepare(&shared.config)?;
+            let url = request.url.clone();
+            match request.timeout {
+                Some(after) => {
+                    let answer = shared.follow(request);
+                    connect::within(&*shared.runtime, after, "the answer", &url, answer).await
+                }
+                None => shared.follow(request).await,
+            }
+        })
+    }
+}
+
+impl Shared {
+    async fn follow(&self, mut request: Request) -> Result<Response, HttpError> {
+        let mut redirects = 0;
+        loop {
+            let response = self.exchange(&request).await?;
+            if !redirect::follow(&mut request, response.status, &response.headers)? {
+                return Ok(response);
+            }
+            redirects += 1;
+            if redirects > self.config.max_redirects {
+                let limit = self.config.max_redirects;
+                return Err(HttpError::TooManyRedirects { place: error::place(&request.url), limit });
+            }
+        }
+    }
+
+    async fn exchange(&self, request: &Request) -> Result<Response, HttpError> {
+        let connecting = connect::connect(self, &request.url, request.pin);
+        let after = self.config.connect_timeout;
+        let connected =
+            connect::within(&*self.runtime, after, "connecting", &request.url, connecting).await?;
+        let place = error::place(&request.url);
+
+        let wire = request.to_wire(connected.forwarder.as_ref())?;
+        let started = exchange::Exchange::start(connected.io, self.config.max_buffer, wire).await;
+        let (head, exchange) = started
+            .map_err(|error| HttpError::from_hyper(&place, error))?
+            .ok_or_else(|| HttpError::UnexpectedEnd { place: place.clone() })?;
+        let (head, incoming) = head.into_parts();
+        Ok(Response {
+            status: head.status,
+            headers: head.headers,
+            url: request.url.clone(),
+            peer: connected.peer,
+            body: Body::new(place, incoming, exchange),
+        })
+    }
+}
+
+impl fmt::Debug for HttpClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpClient")
+            .field("runtime", &self.shared.runtime)
+            .field("config", &self.shared.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The settings of a client.
+#[derive(Clone)]
+pub(crate) struct HttpConfig {
+    /// Certificates of authorities that are trusted besides the system's, in PEM.
+    pub(crate) ca_pem: Option<Vec<u8>>,
+    /// What to show to servers that ask who we are.
+    pub(crate) client_cert: Option<ClientCertificate>,
+    pub(crate) proxy: ProxyMode,
+    /// For each request that does not have the header itself. Values marked as sensitive are
+    /// treated like `Authorization`.
+    pub(crate) default_headers: HeaderMap,
+    pub(crate) user_agent: HeaderValue,
+    pub(crate) max_redirects: usize,
+    /// For everything up to a connection that is ready to be written to: resolving, TCP, the
+    /// proxy's consent and TLS.
+    pub(crate) connect_timeout: Duration,
+    /// hyper's buffer for one connection, at least 8 KiB.
+    pub(crate) max_buffer: usize,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            ca_pem: None,
+            client_cert: None,
+            proxy: ProxyMode::Environment,
+            default_headers: HeaderMap::new(),
+            user_agent: HeaderValue::from_static(concat!("tidings/", env!("CARGO_PKG_VERSION"))),
+            max_redirects: 10,
+            connect_timeout: Duration::from_secs(10),
+            max_buffer: 128 * 1024,
+        }
+    }
+}
+
+impl fmt::Debug for HttpConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpConfig")
+            .field("ca_pem", &self.ca_pem.as_ref().map(|pem| format!("{} bytes", pem.len())))
+            .field("client_cert", &self.client_cert)
+            .field("proxy", &self.proxy)
+            .field("default_headers", &request::HeaderNames(&self.default_headers))
+            .field("user_agent", &self.user_agent)
+            .field("max_redirects", &self.max_redirects)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("max_buffer", &self.max_buffer)
+            .finish()
+    }
+}
+
+/// A certificate and its private key, in PEM; both may be in one file, given twice.
+#[derive(Clone)]
+pub(crate) struct ClientCertificate {
+    /// The certificate, then those that lead to its root.
+    pub(crate) chain_pem: Vec<u8>,
+    pub(crate) key_pem: Vec<u8>,
+}
+
+impl fmt::Debug for ClientCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientCertificate").finish_non_exhaustive()
+    }
+}
+
+/// Which proxy to use.
+#[derive(Clone, Default)]
+pub(crate) enum ProxyMode {
+    /// `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, as curl reads them.
+    #[default]
+    Environment,
+    /// None, whatever the environment says.
+    Off,
+    /// This one for every request, `http://user:password@host:port` or https.
+    Url(String),
+}
+
+impl fmt::Debug for ProxyMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Environment => "Environment",
+            Self::Off => "Off",
+            // The URL may hold a password.
+            Self::Url(_) => "Url(..)",
+        })
+    }
+}

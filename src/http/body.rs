@@ -1,0 +1,114 @@
+//! The body of an answer, as it arrives or as a whole.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+
+use hyper::body::{Body as _, Bytes, Incoming};
+
+use super::error::HttpError;
+use super::exchange::Exchange;
+
+/// The body of an answer. Its connection lives in it: it is read by polling the body and by nothing
+/// else, and is closed when the body has ended or is dropped.
+pub(crate) struct Body {
+    place: String,
+    state: State,
+}
+
+enum State {
+    Open { incoming: Incoming, exchange: Box<Exchange> },
+    Ended,
+    Failed(HttpError),
+}
+
+impl Body {
+    pub(super) fn new(place: String, incoming: Incoming, exchange: Exchange) -> Self {
+        let state = match incoming.is_end_stream() {
+            true => State::Ended,
+            false => State::Open { incoming, exchange: Box::new(exchange) },
+        };
+        Self { place, state }
+    }
+
+    /// The next bytes, as they arrive; `None` once the body has ended as announced.
+    ///
+    /// An answer without a length ends when the server closes the connection, and its loss cannot
+    /// be told from its end; chunked ones and those with a length can be relied on.
+    ///
+    /// # Errors
+    ///
+    /// `UnexpectedEnd`, `Reset`, `Protocol` or `Tls`; the same again at each later call.
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, HttpError> {
+        poll_fn(|cx| self.poll_chunk(cx)).await
+    }
+
+    /// [`chunk`](Self::chunk), for those who poll.
+    pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, HttpError>> {
+        loop {
+            let (incoming, exchange) = match &mut self.state {
+                State::Open { incoming, exchange } => (incoming, exchange),
+                State::Ended => return Poll::Ready(Ok(None)),
+                State::Failed(error) => return Poll::Ready(Err(error.clone())),
+            };
+            match ready!(exchange.poll_frame(incoming, cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(bytes) if !bytes.is_empty() => return Poll::Ready(Ok(Some(bytes))),
+                    // Trailers tell nothing that is needed here.
+                    _ => {}
+                },
+                Some(Err(Some(error))) => {
+                    self.state = State::Failed(HttpError::from_hyper(&self.place, error));
+                }
+                Some(Err(None)) => {
+                    self.state = State::Failed(HttpError::UnexpectedEnd { place: self.place.clone() });
+                }
+                None => self.state = State::Ended,
+            }
+        }
+    }
+
+    /// The whole body, if it has no more than `limit` bytes.
+    ///
+    /// # Errors
+    ///
+    /// `BodyTooLarge`, before anything is read if the length was announced; else as
+    /// [`chunk`](Self::chunk).
+    pub(crate) async fn collect(mut self, limit: usize) -> Result<Bytes, HttpError> {
+        let too_large = HttpError::BodyTooLarge { place: self.place.clone(), limit };
+        if let State::Open { incoming, .. } = &self.state
+            && incoming.size_hint().lower() > limit as u64
+        {
+            return Err(too_large);
+        }
+
+        let mut first = Bytes::new();
+        let mut whole = Vec::new();
+        while let Some(bytes) = self.chunk().await? {
+            if first.len().max(whole.len()) + bytes.len() > limit {
+                return Err(too_large);
+            }
+            // Most short answers arrive in one piece, which needs no copy.
+            if first.is_empty() {
+                first = bytes;
+            } else {
+                if whole.is_empty() {
+                    whole.extend_from_slice(&first);
+                }
+                whole.extend_from_slice(&bytes);
+            }
+        }
+        Ok(if whole.is_empty() { first } else { whole.into() })
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Open { .. } => "open",
+            State::Ended => "ended",
+            State::Failed(_) => "failed",
+        };
+        f.debug_struct("Body").field("state", &state).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,133 @@
+//! One connection in the shapes that three crates want: `futures` here, `hyper` above, `tokio`
+//! below TLS.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures::io::{AsyncRead, AsyncWrite};
+use hyper::rt::ReadBufCursor;
+
+use crate::rt::BoxIo;
+
+/// A connection for hyper.
+///
+/// hyper hands out memory that may be uninitialized, which safe code cannot lend to a reader:
+/// bytes are read here and copied over. Large enough reads are what hyper asks for as a stream
+/// turns out to be busy; an idle one keeps a small buffer.
+pub(super) struct HyperIo {
+    io: BoxIo,
+    scratch: Vec<u8>,
+}
+
+/// More at once than any kernel buffer holds by default makes nothing faster.
+const MAX_READ: usize = 64 * 1024;
+
+impl HyperIo {
+    pub(super) fn new(io: BoxIo) -> Self {
+        Self { io, scratch: Vec::new() }
+    }
+
+    pub(super) fn into_inner(self) -> BoxIo {
+        self.io
+    }
+}
+
+impl hyper::rt::Read for HyperIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut cursor: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Self { io, scratch } = &mut *self;
+        let wanted = cursor.remaining().min(MAX_READ);
+        if scratch.len() < wanted {
+            scratch.resize(wanted, 0);
+        }
+        let read = ready!(Pin::new(io).poll_read(cx, &mut scratch[..wanted]))?;
+        cursor.put_slice(&scratch[..read]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl hyper::rt::Write for HyperIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_close(cx)
+    }
+
+    // Not vectored: head and body of a request go out in one small write, which TLS needs anyway.
+}
+
+/// A connection for a TLS session of tokio-rustls, which speaks tokio's traits (and needs nothing
+/// else of tokio).
+#[cfg(feature = "tls")]
+pub(super) struct TokioIo(pub(super) BoxIo);
+
+#[cfg(feature = "tls")]
+impl tokio::io::AsyncRead for TokioIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        // rustls lends memory that is initialized already, so this zeroes nothing.
+        let read = ready!(Pin::new(&mut self.0).poll_read(cx, buffer.initialize_unfilled()))?;
+        buffer.advance(read);
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(feature = "tls")]
+impl tokio::io::AsyncWrite for TokioIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_close(cx)
+    }
+}
+
+/// And back: a TLS session as a connection like any other, so that one may run inside another.
+#[cfg(feature = "tls")]
+pub(super) struct TlsIo(pub(super) tokio_rustls::client::TlsStream<TokioIo>);
+
+#[cfg(feature = "tls")]
+impl AsyncRead for TlsIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut buffer = tokio::io::ReadBuf::new(buffer);
+        ready!(tokio::io::AsyncRead::poll_read(Pin::new(&mut self.0), cx, &mut buffer))?;
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+}
+
+#[cfg(feature = "tls")]
+impl AsyncWrite for TlsIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        tokio::io::AsyncWrite::poll_write(Pin::new(&mut self.0), cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        tokio::io::AsyncWrite::poll_flush(Pin::new(&mut self.0), cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        tokio::io::AsyncWrite::poll_shutdown(Pin::new(&mut self.0), cx)
+    }
+}

@@ -1,0 +1,268 @@
+//! https against servers with certificates of a private authority.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    IsCa, KeyPair,
+};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+
+use super::*;
+use crate::http::ClientCertificate;
+
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+struct Identity {
+    certificate: rcgen::Certificate,
+    key: KeyPair,
+}
+
+impl Authority {
+    fn new() -> Self {
+        Self::named("A private authority")
+    }
+
+    fn named(name: &str) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    fn pem(&self) -> Vec<u8> {
+        self.0.pem().into_bytes()
+    }
+
+    fn certify(&self, name: &str, usage: ExtendedKeyUsagePurpose) -> Identity {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.extended_key_usages = vec![usage];
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        Identity { certificate, key }
+    }
+
+    /// Serves `ok("secure")` as `name`; with `clients`, only to those certified by it.
+    fn serve(&self, name: &str, clients: Option<&Authority>) -> SocketAddr {
+        let Identity { certificate, key } = self.certify(name, ExtendedKeyUsagePurpose::ServerAuth);
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let builder = match clients {
+            Some(authority) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(authority.0.der().clone()).unwrap();
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                builder.with_client_cert_verifier(verifier.build().unwrap())
+            }
+            None => builder.with_no_client_auth(),
+        };
+        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+        let mut config = builder.with_single_cert(vec![certificate.der().clone()], key).unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let config = Arc::new(config);
+
+        server(move |stream| {
+            let mut stream = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream);
+            while stream.conn.is_handshaking() {
+                // A client that does not trust us leaves here, or one that we do not.
+                if stream.conn.complete_io(&mut stream.sock).is_err() {
+                    _ = stream.conn.write_tls(&mut stream.sock);
+                    wait_for_end(&mut stream.sock);
+                    return;
+                }
+            }
+            assert_eq!(stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
+            Received::from(&mut stream);
+            stream.write_all(ok("secure").as_bytes()).unwrap();
+            wait_for_end(&mut stream);
+        })
+    }
+}
+
+fn trusting(authority: &Authority) -> HttpConfig {
+    HttpConfig { ca_pem: Some(authority.pem()), ..direct() }
+}
+
+fn fetch(config: HttpConfig, url: impl AsRef<str>) -> Result<Response, HttpError> {
+    block_on(client(config).send(get(url)))
+}
+
+#[test]
+fn a_private_authority_can_be_trusted() {
+    let authority = Authority::new();
+    let address = authority.serve("127.0.0.1", None);
+    assert_eq!(text(fetch(trusting(&authority), format!("https://{address}/")).unwrap()), "secure");
+
+    let address = authority.serve("localhost", None);
+    let url = format!("https://localhost:{}/", address.port());
+    assert_eq!(text(fetch(trusting(&authority), url).unwrap()), "secure");
+}
+
+#[test]
+fn an_unknown_authority_is_not_trusted() {
+    let address = Authority::new().serve("127.0.0.1", None);
+    // None of ours, another one, and another of the same name (one's own, made anew).
+    for config in [direct(), trusting(&Authority::named("Another authority")), trusting(&Authority::new())] {
+        let error = fetch(config, format!("https://{address}/")).unwrap_err();
+        assert!(matches!(error, HttpError::Tls { .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains("not signed by an authority that is trusted"), "{text}");
+        assert!(text.contains("`ca_pem`"), "{text}");
+    }
+}
+
+#[test]
+fn a_certificate_for_another_name_is_refused() {
+    let authority = Authority::new();
+    let address = authority.serve("other.example", None);
+    let error = fetch(trusting(&authority), format!("https://{address}/")).unwrap_err();
+    assert!(matches!(error, HttpError::Tls { .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains("for another name") && text.contains("other.example"), "{text}");
+}
+
+#[test]
+fn a_client_certificate_is_shown_where_it_is_wanted() {
+    let (servers, clients) = (Authority::new(), Authority::new());
+    let address = servers.serve("127.0.0.1", Some(&clients));
+    let url = format!("https://{address}/");
+    let identity = clients.certify("me", ExtendedKeyUsagePurpose::ClientAuth);
+    let certificate = ClientCertificate {
+        chain_pem: identity.certificate.pem().into_bytes(),
+        key_pem: identity.key.serialize_pem().into_bytes(),
+    };
+    let config = HttpConfig { client_cert: Some(certificate), ..trusting(&servers) };
+    assert_eq!(text(fetch(config, &url).unwrap()), "secure");
+
+    // In TLS 1.3 the refusal comes after the handshake, in place of an answer.
+    let error = fetch(trusting(&servers), &url).unwrap_err();
+    assert!(matches!(error, HttpError::Tls { .. }), "{error:?}");
+    assert!(error.to_string().ends_with("it wants a client certificate and got none"), "{error}");
+}
+
+#[test]
+fn unusable_certificates_are_refused_when_the_client_is_built() {
+    let authority = Authority::new();
+    let one = authority.certify("one", ExtendedKeyUsagePurpose::ClientAuth);
+    let two = authority.certify("two", ExtendedKeyUsagePurpose::ClientAuth);
+    let pair = |chain: &[u8], key: &str| {
+        let (chain_pem, key_pem) = (chain.to_vec(), key.as_bytes().to_vec());
+        HttpConfig { client_cert: Some(ClientCertificate { chain_pem, key_pem }), ..direct() }
+    };
+    let ca = |pem: &[u8]| HttpConfig { ca_pem: Some(pem.to_vec()), ..direct() };
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let chain = one.certificate.pem();
+    for (config, why) in [
+        (ca(b"no pem at all"), "cannot use ca_pem: there is no `BEGIN CERTIFICATE` in it"),
+        (ca(broken.as_bytes()), "cannot use ca_pem: a certificate in it cannot be read"),
+        (ca(b"-----BEGIN CERTIFICATE-----\nAAAA\n"), "cannot use ca_pem: it is not valid PEM"),
+        (
+            pair(chain.as_bytes(), "no key"),
+            "cannot use the client certificate: there is no private key in its PEM",
+        ),
+        (
+            pair(chain.as_bytes(), &two.key.serialize_pem()),
+            "cannot use the client certificate: the private key is that of another certificate",
+        ),
+    ] {
+        let error = HttpClient::new(Arc::new(AsyncIo), config).unwrap_err();
+        assert!(error.to_string().starts_with(why), "{error}");
+    }
+}
+
+#[test]
+fn a_plain_server_is_told_from_a_secure_one() {
+    let address = server(|mut stream| {
+        _ = stream.read(&mut [0; 1024]);
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+        wait_for_end(&mut stream);
+    });
+    let error = fetch(direct(), format!("https://{address}/")).unwrap_err();
+    assert!(matches!(error, HttpError::Tls { .. }), "{error:?}");
+    assert!(error.to_string().contains("should the URL begin with http://?"), "{error}");
+}
+
+#[test]
+fn a_connection_lost_in_the_handshake_is_not_a_matter_of_trust() {
+    let address = server(|mut stream| {
+        _ = stream.read(&mut [0; 1024]);
+    });
+    let error = fetch(direct(), format!("https://{address}/")).unwrap_err();
+    assert!(error.to_string().contains("the connection broke during the handshake"), "{error}");
+}
+
+#[test]
+fn credentials_do_not_go_from_https_to_http() {
+    let authority = Authority::new();
+    let (plain, requests) = answering(ok("plain"));
+    let Identity { certificate, key } = authority.certify("127.0.0.1", ExtendedKeyUsagePurpose::ServerAuth);
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+        .unwrap();
+    let config = Arc::new(config);
+    let secure = server(move |stream| {
+        let mut stream = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream);
+        Received::from(&mut stream);
+        let head = format!("HTTP/1.1 307 Moved\r\nlocation: http://{plain}/\r\ncontent-length: 0\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        wait_for_end(&mut stream);
+    });
+
+    let client = client(trusting(&authority));
+    let mut with_token = get(format!("https://{secure}/"));
+    with_token.headers.insert("authorization", "token".parse().unwrap());
+    for request in [with_token, post(format!("https://{secure}/"), "password")] {
+        let error = block_on(client.send(request)).unwrap_err();
+        assert!(matches!(error, HttpError::BadRedirect { .. }), "{error:?}");
+        assert!(requests.try_recv().is_err(), "the plain server was asked");
+    }
+    assert_eq!(text(block_on(client.send(get(format!("https://{secure}/")))).unwrap()), "plain");
+}
+
+/// A proxy that grants each tunnel, and a secure server behind it.
+#[test]
+fn secure_servers_are_reached_through_a_tunnel() {
+    let authority = Authority::new();
+    let target = authority.serve("localhost", None);
+    let (seen, requests) = mpsc::channel();
+    let proxy = server(move |mut stream| {
+        seen.send(Received::from(&mut stream)).unwrap();
+        stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").unwrap();
+        let behind = TcpStream::connect(target).unwrap();
+        let (mut from, mut to) = (behind.try_clone().unwrap(), stream.try_clone().unwrap());
+        thread::spawn(move || _ = std::io::copy(&mut from, &mut to));
+        _ = std::io::copy(&mut stream, &mut &behind);
+        _ = behind.shutdown(std::net::Shutdown::Both);
+    });
+    let proxy = ProxyMode::Url(format!("http://us%40er:pass@{proxy}"));
+    let client = client(HttpConfig { proxy, ..trusting(&authority) });
+    let mut request = get(format!("https://localhost:{}/x", target.port()));
+    request.headers.insert("authorization", "token".parse().unwrap());
+    let response = block_on(client.send(request)).unwrap();
+    assert_eq!(response.peer, None);
+    assert_eq!(text(response), "secure");
+
+    let connect = requests.recv().unwrap();
+    assert_eq!(connect.line, format!("CONNECT localhost:{} HTTP/1.1", target.port()));
+    assert_eq!(connect.header("host"), Some(format!("localhost:{}", target.port()).as_str()));
+    // us@er:pass
+    assert_eq!(connect.header("proxy-authorization"), Some("Basic dXNAZXI6cGFzcw=="));
+    assert_eq!(connect.header("authorization"), None, "that is for the server alone");
+}
+
+/// TLS inside TLS.
+#[test]
+fn a_proxy_may_be_secure_itself() {
+    let authority = Authority::new();
+    // It answers what it is asked for itself, which is enough to see that it was reached over TLS.
+    let proxy = authority.serve("127.0.0.1", None);
+    let proxy = ProxyMode::Url(format!("https://{proxy}"));
+    let config = HttpConfig { proxy, ..trusting(&authority) };
+    assert_eq!(text(fetch(config, "http://nowhere.invalid/").unwrap()), "secure");
+}
