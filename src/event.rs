@@ -1,0 +1,307 @@
+//! What a listener receives: changes, and notices of what it may have missed.
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
+
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use crate::Error;
+
+/// One thing told to a listener: a change of a record, a custom message, or a notice.
+///
+/// Cheap to clone: all listeners of a topic share one payload. The payload is parsed when something in it is
+/// first asked for, and not before.
+#[derive(Clone)]
+pub struct Event(Arc<Inner>);
+
+struct Inner {
+    topic: Arc<str>,
+    content: Content,
+}
+
+enum Content {
+    /// What the server sent.
+    Message {
+        data: Box<[u8]>,
+        head: OnceLock<Head>,
+    },
+    /// The handshake of a stream.
+    Connect {
+        data: Box<[u8]>,
+    },
+    Gap(Gap),
+    Lagged(u64),
+    Refused(Error),
+}
+
+/// What of a payload is asked for most.
+struct Head {
+    action: Action,
+    record_id: Option<Box<str>>,
+}
+
+/// What an [`Event`] tells.
+///
+/// `Create`, `Update` and `Delete` are changes of records. `Connect` and `Custom` are other messages of the
+/// server. The rest are notices of the client: without them, silence and loss would look alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Action {
+    /// A record was created.
+    Create,
+    /// A record was updated, or began to match the filter.
+    Update,
+    /// A record was deleted.
+    Delete,
+    /// A stream was (re)established and all topics are acknowledged on it: the topic `PB_CONNECT`.
+    Connect,
+    /// A message without one of the three record actions, such as one that a server hook sent.
+    Custom,
+    /// Changes may have been missed, see [`Event::gap`].
+    Gap,
+    /// This many events were dropped because the listener did not keep up.
+    Lagged(u64),
+    /// The server refused this subscription after it had been live, see [`Event::error`]. The last event.
+    Refused,
+}
+
+impl Action {
+    /// The name, as the server spells it where it is the server's.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Delete => "delete",
+            Self::Connect => "connect",
+            Self::Custom => "custom",
+            Self::Gap => "gap",
+            Self::Lagged(_) => "lagged",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A stretch of time in which changes may have been missed.
+///
+/// Told when the subscription is live again, so that a list made on receipt closes the hole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// When the link was lost, at the latest known time.
+    pub since: Instant,
+    /// When the server acknowledged the subscription again.
+    pub until: Instant,
+    /// What made the hole.
+    pub reason: GapReason,
+}
+
+impl Gap {
+    /// How long the hole is.
+    pub fn duration(&self) -> Duration {
+        self.until.saturating_duration_since(self.since)
+    }
+}
+
+/// What made a [`Gap`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GapReason {
+    /// The connection was down.
+    Disconnected,
+    /// The token was replaced by one of another user, which needs a new stream.
+    IdentityChanged,
+    /// A message was larger than the limit and was dropped.
+    TooLarge,
+}
+
+impl Event {
+    pub(crate) fn message(topic: Arc<str>, data: &[u8]) -> Self {
+        Self::new(topic, Content::Message { data: data.into(), head: OnceLock::new() })
+    }
+
+    pub(crate) fn connect(topic: Arc<str>, data: &[u8]) -> Self {
+        Self::new(topic, Content::Connect { data: data.into() })
+    }
+
+    pub(crate) fn from_gap(topic: Arc<str>, gap: Gap) -> Self {
+        Self::new(topic, Content::Gap(gap))
+    }
+
+    pub(crate) fn lagged(topic: Arc<str>, lost: u64) -> Self {
+        Self::new(topic, Content::Lagged(lost))
+    }
+
+    pub(crate) fn refused(topic: Arc<str>, error: Error) -> Self {
+        Self::new(topic, Content::Refused(error))
+    }
+
+    fn new(topic: Arc<str>, content: Content) -> Self {
+        Self(Arc::new(Inner { topic, content }))
+    }
+
+    /// The topic as it stands on the wire, options included, e.g. `posts/*`.
+    pub fn topic(&self) -> &str {
+        &self.0.topic
+    }
+
+    /// What this event tells.
+    pub fn action(&self) -> Action {
+        match &self.0.content {
+            Content::Message { data, head } => head.get_or_init(|| Head::parse(data)).action,
+            Content::Connect { .. } => Action::Connect,
+            Content::Gap(_) => Action::Gap,
+            Content::Lagged(lost) => Action::Lagged(*lost),
+            Content::Refused(_) => Action::Refused,
+        }
+    }
+
+    /// The `id` of the record, unless there is none or `fields` stripped it.
+    pub fn record_id(&self) -> Option<&str> {
+        match &self.0.content {
+            Content::Message { data, head } => head.get_or_init(|| Head::parse(data)).record_id.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The record, as a type of yours.
+    ///
+    /// # Errors
+    /// [`Error::Protocol`] when the event carries no record or the record does not fit `T`.
+    pub fn record<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        #[derive(serde::Deserialize)]
+        struct Payload<T> {
+            record: T,
+        }
+        self.parse::<Payload<T>>().map(|payload| payload.record)
+    }
+
+    /// The whole payload as JSON.
+    ///
+    /// # Errors
+    /// [`Error::Protocol`] when the payload is not JSON: server hooks may send anything, see [`raw`](Self::raw).
+    pub fn json(&self) -> Result<serde_json::Value, Error> {
+        self.parse()
+    }
+
+    /// The payload as received, valid UTF-8; empty for notices.
+    pub fn raw(&self) -> &[u8] {
+        match &self.0.content {
+            Content::Message { data, .. } | Content::Connect { data } => data,
+            _ => &[],
+        }
+    }
+
+    /// What may have been missed, if this is a [`Gap`](Action::Gap).
+    pub fn gap(&self) -> Option<Gap> {
+        match self.0.content {
+            Content::Gap(gap) => Some(gap),
+            _ => None,
+        }
+    }
+
+    /// Why the subscription ended, if this is a [refusal](Action::Refused).
+    pub fn error(&self) -> Option<&Error> {
+        match &self.0.content {
+            Content::Refused(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Whether the client speaks here ([`Gap`](Action::Gap), [`Lagged`](Action::Lagged),
+    /// [`Refused`](Action::Refused)), and not the server.
+    pub fn is_notice(&self) -> bool {
+        !matches!(self.0.content, Content::Message { .. } | Content::Connect { .. })
+    }
+
+    fn parse<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_slice(self.raw())
+            .map_err(|error| Error::Protocol(format!("the payload of {} event: {error}", self.action())))
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Event");
+        out.field("topic", &self.topic()).field("action", &self.action());
+        match &self.0.content {
+            Content::Message { data, .. } | Content::Connect { data } => {
+                out.field("data", &String::from_utf8_lossy(data))
+            }
+            Content::Gap(gap) => out.field("gap", gap),
+            Content::Lagged(_) => &mut out,
+            Content::Refused(error) => out.field("error", error),
+        };
+        out.finish()
+    }
+}
+
+impl Head {
+    fn parse(data: &[u8]) -> Self {
+        #[derive(Default, serde::Deserialize)]
+        struct Payload<'a> {
+            #[serde(borrow)]
+            record: Option<&'a RawValue>,
+            #[serde(borrow)]
+            action: Option<&'a RawValue>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Record {
+            id: Box<str>,
+        }
+        // Custom messages may hold anything, so nothing here may fail.
+        let payload: Payload<'_> = serde_json::from_slice(data).unwrap_or_default();
+        let action = match payload.action.map(RawValue::get) {
+            Some(r#""create""#) => Action::Create,
+            Some(r#""update""#) => Action::Update,
+            Some(r#""delete""#) => Action::Delete,
+            _ => Action::Custom,
+        };
+        let record_id = payload
+            .record
+            .and_then(|record| serde_json::from_str::<Record>(record.get()).ok())
+            .map(|record| record.id);
+        Self { action, record_id }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(data: &str) -> Event {
+        Event::message("posts/*".into(), data.as_bytes())
+    }
+
+    #[test]
+    fn tells_action_and_id_of_a_record_change() {
+        let event = event(r#"{"record":{"id":"abc","title":"x","expand":{"id":{}}},"action":"update"}"#);
+        assert_eq!(event.action(), Action::Update);
+        assert_eq!(event.record_id(), Some("abc"));
+        assert_eq!(event.record::<serde_json::Value>().unwrap()["title"], "x");
+    }
+
+    #[test]
+    fn a_custom_message_of_any_content_is_custom() {
+        for data in
+            ["", "7", "not json", r#"{"action":"publish"}"#, r#"{"action":7}"#, r#"{"record":7}"#, "[]"]
+        {
+            assert_eq!(event(data).action(), Action::Custom, "{data}");
+            assert_eq!(event(data).record_id(), None, "{data}");
+        }
+    }
+
+    #[test]
+    fn a_record_whose_id_was_stripped_keeps_its_action() {
+        let event = event(r#"{"record":{"title":"x"},"action":"create"}"#);
+        assert_eq!((event.action(), event.record_id()), (Action::Create, None));
+    }
+}
