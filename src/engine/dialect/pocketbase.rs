@@ -1,0 +1,140 @@
+//! PocketBase and BosBase: one stream for many topics, which a POST sets.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Dialect, OpenVerdict, Request, SubmitVerdict, is_transient};
+use crate::{Refusal, sse::Message};
+
+#[derive(Debug)]
+pub(crate) struct PocketBase;
+
+const PATH: &str = "/api/realtime";
+const HANDSHAKE: &str = "PB_CONNECT";
+
+impl Dialect for PocketBase {
+    fn max_key(&self) -> usize {
+        2500
+    }
+
+    /// The server takes 1,000 topics. A full set may weigh 2.5 MB, and nginx by default refuses bodies over 1 MB.
+    fn capacity(&self) -> (usize, usize) {
+        (900, 900_000)
+    }
+
+    fn is_local(&self, key: &str) -> bool {
+        key == HANDSHAKE
+    }
+
+    /// There are no heartbeats; the server ends a stream that was idle for five minutes.
+    fn silence_limit(&self) -> Duration {
+        Duration::from_secs(300 + 20)
+    }
+
+    /// No token: the server does not look at it here, the first submit is what binds a stream to a user.
+    fn open(&self) -> Request {
+        Request { method: "GET", path: PATH, body: None, authorized: false, pin: None }
+    }
+
+    fn handshake(&self, message: &Message<'_>) -> Option<Box<str>> {
+        #[derive(Deserialize)]
+        struct Connect {
+            #[serde(rename = "clientId")]
+            client_id: Box<str>,
+        }
+        if message.event() != HANDSHAKE {
+            return None;
+        }
+        let connect = serde_json::from_slice::<Connect>(message.data_bytes()).ok();
+        // The id stands in both places; a server hook may have replaced the data.
+        connect
+            .map(|connect| connect.client_id)
+            .or_else(|| Some(message.id().into()))
+            .filter(|id| !id.is_empty())
+    }
+
+    fn handshake_topic(&self) -> &'static str {
+        HANDSHAKE
+    }
+
+    fn submit(&self, client_id: &str, keys: &[&str]) -> Request {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Body<'a> {
+            client_id: &'a str,
+            subscriptions: &'a [&'a str],
+        }
+        let body = Body { client_id, subscriptions: keys };
+        let body = serde_json::to_vec(&body).expect("strings always serialize");
+        Request { method: "POST", path: PATH, body: Some(body), authorized: true, pin: None }
+    }
+
+    fn judge_open(&self, refusal: &Refusal) -> OpenVerdict {
+        match refusal.status() {
+            401 | 403 | 404 => OpenVerdict::Final,
+            // The event source's own way of saying "do not come back".
+            204 => OpenVerdict::Final,
+            status if is_transient(status) => OpenVerdict::Later,
+            _ => OpenVerdict::Refused,
+        }
+    }
+
+    fn judge_submit(&self, refusal: &Refusal) -> SubmitVerdict {
+        let message = refusal.message();
+        match refusal.status() {
+            status if is_transient(status) => SubmitVerdict::Later,
+            // An answer without the server's own body came from something on the way, which knows no stream either.
+            404 if message.is_empty() || message.contains("client id") => SubmitVerdict::NewStream,
+            403 if message.contains("authorization don't match") => SubmitVerdict::NewStream,
+            400 if message.contains("Invalid realtime client") => SubmitVerdict::NewStream,
+            400 => refused_places(refusal).map_or(SubmitVerdict::Refused, SubmitVerdict::RefusedTopics),
+            _ => SubmitVerdict::Refused,
+        }
+    }
+}
+
+/// The keys of `data.subscriptions`, when they are places in the list: `{"1": {"code": "validation_…"}}`.
+fn refused_places(refusal: &Refusal) -> Option<Vec<usize>> {
+    let body = refusal.json()?;
+    let errors = body.get("data")?.get("subscriptions")?.as_object()?;
+    let places: Vec<usize> = errors.keys().filter_map(|place| place.parse().ok()).collect();
+    (!places.is_empty()).then_some(places)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(status: u16, body: &str) -> SubmitVerdict {
+        PocketBase.judge_submit(&Refusal::new(status, body.into(), None))
+    }
+
+    #[test]
+    fn every_documented_answer_to_a_submit_is_understood() {
+        use SubmitVerdict::*;
+        let gone = r#"{"data":{},"message":"Missing or invalid client id.","status":404}"#;
+        assert_eq!(verdict(404, gone), NewStream);
+        let other = r#"{"data":{},"message":"The current and the previous request authorization don't match.","status":403}"#;
+        assert_eq!(verdict(403, other), NewStream);
+        assert_eq!(
+            verdict(400, r#"{"data":{},"message":"Invalid realtime client.","status":400}"#),
+            NewStream
+        );
+        assert_eq!(verdict(429, r#"{"data":{},"message":"Too Many Requests.","status":429}"#), Later);
+        assert_eq!(verdict(502, "<html>"), Later);
+        let long = r#"{"data":{"subscriptions":{"1":{"code":"validation_length_too_long"}}},"message":"x"}"#;
+        assert_eq!(verdict(400, long), RefusedTopics(vec![1]));
+        let many = r#"{"data":{"subscriptions":{"code":"validation_length_too_long"}},"message":"x"}"#;
+        assert_eq!(verdict(400, many), Refused);
+        assert_eq!(verdict(403, r#"{"data":{},"message":"Not for you.","status":403}"#), Refused);
+        assert_eq!(verdict(404, r#"{"data":{},"message":"No such room.","status":404}"#), Refused);
+    }
+
+    #[test]
+    fn a_submit_names_the_client_and_the_whole_set() {
+        let request = PocketBase.submit("c1", &["posts/*", "a\"b"]);
+        let body = String::from_utf8(request.body.unwrap()).unwrap();
+        assert_eq!(body, r#"{"clientId":"c1","subscriptions":["posts/*","a\"b"]}"#);
+    }
+}

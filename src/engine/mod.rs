@@ -1,0 +1,920 @@
+//! The decisions: which streams there are, what each carries, when to try again, and who is told what.
+//!
+//! Nothing here does I/O, reads a clock or blocks. Calls of the host, bytes and answers of the network and the
+//! passing of time come in as method calls that carry an `Instant`; requests, state changes and wake-ups go out
+//! through [`Engine::poll_output`], [`Engine::take_woken`] and [`Engine::deadline`]. Events go straight to the
+//! listeners' [`Outlet`]s. So every schedule can be replayed without a network: see `simulation.rs`.
+//!
+//! It knows `sse` and the dialects, and nothing of the layers above.
+
+mod backoff;
+pub(crate) mod dialect;
+pub(crate) mod identity;
+mod queue;
+mod registry;
+mod session;
+#[cfg(test)]
+mod simulation;
+mod state;
+pub(crate) mod topic;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+pub(crate) use self::{
+    backoff::Bounds,
+    queue::{Limits, Queue},
+    registry::ListenerId,
+    session::ConnId,
+};
+pub use self::{
+    queue::Overflow,
+    state::{Disconnects, Reason, State, Stats},
+};
+
+use self::{
+    dialect::{Dialect, Failure, OpenVerdict, Request, SubmitVerdict},
+    identity::{Identity, Token},
+    registry::Registry,
+    session::{Conn, InFlight, Link, Open, Phase, Session, SessionId, Submit},
+};
+use crate::{
+    Error,
+    event::{Event, Gap, GapReason},
+    sse::{Decoder, Item},
+};
+
+/// Where one listener's events go.
+pub(crate) trait Outlet: Clone {
+    /// Takes an event.
+    fn deliver(&self, event: Event) -> Delivered;
+
+    /// The server has acknowledged the topic.
+    fn ready(&self);
+
+    /// Nothing more comes. `None` where the host asked for it.
+    fn end(&self, error: Option<Error>);
+}
+
+/// What became of an event.
+pub(crate) struct Delivered {
+    /// Somebody waits for it and is to be woken.
+    pub(crate) wake: bool,
+    /// Events dropped to make room, itself included.
+    pub(crate) lost: u64,
+}
+
+/// What the driver is to do.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// Open a stream; answer with [`Engine::opened`], then [`Engine::received`] and [`Engine::ended`].
+    Open { conn: ConnId, request: Request },
+    /// Submit a set of topics; answer with [`Engine::submitted`].
+    Submit { conn: ConnId, request: Request, token: Option<Token> },
+    /// Let go of a connection and all that belongs to it. No answer.
+    Drop { conn: ConnId },
+    /// The state has changed.
+    State(State),
+    /// An open stream is gone; these topics are still wanted.
+    Disconnected(Vec<Arc<str>>),
+}
+
+/// Times that a host may set.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// From the request of a stream to the head of its answer.
+    pub(crate) open_timeout: Duration,
+    /// From there to the handshake.
+    pub(crate) handshake_timeout: Duration,
+    /// For the answer to a submit.
+    pub(crate) submit_timeout: Duration,
+    /// How long an impatient caller waits for the server's word.
+    pub(crate) subscribe_timeout: Duration,
+    pub(crate) backoff: Bounds,
+    /// Bytes of one message.
+    pub(crate) message_limit: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            open_timeout: Duration::from_secs(20),
+            handshake_timeout: Duration::from_secs(10),
+            submit_timeout: Duration::from_secs(15),
+            subscribe_timeout: Duration::from_secs(30),
+            backoff: Bounds::default(),
+            message_limit: 16 << 20,
+        }
+    }
+}
+
+/// A stream that lived this long was healthy: what went wrong before it is forgotten.
+const HEALTHY_AFTER: Duration = Duration::from_secs(60);
+
+/// A stream that ends cleanly is opened again at once, if it lived this long.
+const PROMPT_AFTER: Duration = Duration::from_secs(1);
+
+/// The jitter of "at once".
+const PROMPT: Duration = Duration::from_millis(250);
+
+/// A server that was live and now gives a final answer (a proxy says 404 while the server behind it restarts) is
+/// believed only when it has said so for this long.
+const FINAL_AFTER: Duration = Duration::from_secs(30);
+
+/// A caller that waits is told of a stream that opens but takes no topics after this many tries.
+const FRUITLESS: u32 = 3;
+
+/// Submits that fail in a row without an answer before the stream itself is given up.
+const SUBMIT_FAILURES: u32 = 3;
+
+/// The longest wait that a server can order with `Retry-After`.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+pub(crate) struct Engine<L> {
+    config: Config,
+    dialect: Arc<dyn Dialect>,
+    registry: Registry<L>,
+    sessions: BTreeMap<SessionId, Session>,
+    next_session: u32,
+    next_serial: u64,
+    token: Option<Token>,
+    rng: fastrand::Rng,
+    /// Callers that wait, oldest first; all wait equally long. May hold spent ids.
+    impatient: VecDeque<(Instant, ListenerId)>,
+    outputs: VecDeque<Output>,
+    /// To be woken, and to be dropped, once no lock is held.
+    woken: Vec<L>,
+    retired: Vec<L>,
+    state: State,
+    /// The state while there is no session.
+    at_rest: State,
+    stats: Stats,
+}
+
+impl<L: Outlet> Engine<L> {
+    pub(crate) fn new(dialect: Arc<dyn Dialect>, config: Config, seed: u64) -> Self {
+        Self {
+            config,
+            dialect,
+            registry: Registry::new(),
+            sessions: BTreeMap::new(),
+            next_session: 0,
+            next_serial: 0,
+            token: None,
+            rng: fastrand::Rng::with_seed(seed),
+            impatient: VecDeque::new(),
+            outputs: VecDeque::new(),
+            woken: Vec::new(),
+            retired: Vec::new(),
+            state: State::Idle,
+            at_rest: State::Idle,
+            stats: Stats::default(),
+        }
+    }
+
+    // ---- The host's calls ----
+
+    /// Adds a listener. One that is not `patient` is ended with an error when the first try fails or the server
+    /// has not answered in time.
+    pub(crate) fn subscribe(
+        &mut self,
+        now: Instant,
+        key: &Arc<str>,
+        outlet: L,
+        patient: bool,
+    ) -> Result<ListenerId, Error> {
+        if self.is_closed() {
+            return Err(Error::Closed);
+        }
+        let Self { registry, sessions, next_session, dialect, .. } = self;
+        let place = |key: &Arc<str>| {
+            let (topics, bytes) = dialect.capacity();
+            let room = |s: &Session| s.keys.len() < topics && s.weight + key.len() <= bytes;
+            let id = sessions.iter().find(|(_, s)| room(s)).map(|(id, _)| *id).unwrap_or_else(|| {
+                let id = SessionId(*next_session);
+                *next_session += 1;
+                sessions.insert(id, Session::new());
+                id
+            });
+            let session = sessions.get_mut(&id).expect("found or made above");
+            session.add(now, key.clone(), dialect.is_local(key));
+            id
+        };
+        let (id, topic) = registry.add(key, outlet, patient, place);
+        let session_id = topic.session;
+        let session = &self.sessions[&session_id];
+        let serial = session.conn().map(|conn| conn.serial);
+        if self.dialect.is_local(key) && session.open().is_some_and(|open| open.live_since.is_some()) {
+            topic.acked_on = serial;
+        }
+        let entry = topic.entries.last_mut().expect("just added");
+        if serial.is_some() && topic.acked_on == serial {
+            entry.ready = true;
+            entry.outlet.ready();
+            self.woken.push(entry.outlet.clone());
+        } else if !patient {
+            self.impatient.push_back((now + self.config.subscribe_timeout, id));
+        }
+        self.at_rest = State::Idle;
+        self.pump(now, session_id);
+        Ok(id)
+    }
+
+    /// Removes a listener. A spent id is harmless.
+    pub(crate) fn unsubscribe(&mut self, now: Instant, id: ListenerId) {
+        self.remove(now, id, None);
+    }
+
+    /// Removes the listeners of all topics that `wanted` picks, and says how many they were.
+    pub(crate) fn unsubscribe_where(&mut self, now: Instant, wanted: impl Fn(&str) -> bool) -> usize {
+        let ids = self.registry.select(wanted);
+        for id in &ids {
+            self.remove(now, *id, None);
+        }
+        ids.len()
+    }
+
+    /// Sets the token of everything that follows. Streams that the server has bound to another user are
+    /// replaced, and nothing that they still bring reaches a listener.
+    pub(crate) fn set_token(&mut self, now: Instant, token: Option<Token>) {
+        if self.token == token || self.is_closed() {
+            return;
+        }
+        let identity = Identity::of(token.as_ref());
+        self.token = token;
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in ids {
+            let Some(open) = self.sessions.get_mut(&id).and_then(Session::open_mut) else { continue };
+            let bound = match &open.submit {
+                // The answer is not here yet, but the server may have bound the stream already.
+                Submit::InFlight(flight) if flight.identity != Identity::Guest => &flight.identity,
+                _ => &open.identity,
+            };
+            if bound.may_become(&identity) {
+                open.stale = true;
+                self.pump(now, id);
+            } else {
+                self.lose(now, id, Reason::IdentityChanged, None);
+            }
+        }
+    }
+
+    pub(crate) fn token(&self) -> Option<&Token> {
+        self.token.as_ref()
+    }
+
+    /// Ends everything for good.
+    pub(crate) fn close(&mut self) {
+        if self.is_closed() {
+            return;
+        }
+        let mut was_open = false;
+        for (id, mut session) in std::mem::take(&mut self.sessions) {
+            was_open |= session.open().is_some();
+            if let Some(conn) = session.take_conn() {
+                self.outputs.push_back(Output::Drop { conn: ConnId { session: id, serial: conn.serial } });
+            }
+        }
+        for id in self.registry.select(|_| true) {
+            let ready = self.registry.entry(id).is_some_and(|entry| entry.ready);
+            if let Some((outlet, _)) = self.registry.remove(id) {
+                self.end_outlet(outlet, (!ready).then_some(Error::Closed));
+            }
+        }
+        if was_open {
+            self.outputs.push_back(Output::Disconnected(Vec::new()));
+        }
+        self.impatient.clear();
+        self.token = None;
+        self.at_rest = State::Closed { why: None };
+        self.state = self.at_rest.clone();
+        self.outputs.push_back(Output::State(self.state.clone()));
+    }
+
+    // ---- The network's answers ----
+
+    /// The head of a stream has come, with success and the content type of an event stream.
+    pub(crate) fn opened(&mut self, now: Instant, id: ConnId, peer: Option<SocketAddr>) {
+        let deadline = now + self.config.handshake_timeout;
+        let Some(conn) = self.conn(id) else { return };
+        conn.peer = peer;
+        conn.heard = now;
+        conn.phase = Phase::Handshake { deadline };
+    }
+
+    /// Bytes of a stream have come.
+    pub(crate) fn received(&mut self, now: Instant, id: ConnId, bytes: &[u8]) {
+        let Some(conn) = self.conn(id) else { return };
+        conn.heard = now;
+        let mut decoder = std::mem::take(&mut conn.decoder);
+        self.stats.bytes += bytes.len() as u64;
+        let mut items = decoder.feed(bytes);
+        while let Some(item) = items.next() {
+            match item {
+                Item::Message(message) => {
+                    self.stats.messages += 1;
+                    if !self.deliver(message.event(), message.data_bytes()) {
+                        self.shake_hands(id.session, &message);
+                    }
+                }
+                Item::Retry(floor) => {
+                    if let Some(session) = self.sessions.get_mut(&id.session) {
+                        session.backoff.set_floor(floor);
+                    }
+                }
+                Item::TooLarge { .. } => {
+                    self.stats.too_large += 1;
+                    let gap = Gap { since: now, until: now, reason: GapReason::TooLarge };
+                    self.tell_gap(id.session, gap);
+                }
+                Item::Comment(_) => {}
+            }
+        }
+        drop(items);
+        if let Some(conn) = self.conn(id) {
+            conn.decoder = decoder;
+        }
+        self.pump(now, id.session);
+    }
+
+    /// A stream could not be opened, or has ended; `None` is a clean end.
+    pub(crate) fn ended(&mut self, now: Instant, id: ConnId, failure: Option<Failure>) {
+        let Some(conn) = self.conn(id) else { return };
+        let opening = matches!(conn.phase, Phase::Connecting { .. });
+        match failure {
+            None => self.lose(now, id.session, Reason::EndedByServer, None),
+            Some(Failure::Lost(error)) => self.lose(now, id.session, Reason::Lost(error), None),
+            Some(Failure::Refused(refusal)) => {
+                let verdict = if opening { self.dialect.judge_open(&refusal) } else { OpenVerdict::Later };
+                let error = Error::Refused(refusal.clone());
+                let reason = Reason::Refused(error.clone());
+                match verdict {
+                    OpenVerdict::Final if self.is_believed(now, id.session) => {
+                        self.finish(id.session, error);
+                        self.stats.disconnects.count(&reason);
+                        self.update_state(now);
+                    }
+                    OpenVerdict::Later => self.lose(now, id.session, reason, refusal.retry_after()),
+                    OpenVerdict::Final | OpenVerdict::Refused => {
+                        self.give_up(now, id.session, &error);
+                        self.lose(now, id.session, reason, refusal.retry_after());
+                    }
+                }
+            }
+        }
+    }
+
+    /// The answer to a submit has come.
+    pub(crate) fn submitted(&mut self, now: Instant, id: ConnId, answer: Result<(), Failure>) {
+        let Some(session) = self.sessions.get_mut(&id.session) else { return };
+        let Some(conn) = session.conn_mut().filter(|conn| conn.serial == id.serial) else { return };
+        let Phase::Open(open) = &mut conn.phase else { return };
+        let flight = match std::mem::replace(&mut open.submit, Submit::Ready) {
+            Submit::InFlight(flight) => flight,
+            other => {
+                open.submit = other;
+                return;
+            }
+        };
+        match answer {
+            Ok(()) => self.accepted(now, id, flight),
+            Err(failure) => self.rejected(now, id, flight, failure),
+        }
+        self.pump(now, id.session);
+    }
+
+    // ---- Time ----
+
+    /// When [`Engine::handle_timeout`] is to be called next, at the latest.
+    pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
+        let silence = self.dialect.silence_limit();
+        let sessions = self.sessions.values().filter_map(|session| session.deadline(now, silence));
+        sessions.chain(self.impatient.front().map(|(at, _)| *at)).min()
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        while let Some((_, id)) = self.impatient.pop_front_if(|(at, _)| *at <= now) {
+            let waits = self.registry.entry(id).is_some_and(|entry| !entry.ready);
+            if waits {
+                let session = self.registry.topic_of(id).and_then(|topic| self.sessions.get(&topic.session));
+                let error = session.and_then(Session::last_error).unwrap_or(Error::Timeout {
+                    what: "the server's answer to a subscription".into(),
+                    after: self.config.subscribe_timeout,
+                });
+                self.remove(now, id, Some(error));
+            }
+        }
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in ids {
+            self.pump(now, id);
+        }
+        self.update_state(now);
+    }
+
+    // ---- What comes out ----
+
+    pub(crate) fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Listeners that have something to do, and listeners that are gone and whose outlets are to be dropped. Both
+    /// may run code of the host, so the caller takes them along and lets go of its lock first.
+    pub(crate) fn take_woken(&mut self) -> (Vec<L>, Vec<L>) {
+        (std::mem::take(&mut self.woken), std::mem::take(&mut self.retired))
+    }
+
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.at_rest, State::Closed { why: None })
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        Stats {
+            topics: self.registry.topics(),
+            listeners: self.registry.listeners(),
+            streams: self.sessions.values().filter(|session| session.conn().is_some()).count(),
+            ..self.stats
+        }
+    }
+
+    /// Whether the listener's topic is acknowledged on a stream that is up.
+    pub(crate) fn is_live(&self, id: ListenerId) -> bool {
+        let topic = self.registry.topic_of(id);
+        topic.is_some_and(|topic| {
+            let conn = self.sessions.get(&topic.session).and_then(Session::conn);
+            topic.acked_on.is_some() && topic.acked_on == conn.map(|conn| conn.serial)
+        })
+    }
+
+    /// The id of the stream, or of the first where there are several.
+    pub(crate) fn client_id(&self) -> Option<&str> {
+        self.sessions.values().find_map(|session| session.open()).map(|open| &*open.client_id)
+    }
+
+    /// The topics wanted, as they stand on the wire, sorted.
+    pub(crate) fn keys(&self) -> Vec<Arc<str>> {
+        let mut keys: Vec<_> = self.registry.keys().cloned().collect();
+        keys.sort_unstable();
+        keys
+    }
+
+    // ---- The inside ----
+
+    fn conn(&mut self, id: ConnId) -> Option<&mut Conn> {
+        self.sessions.get_mut(&id.session)?.conn_mut().filter(|conn| conn.serial == id.serial)
+    }
+
+    /// Does for one session whatever its state and the time call for.
+    fn pump(&mut self, now: Instant, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let due = session.due(now);
+        if session.keys.is_empty() {
+            let connected = session.conn().is_some();
+            if !connected || now >= due {
+                self.dissolve(id);
+            }
+        } else {
+            match &mut session.link {
+                Link::Idle => self.open(now, id),
+                Link::Waiting { until, .. } if now >= *until => self.open(now, id),
+                Link::Waiting { .. } => {}
+                Link::Up(conn) => match &mut conn.phase {
+                    Phase::Connecting { deadline } if now >= *deadline => {
+                        let timeout = Error::Timeout {
+                            what: "the head of the event stream (does a proxy on the way buffer responses?)"
+                                .into(),
+                            after: self.config.open_timeout,
+                        };
+                        self.lose(now, id, Reason::Lost(timeout), None);
+                    }
+                    Phase::Handshake { deadline } if now >= *deadline => {
+                        let timeout = Error::Timeout {
+                            what: "the handshake of the event stream (does a proxy on the way buffer responses?)".into(),
+                            after: self.config.handshake_timeout,
+                        };
+                        self.lose(now, id, Reason::Lost(timeout), None);
+                    }
+                    Phase::Connecting { .. } | Phase::Handshake { .. } => {}
+                    Phase::Open(_) if now >= conn.heard + self.dialect.silence_limit() => {
+                        self.lose(now, id, Reason::Silence(self.dialect.silence_limit()), None);
+                    }
+                    Phase::Open(open) => match &open.submit {
+                        Submit::InFlight(flight) if now >= flight.deadline => {
+                            // The server may yet take it, and would then replace what a second submit
+                            // has set: only a new stream has a certain set.
+                            let what = "the answer to the topics submitted".into();
+                            let timeout = Error::Timeout { what, after: self.config.submit_timeout };
+                            self.stats.submits_failed += 1;
+                            self.lose(now, id, Reason::Lost(timeout), None);
+                        }
+                        Submit::Waiting { until } if now >= *until => self.submit(now, id),
+                        Submit::Ready if open.stale && now >= due => self.submit(now, id),
+                        _ => {}
+                    },
+                },
+            }
+        }
+        self.update_state(now);
+    }
+
+    /// Nobody wants anything of this session any more.
+    fn dissolve(&mut self, id: SessionId) {
+        let Some(mut session) = self.sessions.remove(&id) else { return };
+        let was_open = session.open().is_some();
+        if let Some(conn) = session.take_conn() {
+            self.outputs.push_back(Output::Drop { conn: ConnId { session: id, serial: conn.serial } });
+        }
+        if was_open {
+            let keys = self.keys();
+            self.outputs.push_back(Output::Disconnected(keys));
+        }
+    }
+
+    fn open(&mut self, now: Instant, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        self.stats.connects += 1;
+        session.link = Link::Up(Box::new(Conn {
+            serial,
+            decoder: Decoder::with_limit(self.config.message_limit),
+            peer: None,
+            heard: now,
+            phase: Phase::Connecting { deadline: now + self.config.open_timeout },
+        }));
+        let request = Request { pin: session.pin, ..self.dialect.open() };
+        self.outputs.push_back(Output::Open { conn: ConnId { session: id, serial }, request });
+    }
+
+    /// The first message of a stream names it.
+    fn shake_hands(&mut self, id: SessionId, message: &crate::sse::Message<'_>) {
+        let Some(conn) = self.sessions.get_mut(&id).and_then(Session::conn_mut) else { return };
+        if !matches!(conn.phase, Phase::Handshake { .. }) {
+            self.stats.unmatched += 1;
+            return;
+        }
+        let Some(client_id) = self.dialect.handshake(message) else { return };
+        let topic = self.dialect.handshake_topic().into();
+        conn.phase = Phase::Open(Open {
+            client_id,
+            handshake: Some(Event::connect(topic, message.data_bytes())),
+            live_since: None,
+            identity: Identity::Guest,
+            stale: true,
+            submitted: false,
+            submit: Submit::Ready,
+            batch: usize::MAX,
+            failures: 0,
+            last_failure: None,
+        });
+    }
+
+    /// Hands a message to all listeners of its topic, or says that there are none.
+    fn deliver(&mut self, key: &str, data: &[u8]) -> bool {
+        let Some((key, topic)) = self.registry.lookup(key) else { return false };
+        if self.dialect.is_local(key) {
+            return false;
+        }
+        let event = Event::message(key.clone(), data);
+        for entry in &topic.entries {
+            let Delivered { wake, lost } = entry.outlet.deliver(event.clone());
+            self.stats.delivered += 1;
+            self.stats.lost += lost;
+            if wake {
+                self.woken.push(entry.outlet.clone());
+            }
+        }
+        true
+    }
+
+    /// Sends the set of topics, as it is to be, to the server.
+    fn submit(&mut self, now: Instant, id: SessionId) {
+        let Self { sessions, registry, dialect, .. } = self;
+        let Some(session) = sessions.get_mut(&id) else { return };
+        session.settle();
+        let Session { keys, link: Link::Up(conn), .. } = session else { return };
+        let Phase::Open(open) = &mut conn.phase else { return };
+        let mut fresh = 0;
+        let mut complete = true;
+        let mut set = Vec::with_capacity(keys.len());
+        for key in keys.iter().filter(|key| !dialect.is_local(key)) {
+            let acked = registry.get(key).is_some_and(|topic| topic.acked_on == Some(conn.serial));
+            if !acked {
+                if fresh == open.batch {
+                    // The others go with the next one.
+                    complete = false;
+                    continue;
+                }
+                fresh += 1;
+            }
+            set.push(key.clone());
+        }
+        open.stale = !complete;
+        if set.is_empty() && !open.submitted {
+            // Nothing to submit: the handshake is all that was asked for.
+            open.submit = Submit::Ready;
+            self.went_live(now, id);
+            return;
+        }
+        let names: Vec<&str> = set.iter().map(|key| &**key).collect();
+        let request = Request { pin: conn.peer, ..dialect.submit(&open.client_id, &names) };
+        let token = self.token.clone();
+        open.submitted = true;
+        open.submit = Submit::InFlight(InFlight {
+            keys: set,
+            complete,
+            identity: Identity::of(token.as_ref()),
+            sent: now,
+            deadline: now + self.config.submit_timeout,
+        });
+        self.stats.submits += 1;
+        let conn = ConnId { session: id, serial: conn.serial };
+        self.outputs.push_back(Output::Submit { conn, request, token });
+    }
+
+    fn accepted(&mut self, now: Instant, id: ConnId, flight: InFlight) {
+        let Self { sessions, registry, .. } = self;
+        let Some(session) = sessions.get_mut(&id.session) else { return };
+        let hole = session.hole;
+        let wanted = Identity::of(self.token.as_ref());
+        let Some(open) = session.open_mut() else { return };
+        open.identity = flight.identity;
+        open.failures = 0;
+        open.last_failure = None;
+        open.batch = open.batch.saturating_mul(2);
+        // The token was replaced while the submit was under way.
+        open.stale |= open.identity != wanted;
+        self.stats.submit_latency = now.saturating_duration_since(flight.sent);
+        for key in &flight.keys {
+            let Some((key, _)) = registry.lookup(key) else { continue };
+            let key = key.clone();
+            let Some(topic) = registry.get_mut(&key) else { continue };
+            if topic.acked_on == Some(id.serial) {
+                continue;
+            }
+            topic.acked_on = Some(id.serial);
+            for entry in &mut topic.entries {
+                if !entry.ready {
+                    entry.ready = true;
+                    entry.outlet.ready();
+                    self.woken.push(entry.outlet.clone());
+                } else if let Some((since, reason)) = hole {
+                    let gap = Event::from_gap(key.clone(), Gap { since, until: now, reason });
+                    let delivered = entry.outlet.deliver(gap);
+                    self.stats.lost += delivered.lost;
+                    if delivered.wake {
+                        self.woken.push(entry.outlet.clone());
+                    }
+                }
+            }
+        }
+        if flight.complete {
+            session.hole = None;
+            self.went_live(now, id.session);
+        }
+    }
+
+    fn rejected(&mut self, now: Instant, id: ConnId, flight: InFlight, failure: Failure) {
+        self.stats.submits_failed += 1;
+        let verdict = match &failure {
+            Failure::Refused(refusal) => self.dialect.judge_submit(refusal),
+            Failure::Lost(_) => SubmitVerdict::Later,
+        };
+        let retry_after = match &failure {
+            Failure::Refused(refusal) => refusal.retry_after(),
+            Failure::Lost(_) => None,
+        };
+        let error = failure.error();
+        let Self { sessions, registry, rng, config, .. } = self;
+        let Some(session) = sessions.get_mut(&id.session) else { return };
+        let peer = session.conn().and_then(|conn| conn.peer);
+        let Session { link: Link::Up(conn), backoff, .. } = session else { return };
+        let Phase::Open(open) = &mut conn.phase else { return };
+        open.stale = true;
+        let is_fresh = |key: &Arc<str>| registry.get(key).is_some_and(|t| t.acked_on != Some(id.serial));
+        match verdict {
+            SubmitVerdict::Later => {
+                open.failures += 1;
+                let unanswered = matches!(failure, Failure::Lost(_));
+                if unanswered && open.failures >= SUBMIT_FAILURES {
+                    self.lose(now, id.session, Reason::Lost(error), None);
+                    return;
+                }
+                let delay = backoff.next(config.backoff, rng).max(bounded(retry_after));
+                open.submit = Submit::Waiting { until: now + delay };
+                open.last_failure = Some(error.clone());
+                let reason = if unanswered { Reason::Lost(error) } else { Reason::Refused(error) };
+                if open.live_since.is_none() {
+                    session.went_offline(now, reason);
+                }
+            }
+            SubmitVerdict::NewStream => {
+                session.fruitless += 1;
+                session.pin = peer;
+                if session.fruitless >= FRUITLESS {
+                    self.give_up(now, id.session, &error);
+                }
+                self.lose(now, id.session, Reason::StreamRejected(error), retry_after);
+            }
+            SubmitVerdict::RefusedTopics(places) => {
+                let keys: Vec<_> = places.iter().filter_map(|place| flight.keys.get(*place)).collect();
+                for key in keys {
+                    self.refuse_topic(now, key, &error);
+                }
+            }
+            SubmitVerdict::Refused => {
+                let fresh: Vec<_> = flight.keys.iter().filter(|key| is_fresh(key)).collect();
+                match fresh[..] {
+                    // Not for a topic: the server refuses the stream or its identity.
+                    [] => self.lose(now, id.session, Reason::StreamRejected(error), retry_after),
+                    [key] => self.refuse_topic(now, key, &error),
+                    _ => open.batch = (fresh.len() / 2).max(1),
+                }
+            }
+        }
+    }
+
+    /// Everything asked of this stream so far is acknowledged.
+    fn went_live(&mut self, now: Instant, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(open) = session.open_mut() else { return };
+        let handshake = open.handshake.take();
+        if open.live_since.is_none() {
+            open.live_since = Some(now);
+            self.stats.connected += 1;
+        }
+        session.been_live = true;
+        session.offline = None;
+        session.fruitless = 0;
+        session.final_since = None;
+        let serial = session.conn().map(|conn| conn.serial);
+        let local: Vec<_> = session.keys.iter().filter(|key| self.dialect.is_local(key)).cloned().collect();
+        for key in local {
+            let Some(topic) = self.registry.get_mut(&key) else { continue };
+            topic.acked_on = serial;
+            for entry in &mut topic.entries {
+                if !std::mem::replace(&mut entry.ready, true) {
+                    entry.outlet.ready();
+                    self.woken.push(entry.outlet.clone());
+                }
+                if let Some(event) = &handshake {
+                    let delivered = entry.outlet.deliver(event.clone());
+                    self.stats.delivered += 1;
+                    self.stats.lost += delivered.lost;
+                    if delivered.wake {
+                        self.woken.push(entry.outlet.clone());
+                    }
+                }
+            }
+        }
+    }
+
+    /// The connection is of no use any more, for whatever reason: plan the next one.
+    fn lose(&mut self, now: Instant, id: SessionId, reason: Reason, retry_after: Option<Duration>) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(conn) = session.take_conn() else { return };
+        self.outputs.push_back(Output::Drop { conn: ConnId { session: id, serial: conn.serial } });
+        self.stats.disconnects.count(&reason);
+        let open = match conn.phase {
+            Phase::Open(open) => Some(open),
+            _ => None,
+        };
+        let lived = open.as_ref().and_then(|open| open.live_since).map(|since| now.duration_since(since));
+        if lived.is_some() && session.hole.is_none() {
+            let (since, gap) = match reason {
+                Reason::IdentityChanged => (now, GapReason::IdentityChanged),
+                _ => (conn.heard, GapReason::Disconnected),
+            };
+            session.hole = Some((since, gap));
+        }
+        session.went_offline(now, reason.clone());
+        if lived.is_some_and(|lived| lived >= HEALTHY_AFTER) {
+            session.backoff.reset();
+        }
+        if !matches!(reason, Reason::StreamRejected(_)) {
+            session.pin = None;
+        }
+        let delay = match &reason {
+            Reason::IdentityChanged => Duration::ZERO,
+            Reason::EndedByServer if lived.is_some_and(|lived| lived >= PROMPT_AFTER) => {
+                PROMPT.mul_f64(self.rng.f64())
+            }
+            // The server restarted and has forgotten the stream; only the first time is that a reason for haste.
+            Reason::StreamRejected(_) if session.fruitless <= 1 => PROMPT.mul_f64(self.rng.f64()),
+            _ => session.backoff.next(self.config.backoff, &mut self.rng),
+        };
+        let delay = delay.max(bounded(retry_after));
+        session.link = Link::Waiting { until: now + delay, why: reason.clone() };
+        let been_live = session.been_live;
+        if open.is_some() {
+            let keys = self.keys();
+            self.outputs.push_back(Output::Disconnected(keys));
+        }
+        if let (false, Reason::Lost(error)) = (been_live, &reason) {
+            self.give_up(now, id, error);
+        }
+        self.pump(now, id);
+    }
+
+    /// Tells those who wait for a first answer that there is none to be had.
+    fn give_up(&mut self, now: Instant, id: SessionId, error: &Error) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let topics = session.keys.iter().filter_map(|key| self.registry.get(key));
+        let waiting = topics.flat_map(|topic| topic.entries.iter().filter(|e| !e.ready && !e.patient));
+        let ids: Vec<_> = waiting.map(|entry| entry.id).collect();
+        for id in ids {
+            self.remove(now, id, Some(error.clone()));
+        }
+    }
+
+    /// Whether an answer that trying again does not change is to be taken at its word.
+    fn is_believed(&mut self, now: Instant, id: SessionId) -> bool {
+        let Some(session) = self.sessions.get_mut(&id) else { return false };
+        let since = *session.final_since.get_or_insert(now);
+        !session.been_live || now.saturating_duration_since(since) >= FINAL_AFTER
+    }
+
+    /// The session ends with the server's last word.
+    fn finish(&mut self, id: SessionId, error: Error) {
+        let Some(mut session) = self.sessions.remove(&id) else { return };
+        if let Some(conn) = session.take_conn() {
+            self.outputs.push_back(Output::Drop { conn: ConnId { session: id, serial: conn.serial } });
+        }
+        for key in &session.keys {
+            self.end_topic(key, &error);
+        }
+        if self.sessions.is_empty() {
+            self.at_rest = State::Closed { why: Some(error) };
+        }
+    }
+
+    fn refuse_topic(&mut self, now: Instant, key: &Arc<str>, error: &Error) {
+        let session = self.registry.get(key).map(|topic| topic.session);
+        self.end_topic(key, error);
+        if let Some(session) = session.and_then(|id| self.sessions.get_mut(&id)) {
+            session.remove(now, key, false);
+        }
+    }
+
+    fn end_topic(&mut self, key: &Arc<str>, error: &Error) {
+        let Some(topic) = self.registry.get(key) else { return };
+        let ids: Vec<_> = topic.entries.iter().map(|entry| entry.id).collect();
+        for id in ids {
+            if let Some((outlet, _)) = self.registry.remove(id) {
+                self.end_outlet(outlet, Some(error.clone()));
+            }
+        }
+    }
+
+    fn remove(&mut self, now: Instant, id: ListenerId, error: Option<Error>) {
+        let Some((outlet, gone)) = self.registry.remove(id) else { return };
+        self.end_outlet(outlet, error);
+        if let Some((key, session_id)) = gone {
+            if let Some(session) = self.sessions.get_mut(&session_id) {
+                session.remove(now, &key, self.dialect.is_local(&key));
+            }
+            self.pump(now, session_id);
+        }
+    }
+
+    fn end_outlet(&mut self, outlet: L, error: Option<Error>) {
+        outlet.end(error);
+        self.woken.push(outlet.clone());
+        self.retired.push(outlet);
+    }
+
+    fn tell_gap(&mut self, id: SessionId, gap: Gap) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        for key in session.keys.iter().filter(|key| !self.dialect.is_local(key)) {
+            let Some(topic) = self.registry.get(key) else { continue };
+            for entry in topic.entries.iter().filter(|entry| entry.ready) {
+                let delivered = entry.outlet.deliver(Event::from_gap(key.clone(), gap));
+                self.stats.lost += delivered.lost;
+                if delivered.wake {
+                    self.woken.push(entry.outlet.clone());
+                }
+            }
+        }
+    }
+
+    fn update_state(&mut self, now: Instant) {
+        let states = self.sessions.values().map(|session| session.state(now));
+        let state = states.max_by_key(State::distance).unwrap_or_else(|| self.at_rest.clone());
+        if !self.state.is_same(&state) {
+            self.state = state.clone();
+            self.outputs.push_back(Output::State(state));
+        }
+    }
+}
+
+/// A server's `Retry-After`, within reason.
+fn bounded(retry_after: Option<Duration>) -> Duration {
+    retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER)
+}

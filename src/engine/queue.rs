@@ -1,0 +1,293 @@
+//! The bounded queue between the stream and one listener.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use crate::event::{Action, Event, Gap};
+
+/// What happens when a listener does not keep up and its queue is full.
+///
+/// The socket is always read: PocketBase buffers without limit for a slow reader and loses all of it when the
+/// stream ends, so a slow listener must cost the listener, not the server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// The oldest event makes room. [`Lagged`](crate::Action::Lagged) comes before the events that are left.
+    #[default]
+    DropOldest,
+    /// The new event is dropped. [`Lagged`](crate::Action::Lagged) comes after the events that were there.
+    DropNewest,
+    /// A newer event of the same record replaces the one that waits; that is no loss and is not counted as
+    /// one. When more records wait than the queue holds, the oldest makes room.
+    Conflate,
+}
+
+/// The limits of one queue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) events: usize,
+    pub(crate) bytes: usize,
+    pub(crate) overflow: Overflow,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { events: 8192, bytes: 64 << 20, overflow: Overflow::DropOldest }
+    }
+}
+
+/// Events in order, never more than the limits allow, and an exact account of what did not fit.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    topic: Arc<str>,
+    limits: Limits,
+    items: VecDeque<Event>,
+    /// Payload bytes in `items`.
+    bytes: usize,
+    /// How many events ever left `items` at the front: the index of the first item.
+    taken: u64,
+    /// With `Conflate`: record id → index. Boxed, since few listeners need it and idle ones are many.
+    index: Option<Box<HashMap<Box<str>, u64>>>,
+    /// Lost since last told: before the front (`DropOldest`) or behind the back (`DropNewest`).
+    untold: u64,
+    /// A dropped notice of a gap; a gap must be told in any case.
+    untold_gap: Option<Gap>,
+    lost: u64,
+}
+
+impl Queue {
+    pub(crate) fn new(topic: Arc<str>, limits: Limits) -> Self {
+        let index = (limits.overflow == Overflow::Conflate).then(Box::default);
+        let items = VecDeque::new();
+        Self { topic, limits, items, bytes: 0, taken: 0, index, untold: 0, untold_gap: None, lost: 0 }
+    }
+
+    pub(crate) fn push(&mut self, event: Event) {
+        if self.replace_same_record(&event) {
+            return;
+        }
+        let size = event.raw().len();
+        if self.limits.overflow == Overflow::DropNewest {
+            if self.is_full(size) {
+                self.account(&event);
+                return;
+            }
+            self.tell_behind();
+        } else {
+            while self.is_full(size) && self.drop_oldest() {}
+        }
+        self.append(event);
+    }
+
+    /// Adds the last event of all, which no limit keeps out.
+    pub(crate) fn push_last(&mut self, event: Event) {
+        if self.limits.overflow == Overflow::DropNewest {
+            self.tell_behind();
+        }
+        self.append(event);
+    }
+
+    /// Forgets what waits.
+    pub(crate) fn clear(&mut self) {
+        while self.pop().is_some() {}
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Event> {
+        let tell_first = self.limits.overflow != Overflow::DropNewest || self.items.is_empty();
+        if tell_first && let Some(notice) = self.notice() {
+            return Some(notice);
+        }
+        let event = self.take_front()?;
+        if self.items.is_empty() {
+            // A burst must not pin its memory for as long as the subscription lives.
+            self.items.shrink_to(64);
+        }
+        Some(event)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.items.is_empty() && self.untold == 0 && self.untold_gap.is_none()
+    }
+
+    /// Events that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Events lost over the whole life.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// One event always fits, however large.
+    fn is_full(&self, incoming: usize) -> bool {
+        !self.items.is_empty()
+            && (self.items.len() >= self.limits.events.max(1) || self.bytes + incoming > self.limits.bytes)
+    }
+
+    fn append(&mut self, event: Event) {
+        if let (Some(index), Some(id)) = (&mut self.index, event.record_id()) {
+            index.insert(id.into(), self.taken + self.items.len() as u64);
+        }
+        self.bytes += event.raw().len();
+        self.items.push_back(event);
+    }
+
+    fn take_front(&mut self) -> Option<Event> {
+        let event = self.items.pop_front()?;
+        self.bytes -= event.raw().len();
+        if let (Some(index), Some(id)) = (&mut self.index, event.record_id()) {
+            if index.get(id) == Some(&self.taken) {
+                index.remove(id);
+            }
+        }
+        self.taken += 1;
+        Some(event)
+    }
+
+    fn drop_oldest(&mut self) -> bool {
+        let Some(event) = self.take_front() else { return false };
+        self.account(&event);
+        true
+    }
+
+    /// Remembers what was dropped, until it is told.
+    fn account(&mut self, dropped: &Event) {
+        if let Some(gap) = dropped.gap() {
+            let since = self.untold_gap.map_or(gap.since, |earlier| earlier.since);
+            self.untold_gap = Some(Gap { since, ..gap });
+        } else if let Action::Lagged(lost) = dropped.action() {
+            self.untold += lost;
+        } else {
+            self.untold += 1;
+            self.lost += 1;
+        }
+    }
+
+    /// The next of the things that were dropped and are not told yet.
+    fn notice(&mut self) -> Option<Event> {
+        if self.untold > 0 {
+            return Some(Event::lagged(self.topic.clone(), std::mem::take(&mut self.untold)));
+        }
+        self.untold_gap.take().map(|gap| Event::from_gap(self.topic.clone(), gap))
+    }
+
+    fn tell_behind(&mut self) {
+        while let Some(notice) = self.notice() {
+            self.append(notice);
+        }
+    }
+
+    fn replace_same_record(&mut self, event: &Event) -> bool {
+        let Some(index) = &self.index else { return false };
+        let Some(at) = event.record_id().and_then(|id| index.get(id)) else { return false };
+        let Some(slot) = self.items.get_mut((at - self.taken) as usize) else { return false };
+        self.bytes = self.bytes - slot.raw().len() + event.raw().len();
+        *slot = event.clone();
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::GapReason;
+    use std::time::Instant;
+
+    fn queue(events: usize, overflow: Overflow) -> Queue {
+        Queue::new("t".into(), Limits { events, overflow, ..Limits::default() })
+    }
+
+    fn change(id: &str, n: u32) -> Event {
+        Event::message(
+            "t".into(),
+            format!(r#"{{"record":{{"id":"{id}"}},"action":"update","n":{n}}}"#).as_bytes(),
+        )
+    }
+
+    fn drain(queue: &mut Queue) -> Vec<String> {
+        std::iter::from_fn(|| queue.pop())
+            .map(|event| match event.action() {
+                Action::Lagged(n) => format!("lagged {n}"),
+                Action::Gap => "gap".into(),
+                _ => format!("{} {}", event.record_id().unwrap(), event.json().unwrap()["n"]),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn drop_oldest_keeps_the_newest_and_tells_first() {
+        let mut queue = queue(3, Overflow::DropOldest);
+        (0..10).for_each(|n| queue.push(change("a", n)));
+        assert_eq!(queue.lost(), 7);
+        assert_eq!(drain(&mut queue), ["lagged 7", "a 7", "a 8", "a 9"]);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn drop_newest_keeps_the_oldest_and_tells_where_the_hole_is() {
+        let mut queue = queue(3, Overflow::DropNewest);
+        (0..5).for_each(|n| queue.push(change("a", n)));
+        assert_eq!(queue.pop().unwrap().json().unwrap()["n"], 0);
+        queue.push(change("a", 9));
+        assert_eq!(drain(&mut queue), ["a 1", "a 2", "lagged 2", "a 9"]);
+        (0..5).for_each(|n| queue.push(change("b", n)));
+        assert_eq!(drain(&mut queue), ["b 0", "b 1", "b 2", "lagged 2"]);
+        assert_eq!(queue.lost(), 4);
+    }
+
+    #[test]
+    fn conflate_keeps_the_newest_of_each_record_and_counts_no_loss() {
+        let mut queue = queue(3, Overflow::Conflate);
+        for n in 0..100 {
+            queue.push(change("a", n));
+            queue.push(change("b", n));
+        }
+        assert_eq!(queue.lost(), 0);
+        assert_eq!(drain(&mut queue), ["a 99", "b 99"]);
+        for n in 0..5 {
+            queue.push(change(&format!("r{n}"), n));
+        }
+        queue.push(change("r4", 9));
+        assert_eq!(drain(&mut queue), ["lagged 2", "r2 2", "r3 3", "r4 9"]);
+        assert_eq!(queue.index.as_ref().unwrap().len(), 0, "taken events leave nothing behind");
+    }
+
+    #[test]
+    fn a_gap_survives_an_overflow() {
+        let mut queue = queue(2, Overflow::DropOldest);
+        let now = Instant::now();
+        let gap = Gap { since: now, until: now, reason: GapReason::Disconnected };
+        queue.push(Event::from_gap("t".into(), gap));
+        (0..4).for_each(|n| queue.push(change("a", n)));
+        assert_eq!(drain(&mut queue), ["lagged 2", "gap", "a 2", "a 3"]);
+    }
+
+    #[test]
+    fn gaps_while_nobody_reads_do_not_pile_up() {
+        for overflow in [Overflow::DropOldest, Overflow::DropNewest, Overflow::Conflate] {
+            let mut queue = queue(2, overflow);
+            let now = Instant::now();
+            for n in 0..100 {
+                let gap = Gap { since: now, until: now, reason: GapReason::Disconnected };
+                queue.push(change(&n.to_string(), n));
+                queue.push(Event::from_gap("t".into(), gap));
+            }
+            assert!(queue.len() <= 4, "{overflow:?}: {}", queue.len());
+            let told = drain(&mut queue);
+            assert!(told.contains(&"gap".into()), "{overflow:?}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_bounded_too_but_one_event_always_fits() {
+        let limits = Limits { bytes: 100, ..Limits::default() };
+        let mut queue = Queue::new("t".into(), limits);
+        (0..10).for_each(|n| queue.push(change("abcdef", n)));
+        assert!(queue.bytes <= 100 && queue.len() == 2, "{}", queue.bytes);
+        queue.push(Event::message("t".into(), &[b'x'; 1000]));
+        assert_eq!((queue.len(), queue.lost()), (1, 10));
+    }
+}

@@ -1,0 +1,271 @@
+//! One stream that is wanted: its topics, and the connection that carries them at the moment.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{State, backoff::Backoff, identity::Identity, state::Reason};
+use crate::{Error, GapReason, event::Event, sse::Decoder};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct SessionId(pub(super) u32);
+
+/// Names one connection of one session. Inputs that name a past connection are ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ConnId {
+    pub(super) session: SessionId,
+    pub(super) serial: u64,
+}
+
+/// How long the set of topics must have been quiet before it is submitted, and how long a submit is put off at
+/// most while it is not. 1,000 calls started together thus make one or two POSTs.
+const QUIET: Duration = Duration::from_millis(3);
+const PUT_OFF: Duration = Duration::from_millis(100);
+
+/// Offline for longer than this is told as `Suspended`.
+const SUSPENDED_AFTER: Duration = Duration::from_secs(120);
+
+#[derive(Debug)]
+pub(super) struct Session {
+    /// In the order of subscription.
+    pub(super) keys: Vec<Arc<str>>,
+    /// Bytes of `keys`.
+    pub(super) weight: usize,
+    /// First and last change of `keys` since they were last submitted.
+    changed: Option<(Instant, Instant)>,
+    pub(super) link: Link,
+    pub(super) backoff: Backoff,
+    /// The address of the next stream, when the server compared addresses and found two.
+    pub(super) pin: Option<SocketAddr>,
+    pub(super) been_live: bool,
+    /// Since when events may have been missed, and why, until the server has acknowledged all topics again.
+    pub(super) hole: Option<(Instant, GapReason)>,
+    /// Since when there has been no live stream though one was tried, and why the last try failed.
+    pub(super) offline: Option<(Instant, Reason)>,
+    /// Streams in a row that opened but on which nothing was acknowledged.
+    pub(super) fruitless: u32,
+    /// Since when the server has only given answers that do not get better by trying.
+    pub(super) final_since: Option<Instant>,
+}
+
+#[derive(Debug)]
+pub(super) enum Link {
+    Idle,
+    Waiting { until: Instant, why: Reason },
+    Up(Box<Conn>),
+}
+
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) serial: u64,
+    pub(super) decoder: Decoder,
+    pub(super) peer: Option<SocketAddr>,
+    /// When bytes last came.
+    pub(super) heard: Instant,
+    pub(super) phase: Phase,
+}
+
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// The request is under way.
+    Connecting {
+        deadline: Instant,
+    },
+    /// The head has come, the client id has not.
+    Handshake {
+        deadline: Instant,
+    },
+    Open(Open),
+}
+
+/// A stream that can carry topics.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) client_id: Box<str>,
+    /// The handshake, told to its listeners once the topics are acknowledged.
+    pub(super) handshake: Option<Event>,
+    /// Since when everything was acknowledged for the first time.
+    pub(super) live_since: Option<Instant>,
+    /// Whom the server takes the stream for.
+    pub(super) identity: Identity,
+    /// The server's set is not, or may not be, what is wanted.
+    pub(super) stale: bool,
+    /// The server has a set of this stream.
+    pub(super) submitted: bool,
+    pub(super) submit: Submit,
+    /// How many not yet acknowledged topics one submit may carry: halved while the server refuses sets without
+    /// saying which topic it means, so that a bad topic is found and the others are not refused with it.
+    pub(super) batch: usize,
+    /// Submits in a row that failed for reasons that may pass, and how the last one failed.
+    pub(super) failures: u32,
+    pub(super) last_failure: Option<Error>,
+}
+
+#[derive(Debug)]
+pub(super) enum Submit {
+    Ready,
+    InFlight(InFlight),
+    /// The last one failed for a reason that may pass.
+    Waiting {
+        until: Instant,
+    },
+}
+
+#[derive(Debug)]
+pub(super) struct InFlight {
+    pub(super) keys: Vec<Arc<str>>,
+    /// Nothing that was wanted was held back.
+    pub(super) complete: bool,
+    pub(super) identity: Identity,
+    pub(super) sent: Instant,
+    pub(super) deadline: Instant,
+}
+
+impl Session {
+    pub(super) fn new() -> Self {
+        Self {
+            keys: Vec::new(),
+            weight: 0,
+            changed: None,
+            link: Link::Idle,
+            backoff: Backoff::new(),
+            pin: None,
+            been_live: false,
+            hole: None,
+            offline: None,
+            fruitless: 0,
+            final_since: None,
+        }
+    }
+
+    pub(super) fn add(&mut self, now: Instant, key: Arc<str>, local: bool) {
+        self.weight += key.len();
+        self.keys.push(key);
+        self.touch(now, local);
+    }
+
+    pub(super) fn remove(&mut self, now: Instant, key: &Arc<str>, local: bool) {
+        if let Some(at) = self.keys.iter().position(|own| own == key) {
+            self.weight -= key.len();
+            self.keys.remove(at);
+            self.touch(now, local);
+        }
+    }
+
+    /// The set has changed; if not only on this side, it is to be submitted.
+    fn touch(&mut self, now: Instant, local: bool) {
+        let first = self.changed.map_or(now, |(first, _)| first);
+        self.changed = Some((first, now));
+        if let Some(open) = self.open_mut() {
+            open.stale |= !local;
+        }
+    }
+
+    /// The set goes out as it is.
+    pub(super) fn settle(&mut self) {
+        self.changed = None;
+    }
+
+    /// When the set has been quiet for long enough. In the past when it has not changed.
+    pub(super) fn due(&self, now: Instant) -> Instant {
+        self.changed.map_or(now, |(first, last)| (last + QUIET).min(first + PUT_OFF))
+    }
+
+    pub(super) fn conn(&self) -> Option<&Conn> {
+        match &self.link {
+            Link::Up(conn) => Some(conn),
+            _ => None,
+        }
+    }
+
+    pub(super) fn conn_mut(&mut self) -> Option<&mut Conn> {
+        match &mut self.link {
+            Link::Up(conn) => Some(conn),
+            _ => None,
+        }
+    }
+
+    pub(super) fn open(&self) -> Option<&Open> {
+        match &self.conn()?.phase {
+            Phase::Open(open) => Some(open),
+            _ => None,
+        }
+    }
+
+    pub(super) fn open_mut(&mut self) -> Option<&mut Open> {
+        match &mut self.conn_mut()?.phase {
+            Phase::Open(open) => Some(open),
+            _ => None,
+        }
+    }
+
+    /// Remembers that there is no live stream, and why the last try failed.
+    pub(super) fn went_offline(&mut self, now: Instant, why: Reason) {
+        let since = self.offline.take().map_or(now, |(since, _)| since);
+        self.offline = Some((since, why));
+    }
+
+    /// Takes the connection away, leaving the session idle.
+    pub(super) fn take_conn(&mut self) -> Option<Conn> {
+        match std::mem::replace(&mut self.link, Link::Idle) {
+            Link::Up(conn) => Some(*conn),
+            other => {
+                self.link = other;
+                None
+            }
+        }
+    }
+
+    /// When this session wants to be looked at, at the latest.
+    pub(super) fn deadline(&self, now: Instant, silence: Duration) -> Option<Instant> {
+        let own = match &self.link {
+            Link::Idle => None,
+            Link::Waiting { until, .. } => Some(*until),
+            Link::Up(conn) => Some(match &conn.phase {
+                Phase::Connecting { deadline } | Phase::Handshake { deadline } => *deadline,
+                Phase::Open(open) => {
+                    let submit = match &open.submit {
+                        Submit::InFlight(flight) => Some(flight.deadline),
+                        Submit::Waiting { until } => Some(*until),
+                        Submit::Ready => open.stale.then(|| self.due(now)),
+                    };
+                    let silence = conn.heard + silence;
+                    submit.map_or(silence, |submit| submit.min(silence))
+                }
+            }),
+        };
+        let closing = (self.keys.is_empty() && self.conn().is_some()).then(|| self.due(now));
+        let suspension = match &self.offline {
+            Some((since, _)) if now < *since + SUSPENDED_AFTER => Some(*since + SUSPENDED_AFTER),
+            _ => None,
+        };
+        [own, closing, suspension].into_iter().flatten().min()
+    }
+
+    pub(super) fn state(&self, now: Instant) -> State {
+        if let Some((since, why)) = &self.offline
+            && now >= *since + SUSPENDED_AFTER
+        {
+            return State::Suspended { since: *since, why: why.clone() };
+        }
+        match &self.link {
+            Link::Idle => State::Idle,
+            Link::Waiting { until, why } => State::Waiting { until: *until, why: why.clone() },
+            Link::Up(_) if self.open().is_some_and(|open| open.live_since.is_some()) => State::Live,
+            Link::Up(_) => State::Connecting,
+        }
+    }
+
+    /// What a caller that waited in vain is told.
+    pub(super) fn last_error(&self) -> Option<Error> {
+        if let Some(error) = self.open().and_then(|open| open.last_failure.clone()) {
+            return Some(error);
+        }
+        let (_, why) = self.offline.as_ref()?;
+        Some(why.error().cloned().unwrap_or_else(|| {
+            Error::Protocol(format!("no stream lasted until the topics were acknowledged: {why}"))
+        }))
+    }
+}
