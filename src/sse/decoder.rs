@@ -129,11 +129,7 @@ impl Decoder {
     /// are dropped early: see there.
     pub fn feed<'d, 'c>(&'d mut self, chunk: &'c [u8]) -> Items<'d, 'c> {
         self.bytes += chunk.len() as u64;
-        let chunk = if self.bom == NO_BOM {
-            chunk
-        } else {
-            self.without_bom(chunk)
-        };
+        let chunk = if self.bom == NO_BOM { chunk } else { self.without_bom(chunk) };
         Items::new(self, chunk)
     }
 
@@ -190,12 +186,7 @@ impl Decoder {
         self.after_cr = false;
         self.cut = Cut::No;
         self.oversize = false;
-        for held in [
-            &mut self.line,
-            &mut self.data,
-            &mut self.event,
-            &mut self.id,
-        ] {
+        for held in [&mut self.line, &mut self.data, &mut self.event, &mut self.id] {
             held.discard();
         }
     }
@@ -311,10 +302,6 @@ impl Held {
 
 impl Default for Held {
     fn default() -> Self {
-        Self {
-            bytes: Vec::new(),
-            present: false,
-            ascii: true,
-        }
+        Self { bytes: Vec::new(), present: false, ascii: true }
     }
 }

@@ -74,9 +74,7 @@ impl<'a> Message<'a> {
 
 impl PartialEq for Message<'_> {
     fn eq(&self, other: &Self) -> bool {
-        self.event() == other.event()
-            && self.data_bytes() == other.data_bytes()
-            && self.id == other.id
+        self.event() == other.event() && self.data_bytes() == other.data_bytes() && self.id == other.id
     }
 }
 

@@ -93,16 +93,8 @@ enum Source<'c> {
 impl<'d, 'c> Items<'d, 'c> {
     #[inline]
     pub(super) fn new(decoder: &'d mut Decoder, chunk: &'c [u8]) -> Self {
-        let phase = if matches!(decoder.cut, Cut::No) {
-            Phase::Lines
-        } else {
-            Phase::CutLine
-        };
-        let room = if decoder.oversize {
-            0
-        } else {
-            decoder.limit.saturating_sub(decoder.buffered())
-        };
+        let phase = if matches!(decoder.cut, Cut::No) { Phase::Lines } else { Phase::CutLine };
+        let room = if decoder.oversize { 0 } else { decoder.limit.saturating_sub(decoder.buffered()) };
         Self {
             decoder,
             chunk,
@@ -178,9 +170,7 @@ impl<'d, 'c> Items<'d, 'c> {
     fn rest_of_cut_line(&mut self) -> Option<Step<'c>> {
         let end = self.ends.next();
         let piece = &self.chunk[..end.unwrap_or(self.chunk.len())];
-        let told = self
-            .decoder
-            .piece(piece, self.ends.is_ascii_from(0), end.is_some());
+        let told = self.decoder.piece(piece, self.ends.is_ascii_from(0), end.is_some());
         self.start = end.map_or(self.chunk.len(), |end| end + 1);
         self.phase = Phase::Lines;
         if self.decoder.oversize {
@@ -202,9 +192,7 @@ impl<'d, 'c> Items<'d, 'c> {
             return None;
         }
         self.decoder.cut = Cut::START;
-        let told = self
-            .decoder
-            .piece(piece, self.ends.is_ascii_from(self.start), false);
+        let told = self.decoder.piece(piece, self.ends.is_ascii_from(self.start), false);
         told.map(Step::Told)
     }
 
@@ -270,8 +258,7 @@ impl<'d, 'c> Items<'d, 'c> {
     fn may_borrow(&self, start: usize, end: usize) -> bool {
         end - self.message <= self.room
             && end - start <= SHORT_TEXT_LIMIT
-            && (self.ends.is_ascii_from(start)
-                || simdutf8::basic::from_utf8(&self.chunk[start..end]).is_ok())
+            && (self.ends.is_ascii_from(start) || simdutf8::basic::from_utf8(&self.chunk[start..end]).is_ok())
     }
 
     /// The way of a line that is cut, for a whole line that needs the same care.
@@ -346,26 +333,15 @@ impl<'d, 'c> Items<'d, 'c> {
     fn repaired(&mut self, event: Source<'c>, own_id: bool) -> Option<Step<'c>> {
         let decoder = &mut *self.decoder;
         let others = event.lend(&decoder.event.bytes).as_bytes().len()
-            + if own_id {
-                decoder.last_event_id.len()
-            } else {
-                0
-            };
+            + if own_id { decoder.last_event_id.len() } else { 0 };
         decoder.data.present = false;
-        Some(
-            if utf8::repair(&mut decoder.data.bytes, decoder.limit - others) {
-                decoder.messages += 1;
-                Step::Message {
-                    data: Source::Held,
-                    event,
-                }
-            } else {
-                decoder.too_large += 1;
-                Step::Told(Told::TooLarge {
-                    limit: decoder.limit,
-                })
-            },
-        )
+        Some(if utf8::repair(&mut decoder.data.bytes, decoder.limit - others) {
+            decoder.messages += 1;
+            Step::Message { data: Source::Held, event }
+        } else {
+            decoder.too_large += 1;
+            Step::Told(Told::TooLarge { limit: decoder.limit })
+        })
     }
 }
 
@@ -376,12 +352,7 @@ impl Drop for Items<'_, '_> {
     fn drop(&mut self) {
         while self.step().is_some() {}
         let decoder = &mut *self.decoder;
-        for held in [
-            &mut decoder.line,
-            &mut decoder.data,
-            &mut decoder.event,
-            &mut decoder.id,
-        ] {
+        for held in [&mut decoder.line, &mut decoder.data, &mut decoder.event, &mut decoder.id] {
             held.give_back();
         }
     }

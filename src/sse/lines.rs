@@ -21,13 +21,7 @@ pub(super) struct LineEnds<'c> {
 
 impl<'c> LineEnds<'c> {
     pub(super) fn new(chunk: &'c [u8]) -> Self {
-        Self {
-            chunk,
-            mask: 0,
-            base: 0,
-            next: 0,
-            high: 0,
-        }
+        Self { chunk, mask: 0, base: 0, next: 0, high: 0 }
     }
 
     #[inline]
@@ -79,9 +73,7 @@ const BLOCK: usize = 64;
 fn masks(block: &[u8; BLOCK]) -> (u64, u64) {
     let (lf, cr) = (u8x16::splat(b'\n'), u8x16::splat(b'\r'));
     let vectors: [u8x16; 4] = std::array::from_fn(|i| {
-        let bytes: &[u8; 16] = block[16 * i..]
-            .first_chunk()
-            .expect("a block has four vectors");
+        let bytes: &[u8; 16] = block[16 * i..].first_chunk().expect("a block has four vectors");
         u8x16::new(*bytes)
     });
     let ends = vectors.map(|vector| vector.simd_eq(lf) | vector.simd_eq(cr));

@@ -1,0 +1,134 @@
+//! One collection of records.
+
+use std::{fmt, sync::Arc};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    Error, Subscribe,
+    auth::Auth,
+    engine::topic::{has_prefix, is_named},
+    request::{Request, Response},
+    shared::Handle,
+};
+
+/// A collection of records, by name or id. Made by [`Client::collection`](crate::Client::collection); cheap to clone.
+#[derive(Clone)]
+pub struct Collection {
+    pub(crate) handle: Arc<Handle>,
+    pub(crate) name: String,
+}
+
+/// The answer to a log-in.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct AuthResponse {
+    /// The token, which the client uses from now on.
+    pub token: String,
+    /// The user's record.
+    pub record: Value,
+}
+
+impl Collection {
+    /// Subscribes to changes of all records (`"*"`, by the collection's list rule) or of one record by its id (by
+    /// the view rule). See [`Subscribe`].
+    ///
+    /// The server does not say so when the collection does not exist or the rule hides every record: then there are
+    /// no events.
+    pub fn subscribe(&self, topic: &str) -> Subscribe {
+        let name = format!("{}/{topic}", self.name);
+        if self.name.is_empty() || topic.is_empty() {
+            let reason = match self.name.is_empty() {
+                true => "the name of the collection is empty".into(),
+                false => "it is empty; use `*` for all records or give a record's id".into(),
+            };
+            return Subscribe::refused(
+                self.handle.clone(),
+                name.clone(),
+                Error::InvalidTopic { topic: name, reason },
+            );
+        }
+        Subscribe::new(self.handle.clone(), name)
+    }
+
+    /// Ends the subscriptions to `topic`, whatever their options, or with `None` all of this collection. Says how
+    /// many listeners there were.
+    pub fn unsubscribe(&self, topic: Option<&str>) -> usize {
+        let now = self.handle.now();
+        let mut engine = self.handle.engine();
+        match topic {
+            Some(topic) => {
+                let name = format!("{}/{topic}", self.name);
+                engine.unsubscribe_where(now, |key| is_named(key, &name))
+            }
+            None => {
+                let prefix = format!("{}/", self.name);
+                engine.unsubscribe_where(now, |key| has_prefix(key, &prefix))
+            }
+        }
+    }
+
+    /// Logs in with a user name or e-mail address and a password; the client then is that user. For superusers, the
+    /// collection is `_superusers`, also with servers before 0.23, which call them admins.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with status 400 when the credentials are wrong; what [`Client::send`](crate::Client::send)
+    /// can fail with.
+    pub async fn auth_with_password(&self, identity: &str, password: &str) -> Result<AuthResponse, Error> {
+        let body = json!({"identity": identity, "password": password});
+        let path = format!("{}/auth-with-password", self.path());
+        let answer = match self.post(&path, Some(body.clone())).await {
+            Err(error) if self.name == "_superusers" && error.status() == Some(404) => {
+                // Servers before 0.23.
+                self.post("/api/admins/auth-with-password", Some(body)).await
+            }
+            answer => answer,
+        };
+        self.adopt(answer?)
+    }
+
+    /// Exchanges the client's token for a fresh one.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with status 401 when the token has expired or was revoked.
+    pub async fn auth_refresh(&self) -> Result<AuthResponse, Error> {
+        let answer = self.post(&format!("{}/auth-refresh", self.path()), None).await?;
+        self.adopt(answer)
+    }
+
+    async fn post(&self, path: &str, body: Option<Value>) -> Result<Response, Error> {
+        Request::new(self.handle.clone(), "POST", path, body).await
+    }
+
+    fn path(&self) -> String {
+        use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+        // Names are letters, digits and underscores; anything else must not reach another path.
+        const NAME: &percent_encoding::AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-');
+        format!("/api/collections/{}", utf8_percent_encode(&self.name, NAME))
+    }
+
+    fn adopt(&self, answer: Response) -> Result<AuthResponse, Error> {
+        #[derive(Deserialize)]
+        struct Body {
+            token: String,
+            #[serde(alias = "admin", default)]
+            record: Value,
+        }
+        let Body { token, record } = answer.json()?;
+        Auth { handle: self.handle.clone() }.set(&token, record.clone())?;
+        Ok(AuthResponse { token, record })
+    }
+}
+
+impl fmt::Debug for Collection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Collection").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for AuthResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthResponse").field("record", &self.record.get("id")).finish_non_exhaustive()
+    }
+}

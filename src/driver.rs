@@ -1,0 +1,367 @@
+//! Moves the engine's outputs to the network and the network's answers to the engine. It decides nothing.
+//!
+//! All I/O of a client happens inside this one future: streams, submits and the requests of hosts are jobs that it
+//! polls. Nothing is spawned, so any executor will do, and dropping the future drops every socket.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use futures::{
+    FutureExt, StreamExt,
+    future::{AbortHandle, Abortable},
+    stream::FuturesUnordered,
+};
+use hyper::{
+    StatusCode,
+    header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER},
+};
+use url::Url;
+
+use crate::{
+    Error, Refusal,
+    engine::{
+        ConnId, Output,
+        dialect::{Failure, Request},
+        identity::Token,
+    },
+    http::Response,
+    rt::Timer,
+    shared::{Job, Shared},
+};
+
+/// The part of a refusal's body that is kept.
+pub(crate) const REFUSAL_LIMIT: usize = 64 << 10;
+
+/// Requests of hosts that are under way at the same time.
+const CONCURRENT_REQUESTS: usize = 32;
+
+/// Chunks that one stream may bring, and rounds that the driver may make, before others get their turn.
+const BUDGET: usize = 64;
+
+#[derive(Debug)]
+pub(crate) struct Driver {
+    shared: Arc<Shared>,
+    jobs: FuturesUnordered<Pin<Box<dyn Future<Output = Done> + Send>>>,
+    connections: HashMap<ConnId, Connection>,
+    requests: usize,
+    alarm: Alarm,
+}
+
+/// What belongs to one connection and goes with it.
+#[derive(Debug)]
+struct Connection {
+    stream: AbortHandle,
+    submit: Option<AbortHandle>,
+    /// Where the stream was found, after redirects: the topics are submitted there, since a redirect turns a POST
+    /// into a GET.
+    found_at: Arc<OnceLock<Url>>,
+}
+
+/// A job that has ended.
+enum Done {
+    Connection,
+    Request,
+}
+
+/// The engine's one timer.
+struct Alarm {
+    timer: Option<Pin<Box<dyn Timer>>>,
+    /// When it fires. Earlier than needed is fine: then the engine is asked again.
+    armed: Option<Instant>,
+}
+
+impl Driver {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            jobs: FuturesUnordered::new(),
+            connections: HashMap::new(),
+            requests: 0,
+            alarm: Alarm { timer: None, armed: None },
+        }
+    }
+
+    /// Does what the engine wants. Whether it wanted anything.
+    fn obey(&mut self) -> bool {
+        let mut any = false;
+        loop {
+            // Not in the head of the loop: the lock would be held for the whole body.
+            let output = self.shared.engine_for_driver().poll_output();
+            let Some(output) = output else { return any };
+            any = true;
+            match output {
+                Output::Open { conn, request } => {
+                    let found_at = Arc::default();
+                    let job = stream(self.shared.clone(), conn, request, Arc::clone(&found_at));
+                    let stream = self.start(job);
+                    self.connections.insert(conn, Connection { stream, submit: None, found_at });
+                }
+                Output::Submit { conn, request, token } => {
+                    let Some(Connection { found_at, .. }) = self.connections.get(&conn) else { continue };
+                    let url = found_at.get().cloned().unwrap_or_else(|| self.shared.url(request.path));
+                    let submit = self.start(submit(self.shared.clone(), conn, request, url, token));
+                    if let Some(connection) = self.connections.get_mut(&conn) {
+                        connection.submit = Some(submit);
+                    }
+                }
+                Output::Drop { conn } => {
+                    if let Some(connection) = self.connections.remove(&conn) {
+                        connection.stream.abort();
+                        connection.submit.inspect(AbortHandle::abort);
+                    }
+                }
+                Output::State(state) => self.shared.states.tell(&state),
+                Output::Disconnected(topics) => self.shared.tell_disconnected(topics),
+            }
+        }
+    }
+
+    fn start(&mut self, job: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        let (handle, registration) = AbortHandle::new_pair();
+        self.jobs.push(Box::pin(Abortable::new(job, registration).map(|_| Done::Connection)));
+        handle
+    }
+
+    fn take_requests(&mut self) -> bool {
+        let mut any = false;
+        while self.requests < CONCURRENT_REQUESTS
+            && let Ok(job) = self.shared.jobs.1.try_recv()
+        {
+            self.requests += 1;
+            self.jobs.push(Box::pin(job.map(|()| Done::Request)));
+            any = true;
+        }
+        any
+    }
+
+    fn poll_jobs(&mut self, cx: &mut Context<'_>) -> bool {
+        match self.jobs.poll_next_unpin(cx) {
+            Poll::Ready(Some(done)) => {
+                if let Done::Request = done {
+                    self.requests -= 1;
+                }
+                true
+            }
+            Poll::Ready(None) | Poll::Pending => false,
+        }
+    }
+
+    fn poll_time(&mut self, cx: &mut Context<'_>) -> bool {
+        let now = self.shared.now();
+        let Some(deadline) = self.shared.engine_for_driver().deadline(now) else { return false };
+        if now >= deadline || self.alarm.poll(&self.shared, deadline, cx) {
+            self.shared.engine_for_driver().handle_timeout(self.shared.now());
+            return true;
+        }
+        false
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        this.shared.waker.register(cx.waker());
+        for _ in 0..BUDGET {
+            let mut progress = this.obey();
+            if this.shared.engine_for_driver().is_closed() {
+                this.obey();
+                this.let_go();
+                return Poll::Ready(());
+            }
+            progress |= this.take_requests();
+            progress |= this.poll_jobs(cx);
+            progress |= this.poll_time(cx);
+            if !progress {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Driver {
+    fn let_go(&mut self) {
+        self.jobs.clear();
+        self.connections.clear();
+        self.alarm.timer = None;
+        while self.shared.jobs.1.try_recv().is_ok() {}
+        self.shared.finish();
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // A host that drops the driver, or whose executor does, has closed the client.
+        self.shared.close();
+        self.obey();
+        self.let_go();
+    }
+}
+
+impl Alarm {
+    /// Whether it has gone off.
+    fn poll(&mut self, shared: &Shared, deadline: Instant, cx: &mut Context<'_>) -> bool {
+        let timer = self.timer.get_or_insert_with(|| shared.runtime.new_timer(deadline));
+        if self.armed.is_none_or(|armed| deadline < armed) {
+            timer.as_mut().reset(deadline);
+            self.armed = Some(deadline);
+        }
+        let fired = timer.as_mut().poll(cx).is_ready();
+        if fired {
+            self.armed = None;
+        }
+        fired
+    }
+}
+
+impl std::fmt::Debug for Alarm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Alarm").field("armed", &self.armed).finish_non_exhaustive()
+    }
+}
+
+/// The life of one stream.
+async fn stream(shared: Arc<Shared>, conn: ConnId, request: Request, found_at: Arc<OnceLock<Url>>) {
+    let failure = read(&shared, conn, request, &found_at).await.err();
+    shared.engine_for_driver().ended(shared.now(), conn, failure);
+}
+
+/// Reads a stream to its clean end.
+async fn read(
+    shared: &Shared,
+    conn: ConnId,
+    request: Request,
+    found_at: &OnceLock<Url>,
+) -> Result<(), Failure> {
+    let mut http = http_request(shared, shared.url(request.path), request, None);
+    http.headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+    http.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let response = shared.http.send(http).await.map_err(lost)?;
+    // The status first: PocketBase labels its refusals as event streams too.
+    if response.status != StatusCode::OK {
+        return Err(refused(response).await);
+    }
+    if !is_type(&response.headers, "text/event-stream") {
+        return Err(Failure::Lost(not_a_stream(&response)));
+    }
+    let _ = found_at.set(response.url);
+    shared.engine_for_driver().opened(shared.now(), conn, response.peer);
+    let mut body = response.body;
+    let mut budget = BUDGET;
+    while let Some(chunk) = body.chunk().await.map_err(lost)? {
+        shared.engine_for_driver().received(shared.now(), conn, &chunk);
+        budget -= 1;
+        if budget == 0 {
+            budget = BUDGET;
+            yield_now().await;
+        }
+    }
+    Ok(())
+}
+
+async fn submit(shared: Arc<Shared>, conn: ConnId, request: Request, url: Url, token: Option<Token>) {
+    let http = http_request(&shared, url, request, token.as_ref());
+    let answer = match shared.http.send(http).await.map_err(lost) {
+        Ok(response) if !response.status.is_success() => Err(refused(response).await),
+        // A log-in page of the network answers everything with a page; a redirect made the POST a GET.
+        Ok(response)
+            if is_type(&response.headers, "text/html") || is_type(&response.headers, "text/event-stream") =>
+        {
+            Err(Failure::Lost(Error::Protocol(format!(
+                "{} did not take the topics but answered with something else: is a redirect, a proxy or a log-in \
+                 page in the way?",
+                response.url.host_str().unwrap_or_default()
+            ))))
+        }
+        Ok(_) => Ok(()),
+        Err(failure) => Err(failure),
+    };
+    shared.engine_for_driver().submitted(shared.now(), conn, answer);
+}
+
+fn http_request(shared: &Shared, url: Url, request: Request, token: Option<&Token>) -> crate::http::Request {
+    let method = if request.method == "POST" { hyper::Method::POST } else { hyper::Method::GET };
+    let token = token.filter(|_| request.authorized);
+    let mut http = shared.request(method, url, token, request.body);
+    http.pin = request.pin;
+    http
+}
+
+fn lost(error: crate::http::HttpError) -> Failure {
+    Failure::Lost(error.into())
+}
+
+async fn refused(response: Response) -> Failure {
+    Failure::Refused(refusal(response).await)
+}
+
+/// Reads what the server has to say beside its status.
+pub(crate) async fn refusal(response: Response) -> Refusal {
+    let status = response.status.as_u16();
+    let retry_after = retry_after(&response.headers);
+    let body = response.body.collect(REFUSAL_LIMIT).await.unwrap_or_default();
+    Refusal::new(status, body.to_vec(), retry_after)
+}
+
+/// `Retry-After` in seconds. The form with a date is not read: no server here sends it, and it needs a true clock.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+}
+
+fn is_type(headers: &HeaderMap, wanted: &str) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case(wanted)
+}
+
+fn not_a_stream(response: &Response) -> Error {
+    let host = response.url.host_str().unwrap_or_default();
+    let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    Error::Protocol(format!(
+        "{host} answered with {} where an event stream was expected: is it the right URL, or is a proxy or a \
+         log-in page in the way?",
+        content_type.unwrap_or("no content type"),
+    ))
+}
+
+/// Lets the executor's other tasks have their turn.
+async fn yield_now() {
+    let mut yielded = false;
+    futures::future::poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// What a host asks for runs here too: see [`crate::Client::send`].
+pub(crate) async fn run_job<T: Send + 'static>(
+    shared: &Shared,
+    job: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Error> {
+    let (mut sender, receiver) = futures::channel::oneshot::channel();
+    let job: Job = Box::pin(async move {
+        let job = std::pin::pin!(job);
+        // A caller that has gone away takes its request with it.
+        if let futures::future::Either::Left((result, _)) =
+            futures::future::select(job, sender.cancellation()).await
+        {
+            let _ = sender.send(result);
+        }
+    });
+    shared.jobs.0.send(job).await.map_err(|_| Error::Closed)?;
+    shared.waker.wake();
+    receiver.await.map_err(|_| Error::Closed)
+}

@@ -1,0 +1,176 @@
+//! One-off requests, so that a host needs no second HTTP client.
+
+use std::{fmt, future::IntoFuture, sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use hyper::{
+    Method,
+    header::{HeaderMap, HeaderName, HeaderValue},
+};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::{
+    Error,
+    driver::{refusal, run_job},
+    shared::Handle,
+};
+
+/// The largest answer taken, in bytes.
+const BODY_LIMIT: usize = 64 << 20;
+
+/// A request about to be sent; `.await` sends it. Made by [`Client::send`](crate::Client::send).
+///
+/// Dropping the future cancels the request.
+#[must_use = "a request is sent when it is awaited"]
+pub struct Request {
+    pub(crate) handle: Arc<Handle>,
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) body: Option<Value>,
+    pub(crate) query: Vec<(String, String)>,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) timeout: Duration,
+}
+
+impl Request {
+    pub(crate) fn new(handle: Arc<Handle>, method: &str, path: &str, body: Option<Value>) -> Self {
+        let (method, path) = (method.to_owned(), path.to_owned());
+        let timeout = Duration::from_secs(30);
+        Self { handle, method, path, body, query: Vec::new(), headers: Vec::new(), timeout }
+    }
+
+    /// Adds a parameter to the query of the URL; it is encoded as needed.
+    pub fn query(mut self, name: impl Into<String>, value: impl ToString) -> Self {
+        self.query.push((name.into(), value.to_string()));
+        self
+    }
+
+    /// Adds a header.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Sets how long the whole exchange may take; 30 seconds unless set.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    async fn perform(self) -> Result<Response, Error> {
+        let shared = &self.handle;
+        let method = Method::from_bytes(self.method.as_bytes())
+            .map_err(|_| Error::argument("method", format!("{:?} is no HTTP method", self.method)))?;
+        if self.path.contains("://") {
+            // The token must not go to wherever a path from outside points.
+            return Err(Error::argument("path", "it is a URL; give the path below the server's URL"));
+        }
+        let mut url = shared.url(&self.path);
+        if !self.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&self.query);
+        }
+        let token = shared.engine().token().cloned();
+        let body = self.body.as_ref().map(|body| body.to_string().into_bytes());
+        let mut request = shared.request(method, url, token.as_ref(), body);
+        insert_headers(&mut request.headers, &self.headers)?;
+
+        let http = shared.http.clone();
+        let runtime = shared.runtime.clone();
+        let after = self.timeout;
+        let exchange = async move {
+            let response = http.send(request).await?;
+            if !response.status.is_success() {
+                return Err(Error::Refused(refusal(response).await));
+            }
+            let (status, headers) = (response.status.as_u16(), response.headers);
+            let body = response.body.collect(BODY_LIMIT).await?.to_vec();
+            Ok(Response { status, headers, body })
+        };
+        let limited = async move {
+            let mut timer = runtime.new_timer(runtime.now() + after);
+            let alarm = futures::future::poll_fn(move |cx| timer.as_mut().poll(cx));
+            match futures::future::select(std::pin::pin!(exchange), alarm).await {
+                futures::future::Either::Left((result, _)) => result,
+                futures::future::Either::Right(_) => {
+                    Err(Error::Timeout { what: "the request".into(), after })
+                }
+            }
+        };
+        run_job(shared, limited).await?
+    }
+}
+
+impl IntoFuture for Request {
+    type Output = Result<Response, Error>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.perform())
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The rest may be secret: a password in the body, a key in a header.
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("path", &self.path.split('?').next())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A successful answer to [`Client::send`](crate::Client::send).
+#[derive(Clone)]
+pub struct Response {
+    status: u16,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Response {
+    /// The HTTP status, from 200 to 299.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// A header's value, if there is one and it is text. Names are not case-sensitive.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The body as received.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// The body, as a type of yours; [`serde_json::Value`] takes any.
+    ///
+    /// # Errors
+    /// [`Error::Protocol`] when the body is not JSON or does not fit `T`.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_slice(&self.body)
+            .map_err(|error| Error::Protocol(format!("the body of the answer: {error}")))
+    }
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The body may hold a token.
+        f.debug_struct("Response").field("status", &self.status).field("body_len", &self.body.len()).finish()
+    }
+}
+
+/// Adds a host's headers, all of which may be secret.
+pub(crate) fn insert_headers(headers: &mut HeaderMap, added: &[(String, String)]) -> Result<(), Error> {
+    for (name, value) in added {
+        let key = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| Error::argument("header", format!("{name:?} is no header name")))?;
+        let mut value = HeaderValue::from_str(value).map_err(|_| {
+            Error::argument("header", format!("the value of {name} has a character that cannot stand there"))
+        })?;
+        value.set_sensitive(true);
+        headers.insert(key, value);
+    }
+    Ok(())
+}

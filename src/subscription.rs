@@ -1,0 +1,246 @@
+//! Subscribing, and what a subscription is.
+
+use std::{
+    fmt,
+    future::IntoFuture,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use futures::{Stream, future::BoxFuture};
+
+use crate::{
+    Error, Event,
+    engine::{Limits, ListenerId, Overflow, topic::Topic},
+    mailbox::{Callback, Mailbox, Status},
+    shared::{Handle, no_thread},
+};
+
+/// A subscription about to be made. Made by [`Collection::subscribe`](crate::Collection::subscribe) and
+/// [`Realtime::subscribe`](crate::Realtime::subscribe).
+///
+/// `.await` resolves when the server has acknowledged the topic or refused it; [`start`](Self::start) returns at once.
+///
+/// ```no_run
+/// # async fn example(client: tidings::Client) -> Result<(), tidings::Error> {
+/// let posts = client
+///     .collection("posts")
+///     .subscribe("*")
+///     .filter(client.filter("status = {:s}", serde_json::json!({"s": "published"}))?)
+///     .expand("author")
+///     .await?;
+/// # Ok(()) }
+/// ```
+#[must_use = "a subscription is made when it is awaited or started"]
+pub struct Subscribe {
+    handle: Arc<Handle>,
+    topic: Topic,
+    limits: Limits,
+    callback: Option<Callback>,
+    /// What the builder was given and cannot use.
+    error: Option<Error>,
+}
+
+impl Subscribe {
+    pub(crate) fn new(handle: Arc<Handle>, topic: String) -> Self {
+        let limits = handle.limits;
+        Self { handle, topic: Topic::new(topic), limits, callback: None, error: None }
+    }
+
+    pub(crate) fn refused(handle: Arc<Handle>, topic: String, error: Error) -> Self {
+        Self { error: Some(error), ..Self::new(handle, topic) }
+    }
+
+    /// Only changes of records that match come. Build it with [`Client::filter`](crate::Client::filter) when it has
+    /// values from elsewhere.
+    ///
+    /// PocketBase sends nothing when a record leaves the filter, and nothing at all when the expression has an
+    /// unknown field.
+    pub fn filter(self, expression: impl Into<String>) -> Self {
+        self.query("filter", expression.into())
+    }
+
+    /// Relations to put into `record.expand`, separated by commas.
+    pub fn expand(self, relations: impl Into<String>) -> Self {
+        self.query("expand", relations.into())
+    }
+
+    /// The only fields that `record` shall have, separated by commas. Without `id` among them,
+    /// [`Event::record_id`] is `None`.
+    pub fn fields(self, fields: impl Into<String>) -> Self {
+        self.query("fields", fields.into())
+    }
+
+    /// Any other query parameter, which the server's rules see as `@request.query`.
+    pub fn query(mut self, name: impl Into<String>, value: impl ToString) -> Self {
+        self.topic.query.insert(name.into(), value.to_string());
+        self
+    }
+
+    /// A header for this topic, which the server's rules see as `@request.headers`: `X-Token` as `x_token`.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.topic.headers.insert(name.into(), value.into());
+        self
+    }
+
+    /// How many events may wait for this listener, and what happens to the one too many. At most 64 MiB wait in
+    /// any case. Unless set it is what the client was built with: 8,192 and [`Overflow::DropOldest`].
+    pub fn queue(mut self, events: usize, overflow: Overflow) -> Self {
+        if events == 0 {
+            self.error =
+                Some(Error::argument("queue", "it has no room; give it room for one event at least"));
+        }
+        self.limits = Limits { events, overflow, ..self.limits };
+        self
+    }
+
+    /// Gives events to a callback instead of the stream. It runs on the client's callback thread, one event at a
+    /// time in order, never on the one that does I/O; it may call anything, and block. If it panics, that is counted
+    /// in [`Stats::panics`](crate::Stats::panics), and it is called for the next event.
+    ///
+    /// The subscription that `.await` gives is then only the handle: dropping it unsubscribes.
+    pub fn on(mut self, callback: impl FnMut(Event) + Send + 'static) -> Self {
+        self.callback = Some(Box::new(callback));
+        self
+    }
+
+    /// Subscribes and returns at once, whether there is a network or not; the connection is tried until there is one.
+    /// See [`Subscription::ready`] for the server's answer.
+    ///
+    /// # Errors
+    /// [`Error::InvalidTopic`] and [`Error::InvalidArgument`] for what cannot be right, and [`Error::Closed`].
+    pub fn start(self) -> Result<Subscription, Error> {
+        self.register(true)
+    }
+
+    fn register(self, patient: bool) -> Result<Subscription, Error> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        let Self { handle, topic, limits, callback, .. } = self;
+        let key = topic.key(handle.dialect.max_key())?;
+        let mailbox = match callback {
+            Some(callback) => {
+                handle.callbacks.start().map_err(no_thread)?;
+                Mailbox::for_callback(key.clone(), limits, handle.callbacks.clone(), callback)
+            }
+            None => Mailbox::for_stream(key.clone(), limits),
+        };
+        let now = handle.now();
+        let id = handle.engine().subscribe(now, &key, mailbox.clone(), patient)?;
+        Ok(Subscription { handle: Some(handle), id, mailbox })
+    }
+}
+
+impl IntoFuture for Subscribe {
+    type Output = Result<Subscription, Error>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    /// # Errors
+    /// Besides those of [`start`](Subscribe::start): [`Error::Refused`] with the server's status and message,
+    /// [`Error::Network`] when a client that was never connected cannot reach the server, and when the server has not
+    /// acknowledged the topic in time, what went wrong last, or [`Error::Timeout`].
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let subscription = self.register(false)?;
+            subscription.ready().await?;
+            Ok(subscription)
+        })
+    }
+}
+
+impl fmt::Debug for Subscribe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscribe").field("topic", &self.topic.name).finish_non_exhaustive()
+    }
+}
+
+/// One listener of one topic: a [`Stream`] of [`Event`]s that unsubscribes when dropped.
+///
+/// The stream ends when the host unsubscribes or closes the client, and after a refusal of the server, which is its
+/// last event. It does not end when the network does.
+pub struct Subscription {
+    /// `None` once detached.
+    handle: Option<Arc<Handle>>,
+    id: ListenerId,
+    mailbox: Arc<Mailbox>,
+}
+
+/// How a [`Subscription`] stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SubscriptionState {
+    /// The server has not acknowledged the topic yet.
+    Pending,
+    /// The server has acknowledged the topic, and the stream is up.
+    Live,
+    /// The stream was lost, or is being replaced; the client is at it.
+    Interrupted,
+    /// Nothing more comes.
+    Ended,
+}
+
+impl Subscription {
+    /// The topic as it stands on the wire, options included.
+    pub fn topic(&self) -> &str {
+        self.mailbox.topic()
+    }
+
+    /// Waits until the server has acknowledged the topic. For a subscription that was awaited it has.
+    ///
+    /// # Errors
+    /// Why the subscription has ended, if it has.
+    pub async fn ready(&self) -> Result<(), Error> {
+        self.mailbox.ready().await
+    }
+
+    /// How the subscription stands.
+    pub fn state(&self) -> SubscriptionState {
+        match self.mailbox.status() {
+            Status::Pending => SubscriptionState::Pending,
+            Status::Ended(_) => SubscriptionState::Ended,
+            Status::Ready => match &self.handle {
+                Some(handle) if handle.engine().is_live(self.id) => SubscriptionState::Live,
+                _ => SubscriptionState::Interrupted,
+            },
+        }
+    }
+
+    /// How many events this listener has lost because it did not keep up.
+    pub fn lost(&self) -> u64 {
+        self.mailbox.lost()
+    }
+
+    /// Ends the subscription, as dropping it does.
+    pub fn unsubscribe(self) {}
+
+    /// Keeps the subscription until the topic is unsubscribed or the client closed. For callbacks: the
+    /// events of a stream that nobody holds go nowhere.
+    pub fn detach(mut self) {
+        self.handle = None;
+    }
+}
+
+impl Stream for Subscription {
+    type Item = Event;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.mailbox.poll_next(cx)
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        if let Some(handle) = &self.handle {
+            let now = handle.now();
+            handle.engine().unsubscribe(now, self.id);
+        }
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription").field("mailbox", &self.mailbox).finish()
+    }
+}
