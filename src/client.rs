@@ -350,7 +350,7 @@ impl ClientBuilder {
         let token = self.token.as_deref().map(Token::new).transpose()?;
         let http = HttpClient::new(runtime.clone(), http)?;
         let seed = self.seed.unwrap_or_else(|| fastrand::u64(..));
-        let dialect = Arc::new(PocketBase);
+        let dialect = Arc::new(PocketBase::default());
         let mut engine = Engine::new(dialect.clone(), self.engine, seed);
         engine.set_token(runtime.now(), token);
         let shared = Shared::new(engine, dialect, runtime, http, base, headers, self.limits);

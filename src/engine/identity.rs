@@ -14,13 +14,15 @@ pub(crate) struct Token(Arc<str>);
 impl Token {
     /// Takes a token with or without `Bearer `.
     pub(crate) fn new(token: &str) -> Result<Self, Error> {
-        let bare = token.trim();
-        let bare = match bare.get(..7) {
-            Some(scheme) if scheme.eq_ignore_ascii_case("bearer ") => bare[7..].trim_start(),
-            _ => bare,
-        };
+        let mut words = token.split_ascii_whitespace();
+        let first = words.next().unwrap_or_default();
+        let bare =
+            if first.eq_ignore_ascii_case("bearer") { words.next().unwrap_or_default() } else { first };
         if bare.is_empty() {
             return Err(Error::argument("token", "it is empty; use `clear` to become a guest"));
+        }
+        if words.next().is_some() {
+            return Err(Error::argument("token", "it has a space inside"));
         }
         if let Some(at) = bare.find(|c: char| !c.is_ascii_graphic()) {
             let reason = format!("it has a character at byte {at} that cannot stand in a header");

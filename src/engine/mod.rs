@@ -16,6 +16,7 @@ mod session;
 #[cfg(test)]
 mod simulation;
 mod state;
+mod submit;
 pub(crate) mod topic;
 
 use std::{
@@ -37,10 +38,10 @@ pub use self::{
 };
 
 use self::{
-    dialect::{Dialect, Failure, OpenVerdict, Request, SubmitVerdict},
+    dialect::{Dialect, Failure, OpenVerdict, Request},
     identity::{Identity, Token},
     registry::Registry,
-    session::{Conn, InFlight, Link, Open, Phase, Session, SessionId, Submit},
+    session::{Conn, Link, Open, Phase, Session, SessionId, Submit},
 };
 use crate::{
     Error,
@@ -124,12 +125,6 @@ const PROMPT: Duration = Duration::from_millis(250);
 /// A server that was live and now gives a final answer (a proxy says 404 while the server behind it restarts) is
 /// believed only when it has said so for this long.
 const FINAL_AFTER: Duration = Duration::from_secs(30);
-
-/// A caller that waits is told of a stream that opens but takes no topics after this many tries.
-const FRUITLESS: u32 = 3;
-
-/// Submits that fail in a row without an answer before the stream itself is given up.
-const SUBMIT_FAILURES: u32 = 3;
 
 /// The longest wait that a server can order with `Retry-After`.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
@@ -249,12 +244,7 @@ impl<L: Outlet> Engine<L> {
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
         for id in ids {
             let Some(open) = self.sessions.get_mut(&id).and_then(Session::open_mut) else { continue };
-            let bound = match &open.submit {
-                // The answer is not here yet, but the server may have bound the stream already.
-                Submit::InFlight(flight) if flight.identity != Identity::Guest => &flight.identity,
-                _ => &open.identity,
-            };
-            if bound.may_become(&identity) {
+            if open.identity.may_become(&identity) {
                 open.stale = true;
                 self.pump(now, id);
             } else {
@@ -317,7 +307,7 @@ impl<L: Outlet> Engine<L> {
             match item {
                 Item::Message(message) => {
                     self.stats.messages += 1;
-                    if !self.deliver(message.event(), message.data_bytes()) {
+                    if !self.deliver(id.session, message.event(), message.data_bytes()) {
                         self.shake_hands(id.session, &message);
                     }
                 }
@@ -366,25 +356,6 @@ impl<L: Outlet> Engine<L> {
                 }
             }
         }
-    }
-
-    /// The answer to a submit has come.
-    pub(crate) fn submitted(&mut self, now: Instant, id: ConnId, answer: Result<(), Failure>) {
-        let Some(session) = self.sessions.get_mut(&id.session) else { return };
-        let Some(conn) = session.conn_mut().filter(|conn| conn.serial == id.serial) else { return };
-        let Phase::Open(open) = &mut conn.phase else { return };
-        let flight = match std::mem::replace(&mut open.submit, Submit::Ready) {
-            Submit::InFlight(flight) => flight,
-            other => {
-                open.submit = other;
-                return;
-            }
-        };
-        match answer {
-            Ok(()) => self.accepted(now, id, flight),
-            Err(failure) => self.rejected(now, id, flight, failure),
-        }
-        self.pump(now, id.session);
     }
 
     // ---- Time ----
@@ -577,9 +548,11 @@ impl<L: Outlet> Engine<L> {
     }
 
     /// Hands a message to all listeners of its topic, or says that there are none.
-    fn deliver(&mut self, key: &str, data: &[u8]) -> bool {
+    fn deliver(&mut self, from: SessionId, key: &str, data: &[u8]) -> bool {
         let Some((key, topic)) = self.registry.lookup(key) else { return false };
-        if self.dialect.is_local(key) {
+        // A topic that was given up and taken up again may have another session now, while the first one's server
+        // has not heard of it yet.
+        if self.dialect.is_local(key) || topic.session != from {
             return false;
         }
         let event = Event::message(key.clone(), data);
@@ -594,188 +567,6 @@ impl<L: Outlet> Engine<L> {
         true
     }
 
-    /// Sends the set of topics, as it is to be, to the server.
-    fn submit(&mut self, now: Instant, id: SessionId) {
-        let Self { sessions, registry, dialect, .. } = self;
-        let Some(session) = sessions.get_mut(&id) else { return };
-        session.settle();
-        let Session { keys, link: Link::Up(conn), .. } = session else { return };
-        let Phase::Open(open) = &mut conn.phase else { return };
-        let mut fresh = 0;
-        let mut complete = true;
-        let mut set = Vec::with_capacity(keys.len());
-        for key in keys.iter().filter(|key| !dialect.is_local(key)) {
-            let acked = registry.get(key).is_some_and(|topic| topic.acked_on == Some(conn.serial));
-            if !acked {
-                if fresh == open.batch {
-                    // The others go with the next one.
-                    complete = false;
-                    continue;
-                }
-                fresh += 1;
-            }
-            set.push(key.clone());
-        }
-        open.stale = !complete;
-        if set.is_empty() && !open.submitted {
-            // Nothing to submit: the handshake is all that was asked for.
-            open.submit = Submit::Ready;
-            self.went_live(now, id);
-            return;
-        }
-        let names: Vec<&str> = set.iter().map(|key| &**key).collect();
-        let request = Request { pin: conn.peer, ..dialect.submit(&open.client_id, &names) };
-        let token = self.token.clone();
-        open.submitted = true;
-        open.submit = Submit::InFlight(InFlight {
-            keys: set,
-            complete,
-            identity: Identity::of(token.as_ref()),
-            sent: now,
-            deadline: now + self.config.submit_timeout,
-        });
-        self.stats.submits += 1;
-        let conn = ConnId { session: id, serial: conn.serial };
-        self.outputs.push_back(Output::Submit { conn, request, token });
-    }
-
-    fn accepted(&mut self, now: Instant, id: ConnId, flight: InFlight) {
-        let Self { sessions, registry, .. } = self;
-        let Some(session) = sessions.get_mut(&id.session) else { return };
-        let hole = session.hole;
-        let wanted = Identity::of(self.token.as_ref());
-        let Some(open) = session.open_mut() else { return };
-        open.identity = flight.identity;
-        open.failures = 0;
-        open.last_failure = None;
-        open.batch = open.batch.saturating_mul(2);
-        // The token was replaced while the submit was under way.
-        open.stale |= open.identity != wanted;
-        self.stats.submit_latency = now.saturating_duration_since(flight.sent);
-        for key in &flight.keys {
-            let Some((key, _)) = registry.lookup(key) else { continue };
-            let key = key.clone();
-            let Some(topic) = registry.get_mut(&key) else { continue };
-            if topic.acked_on == Some(id.serial) {
-                continue;
-            }
-            topic.acked_on = Some(id.serial);
-            for entry in &mut topic.entries {
-                if !entry.ready {
-                    entry.ready = true;
-                    entry.outlet.ready();
-                    self.woken.push(entry.outlet.clone());
-                } else if let Some((since, reason)) = hole {
-                    let gap = Event::from_gap(key.clone(), Gap { since, until: now, reason });
-                    let delivered = entry.outlet.deliver(gap);
-                    self.stats.lost += delivered.lost;
-                    if delivered.wake {
-                        self.woken.push(entry.outlet.clone());
-                    }
-                }
-            }
-        }
-        if flight.complete {
-            session.hole = None;
-            self.went_live(now, id.session);
-        }
-    }
-
-    fn rejected(&mut self, now: Instant, id: ConnId, flight: InFlight, failure: Failure) {
-        self.stats.submits_failed += 1;
-        let verdict = match &failure {
-            Failure::Refused(refusal) => self.dialect.judge_submit(refusal),
-            Failure::Lost(_) => SubmitVerdict::Later,
-        };
-        let retry_after = match &failure {
-            Failure::Refused(refusal) => refusal.retry_after(),
-            Failure::Lost(_) => None,
-        };
-        let error = failure.error();
-        let Self { sessions, registry, rng, config, .. } = self;
-        let Some(session) = sessions.get_mut(&id.session) else { return };
-        let peer = session.conn().and_then(|conn| conn.peer);
-        let Session { link: Link::Up(conn), backoff, .. } = session else { return };
-        let Phase::Open(open) = &mut conn.phase else { return };
-        open.stale = true;
-        let is_fresh = |key: &Arc<str>| registry.get(key).is_some_and(|t| t.acked_on != Some(id.serial));
-        match verdict {
-            SubmitVerdict::Later => {
-                open.failures += 1;
-                let unanswered = matches!(failure, Failure::Lost(_));
-                if unanswered && open.failures >= SUBMIT_FAILURES {
-                    self.lose(now, id.session, Reason::Lost(error), None);
-                    return;
-                }
-                let delay = backoff.next(config.backoff, rng).max(bounded(retry_after));
-                open.submit = Submit::Waiting { until: now + delay };
-                open.last_failure = Some(error.clone());
-                let reason = if unanswered { Reason::Lost(error) } else { Reason::Refused(error) };
-                if open.live_since.is_none() {
-                    session.went_offline(now, reason);
-                }
-            }
-            SubmitVerdict::NewStream => {
-                session.fruitless += 1;
-                session.pin = peer;
-                if session.fruitless >= FRUITLESS {
-                    self.give_up(now, id.session, &error);
-                }
-                self.lose(now, id.session, Reason::StreamRejected(error), retry_after);
-            }
-            SubmitVerdict::RefusedTopics(places) => {
-                let keys: Vec<_> = places.iter().filter_map(|place| flight.keys.get(*place)).collect();
-                for key in keys {
-                    self.refuse_topic(now, key, &error);
-                }
-            }
-            SubmitVerdict::Refused => {
-                let fresh: Vec<_> = flight.keys.iter().filter(|key| is_fresh(key)).collect();
-                match fresh[..] {
-                    // Not for a topic: the server refuses the stream or its identity.
-                    [] => self.lose(now, id.session, Reason::StreamRejected(error), retry_after),
-                    [key] => self.refuse_topic(now, key, &error),
-                    _ => open.batch = (fresh.len() / 2).max(1),
-                }
-            }
-        }
-    }
-
-    /// Everything asked of this stream so far is acknowledged.
-    fn went_live(&mut self, now: Instant, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let Some(open) = session.open_mut() else { return };
-        let handshake = open.handshake.take();
-        if open.live_since.is_none() {
-            open.live_since = Some(now);
-            self.stats.connected += 1;
-        }
-        session.been_live = true;
-        session.offline = None;
-        session.fruitless = 0;
-        session.final_since = None;
-        let serial = session.conn().map(|conn| conn.serial);
-        let local: Vec<_> = session.keys.iter().filter(|key| self.dialect.is_local(key)).cloned().collect();
-        for key in local {
-            let Some(topic) = self.registry.get_mut(&key) else { continue };
-            topic.acked_on = serial;
-            for entry in &mut topic.entries {
-                if !std::mem::replace(&mut entry.ready, true) {
-                    entry.outlet.ready();
-                    self.woken.push(entry.outlet.clone());
-                }
-                if let Some(event) = &handshake {
-                    let delivered = entry.outlet.deliver(event.clone());
-                    self.stats.delivered += 1;
-                    self.stats.lost += delivered.lost;
-                    if delivered.wake {
-                        self.woken.push(entry.outlet.clone());
-                    }
-                }
-            }
-        }
-    }
-
     /// The connection is of no use any more, for whatever reason: plan the next one.
     fn lose(&mut self, now: Instant, id: SessionId, reason: Reason, retry_after: Option<Duration>) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
@@ -788,11 +579,12 @@ impl<L: Outlet> Engine<L> {
         };
         let lived = open.as_ref().and_then(|open| open.live_since).map(|since| now.duration_since(since));
         if lived.is_some() && session.hole.is_none() {
-            let (since, gap) = match reason {
-                Reason::IdentityChanged => (now, GapReason::IdentityChanged),
-                _ => (conn.heard, GapReason::Disconnected),
+            let gap = match reason {
+                Reason::IdentityChanged => GapReason::IdentityChanged,
+                _ => GapReason::Disconnected,
             };
-            session.hole = Some((since, gap));
+            // Whatever ended it: the link may have been dead since it was last heard of.
+            session.hole = Some((conn.heard, gap));
         }
         session.went_offline(now, reason.clone());
         if lived.is_some_and(|lived| lived >= HEALTHY_AFTER) {
@@ -852,14 +644,6 @@ impl<L: Outlet> Engine<L> {
         }
         if self.sessions.is_empty() {
             self.at_rest = State::Closed { why: Some(error) };
-        }
-    }
-
-    fn refuse_topic(&mut self, now: Instant, key: &Arc<str>, error: &Error) {
-        let session = self.registry.get(key).map(|topic| topic.session);
-        self.end_topic(key, error);
-        if let Some(session) = session.and_then(|id| self.sessions.get_mut(&id)) {
-            session.remove(now, key, false);
         }
     }
 

@@ -88,7 +88,7 @@ pub(super) struct Open {
     pub(super) handshake: Option<Event>,
     /// Since when everything was acknowledged for the first time.
     pub(super) live_since: Option<Instant>,
-    /// Whom the server takes the stream for.
+    /// Whom the server takes the stream for, or may take it for.
     pub(super) identity: Identity,
     /// The server's set is not, or may not be, what is wanted.
     pub(super) stale: bool,
@@ -118,7 +118,6 @@ pub(super) struct InFlight {
     pub(super) keys: Vec<Arc<str>>,
     /// Nothing that was wanted was held back.
     pub(super) complete: bool,
-    pub(super) identity: Identity,
     pub(super) sent: Instant,
     pub(super) deadline: Instant,
 }
@@ -220,6 +219,10 @@ impl Session {
 
     /// When this session wants to be looked at, at the latest.
     pub(super) fn deadline(&self, now: Instant, silence: Duration) -> Option<Instant> {
+        if self.keys.is_empty() {
+            // All that is left to do is to close the stream.
+            return self.conn().map(|_| self.due(now));
+        }
         let own = match &self.link {
             Link::Idle => None,
             Link::Waiting { until, .. } => Some(*until),
@@ -236,12 +239,11 @@ impl Session {
                 }
             }),
         };
-        let closing = (self.keys.is_empty() && self.conn().is_some()).then(|| self.due(now));
         let suspension = match &self.offline {
             Some((since, _)) if now < *since + SUSPENDED_AFTER => Some(*since + SUSPENDED_AFTER),
             _ => None,
         };
-        [own, closing, suspension].into_iter().flatten().min()
+        [own, suspension].into_iter().flatten().min()
     }
 
     pub(super) fn state(&self, now: Instant) -> State {

@@ -1,1 +1,574 @@
+//! Thousands of random schedules against a model of the server, with a virtual clock and no network.
+//!
+//! Each seed makes one story: hosts subscribe, unsubscribe and change tokens while the server refuses, stalls, cuts
+//! and restarts. Then the faults stop, and what is so must be what is wanted.
 
+use std::{
+    cell::RefCell,
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet},
+    rc::Rc,
+};
+
+use super::*;
+use crate::{
+    Action, Refusal,
+    engine::{dialect::pocketbase::PocketBase, identity::jwt},
+};
+
+const SCHEDULES: u64 = 10_000;
+
+/// Two topics that the server refuses, one by its place in the list and one without a word.
+const TOPICS: [&str; 12] = [
+    "a/*",
+    "b/*",
+    "c/*",
+    "d/1",
+    "d/2",
+    "jobs",
+    "e/*",
+    "f/*",
+    "g/*",
+    "PB_CONNECT",
+    "refused/named",
+    "refused/mute",
+];
+
+#[test]
+fn whatever_happens_what_is_submitted_becomes_what_is_wanted() {
+    let mut seen = Seen::default();
+    // To see one story: TIDINGS_SEED=7 cargo test simulation -- --nocapture
+    let only: Option<u64> = std::env::var("TIDINGS_SEED").ok().and_then(|seed| seed.parse().ok());
+    for seed in only.map_or(0..SCHEDULES, |seed| seed..seed + 1) {
+        let story = std::panic::AssertUnwindSafe(|| World::new(seed, only.is_some()).play());
+        match std::panic::catch_unwind(story) {
+            Ok(story) => seen.add(&story),
+            Err(panic) => {
+                eprintln!("the schedule of seed {seed} failed");
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+    if only.is_some() {
+        return;
+    }
+    // A simulation that never gets into trouble shows nothing.
+    assert!(seen.gaps > 1000 && seen.given_up > 1000 && seen.refused > 1000, "{seen:?}");
+    assert!(seen.identity_changes > 1000 && seen.restarts > 1000 && seen.shards > 1000, "{seen:?}");
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    gaps: usize,
+    given_up: usize,
+    refused: usize,
+    identity_changes: u64,
+    restarts: usize,
+    shards: usize,
+}
+
+impl Seen {
+    fn add(&mut self, story: &Self) {
+        self.gaps += story.gaps;
+        self.given_up += story.given_up;
+        self.refused += story.refused;
+        self.identity_changes += story.identity_changes;
+        self.restarts += story.restarts;
+        self.shards += story.shards;
+    }
+}
+
+/// One listener, as the host sees it.
+#[derive(Clone)]
+struct Probe(Rc<RefCell<Log>>);
+
+struct Log {
+    key: Arc<str>,
+    patient: bool,
+    since: Instant,
+    ready: Option<Instant>,
+    ended: Option<Option<Error>>,
+    unsubscribed: bool,
+    got: HashSet<u64>,
+    gaps: Vec<Gap>,
+    /// Published while this listener was ready: each must be among `got` or within one of `gaps`.
+    owed: Vec<(u64, Instant)>,
+    /// Whose events may come: set by the world before each delivery.
+    allowed: Rc<RefCell<Identity>>,
+}
+
+impl Outlet for Probe {
+    fn deliver(&self, event: Event) -> Delivered {
+        let mut log = self.0.borrow_mut();
+        assert!(log.ended.is_none(), "an event after the end");
+        match event.action() {
+            Action::Gap => log.gaps.push(event.gap().unwrap()),
+            Action::Connect => assert_eq!(&*log.key, "PB_CONNECT"),
+            _ => {
+                let payload = event.json().unwrap();
+                let owner = payload["owner"].as_str().unwrap();
+                let allowed = format!("{:?}", log.allowed.borrow());
+                let guest = format!("{:?}", Identity::Guest);
+                assert!(owner == allowed || owner == guest, "an event for {owner} reached {allowed}");
+                assert!(log.got.insert(payload["n"].as_u64().unwrap()), "an event came twice");
+            }
+        }
+        Delivered { wake: true, lost: 0 }
+    }
+
+    fn ready(&self) {
+        let mut log = self.0.borrow_mut();
+        assert!(log.ready.is_none() && log.ended.is_none());
+        log.ready = Some(log.since);
+    }
+
+    fn end(&self, error: Option<Error>) {
+        let mut log = self.0.borrow_mut();
+        assert!(log.ended.is_none(), "ended twice");
+        log.ended = Some(error);
+    }
+}
+
+/// A stream as the server has it.
+struct ServerStream {
+    client_id: String,
+    identity: Option<Identity>,
+    topics: BTreeSet<String>,
+}
+
+/// What the network will do, and when.
+#[derive(Debug)]
+enum Coming {
+    Head(ConnId),
+    Hello(ConnId),
+    OpenFails(ConnId, Failure),
+    End(ConnId, Option<Failure>),
+    SubmitArrives(ConnId, Vec<u8>, Option<Token>),
+    Answer(ConnId, Result<(), Failure>),
+}
+
+struct World {
+    engine: Engine<Probe>,
+    rng: fastrand::Rng,
+    start: Instant,
+    now: Instant,
+    coming: BTreeMap<u64, Coming>,
+    agenda: BinaryHeap<Reverse<(Instant, u64)>>,
+    order: u64,
+    /// Connections that the driver holds, and submits under way on them.
+    held: HashMap<ConnId, usize>,
+    streams: HashMap<ConnId, ServerStream>,
+    listeners: Vec<(ListenerId, Probe)>,
+    allowed: Rc<RefCell<Identity>>,
+    published: u64,
+    opens: Vec<Instant>,
+    retry_after: Duration,
+    faults: bool,
+    trace: bool,
+    seen: Seen,
+}
+
+impl World {
+    fn new(seed: u64, trace: bool) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        // Small streams, so that a handful of topics needs shards.
+        let capacity = (if rng.bool() { 4 } else { 900 }, 900_000);
+        let dialect = Arc::new(PocketBase { capacity });
+        let engine = Engine::new(dialect, Config::default(), rng.u64(..));
+        let now = Instant::now();
+        Self {
+            engine,
+            rng,
+            start: now,
+            now,
+            coming: BTreeMap::new(),
+            agenda: BinaryHeap::new(),
+            order: 0,
+            held: HashMap::new(),
+            streams: HashMap::new(),
+            listeners: Vec::new(),
+            allowed: Rc::new(RefCell::new(Identity::Guest)),
+            published: 0,
+            opens: Vec::new(),
+            retry_after: Duration::ZERO,
+            faults: true,
+            trace,
+            seen: Seen::default(),
+        }
+    }
+
+    fn play(mut self) -> Seen {
+        for _ in 0..self.rng.usize(3..25) {
+            self.host_acts();
+            let pause = match self.rng.u8(0..4) {
+                0 => 0,
+                1 => self.rng.u64(0..10),
+                2 => self.rng.u64(0..1000),
+                _ => self.rng.u64(0..60_000),
+            };
+            self.run(Duration::from_millis(pause));
+        }
+        self.faults = false;
+        // Long enough for a dead link to be noticed by its silence, and for the longest back-off on top of that.
+        self.run(Duration::from_secs(400));
+        self.check_outcome();
+        self.engine.close();
+        self.obey();
+        assert!(self.held.is_empty(), "connections are left after close");
+        assert!(self.listeners.iter().all(|(_, probe)| probe.0.borrow().ended.is_some()));
+        assert!(self.engine.deadline(self.now).is_none(), "a timer is left after close");
+        self.seen.identity_changes = self.engine.stats().disconnects.identity_changed;
+        self.seen
+    }
+
+    fn host_acts(&mut self) {
+        match self.rng.u8(0..20) {
+            0..=8 => {
+                for _ in 0..self.rng.usize(1..6) {
+                    self.subscribe();
+                }
+            }
+            9..=11 if !self.listeners.is_empty() => {
+                let at = self.rng.usize(..self.listeners.len());
+                let (id, probe) = self.listeners.swap_remove(at);
+                probe.0.borrow_mut().unsubscribed = true;
+                self.engine.unsubscribe(self.now, id);
+            }
+            12 => {
+                let name = TOPICS[self.rng.usize(..TOPICS.len())];
+                self.engine.unsubscribe_where(self.now, |key| topic::is_named(key, name));
+            }
+            13 => {
+                self.engine.unsubscribe_where(self.now, |_| true);
+            }
+            14..=16 => {
+                let token = match self.rng.u8(0..4) {
+                    0 => None,
+                    1 => Some(jwt("a")),
+                    2 => Some(Token::new(&format!("{}x", jwt("a").as_str())).unwrap()),
+                    _ => Some(jwt("b")),
+                };
+                *self.allowed.borrow_mut() = Identity::of(token.as_ref());
+                self.engine.set_token(self.now, token);
+                // Before the driver has had its turn, bytes of the old stream may still come.
+                self.publish();
+            }
+            17 => self.restart(),
+            _ => {
+                let open: Vec<_> = self.streams.keys().copied().collect();
+                if !open.is_empty() {
+                    let mut open = open;
+                    open.sort_by_key(|conn| conn.serial);
+                    let conn = open[self.rng.usize(..open.len())];
+                    self.streams.remove(&conn);
+                    let end = if self.rng.bool() { None } else { Some(lost()) };
+                    self.plan(0..50, Coming::End(conn, end));
+                }
+            }
+        }
+    }
+
+    fn subscribe(&mut self) {
+        let key: Arc<str> = TOPICS[self.rng.usize(..TOPICS.len())].into();
+        let patient = self.rng.bool();
+        let log = Log {
+            key: key.clone(),
+            patient,
+            since: self.now,
+            ready: None,
+            ended: None,
+            unsubscribed: false,
+            got: HashSet::new(),
+            gaps: Vec::new(),
+            owed: Vec::new(),
+            allowed: self.allowed.clone(),
+        };
+        let probe = Probe(Rc::new(RefCell::new(log)));
+        let id = self.engine.subscribe(self.now, &key, probe.clone(), patient).unwrap();
+        self.listeners.push((id, probe));
+    }
+
+    fn restart(&mut self) {
+        self.seen.restarts += 1;
+        let mut gone: Vec<_> = self.streams.drain().map(|(conn, _)| conn).collect();
+        gone.sort_by_key(|conn| conn.serial);
+        for conn in gone {
+            // Some ends are never heard of: the link is dead, and only a submit finds out.
+            if self.rng.u8(0..4) > 0 {
+                let end = if self.rng.bool() { None } else { Some(lost()) };
+                self.plan(0..2000, Coming::End(conn, end));
+            }
+        }
+    }
+
+    /// Lets time pass, and everything that happens in it.
+    fn run(&mut self, span: Duration) {
+        let until = self.now + span;
+        loop {
+            self.obey();
+            let network = self.agenda.peek().map(|Reverse((at, _))| *at);
+            let timer = self.engine.deadline(self.now);
+            let next = [network, timer].into_iter().flatten().min().filter(|next| *next <= until);
+            let Some(next) = next else { break };
+            self.now = self.now.max(next);
+            if timer.is_some_and(|timer| timer <= self.now) {
+                self.engine.handle_timeout(self.now);
+                self.obey();
+                let again = self.engine.deadline(self.now);
+                assert!(
+                    again.is_none_or(|again| again > self.now),
+                    "a timer fires for ever: {:#?}",
+                    self.engine.sessions
+                );
+            }
+            while let Some(Reverse((at, order))) = self.agenda.peek().copied() {
+                if at > self.now {
+                    break;
+                }
+                self.agenda.pop();
+                let coming = self.coming.remove(&order).unwrap();
+                self.happen(coming);
+                self.obey();
+            }
+            if self.rng.u8(0..3) == 0 {
+                self.publish();
+            }
+            self.check_waiters();
+        }
+        self.now = until;
+    }
+
+    /// The driver's part.
+    fn obey(&mut self) {
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                Output::Open { conn, .. } => {
+                    assert!(self.held.insert(conn, 0).is_none());
+                    self.count_open();
+                    let fault = if self.faults { self.rng.u8(0..12) } else { 255 };
+                    match fault {
+                        0 => self.plan(0..500, Coming::OpenFails(conn, lost())),
+                        1 => {
+                            let failure = self.busy();
+                            self.plan(0..500, Coming::OpenFails(conn, failure));
+                        }
+                        2 => {
+                            let status = [400, 401, 404][self.rng.usize(..3)];
+                            self.plan(0..500, Coming::OpenFails(conn, refusal(status, "no")));
+                        }
+                        // Nothing, ever.
+                        3 => {}
+                        _ => self.plan(0..300, Coming::Head(conn)),
+                    }
+                }
+                Output::Submit { conn, request, token } => {
+                    let submits =
+                        self.held.get_mut(&conn).expect("a submit on a connection that is not held");
+                    *submits += 1;
+                    assert_eq!(*submits, 1, "two submits under way on one stream");
+                    self.plan(0..100, Coming::SubmitArrives(conn, request.body.unwrap(), token));
+                }
+                Output::Drop { conn } => {
+                    self.held.remove(&conn);
+                    // The server notices; and what is under way may still be told, as a race of the driver.
+                    self.streams.remove(&conn);
+                }
+                Output::State(_) | Output::Disconnected(_) => {}
+            }
+        }
+        self.engine.take_woken();
+    }
+
+    fn count_open(&mut self) {
+        self.opens.push(self.now);
+        let shards = self.engine.sessions.len().max(1);
+        self.seen.shards += usize::from(shards > 1);
+        // Full jitter may draw a few short delays in a row, but never spins.
+        let recent =
+            self.opens.iter().rev().take_while(|at| **at + Duration::from_secs(1) > self.now).count();
+        assert!(recent <= 12 * shards, "{recent} connections within a second");
+    }
+
+    fn happen(&mut self, coming: Coming) {
+        if self.trace {
+            eprintln!("{:>14?} {coming:?}", self.now - self.start);
+        }
+        match coming {
+            Coming::Head(conn) => {
+                self.engine.opened(self.now, conn, None);
+                if !(self.faults && self.rng.u8(0..20) == 0) {
+                    self.plan(0..100, Coming::Hello(conn));
+                }
+            }
+            Coming::Hello(conn) => {
+                if self.held.contains_key(&conn) {
+                    let client_id = format!("c{}", conn.serial);
+                    let hello = format!(
+                        "id:{client_id}\nevent:PB_CONNECT\ndata:{{\"clientId\":\"{client_id}\"}}\n\n"
+                    );
+                    let stream = ServerStream { client_id, identity: None, topics: BTreeSet::new() };
+                    self.streams.insert(conn, stream);
+                    self.engine.received(self.now, conn, hello.as_bytes());
+                }
+            }
+            Coming::OpenFails(conn, failure) => self.engine.ended(self.now, conn, Some(failure)),
+            Coming::End(conn, failure) => self.engine.ended(self.now, conn, failure),
+            Coming::SubmitArrives(conn, body, token) => self.submit_arrives(conn, &body, token),
+            Coming::Answer(conn, answer) => {
+                if let Some(submits) = self.held.get_mut(&conn) {
+                    *submits -= 1;
+                }
+                self.engine.submitted(self.now, conn, answer);
+            }
+        }
+    }
+
+    /// The server's part, with its checks in their order.
+    fn submit_arrives(&mut self, conn: ConnId, body: &[u8], token: Option<Token>) {
+        let body: serde_json::Value = serde_json::from_slice(body).unwrap();
+        let topics: Vec<&str> =
+            body["subscriptions"].as_array().unwrap().iter().map(|t| t.as_str().unwrap()).collect();
+        assert!(!topics.contains(&"PB_CONNECT"));
+        let identity = Identity::of(token.as_ref());
+        let fault = if self.faults { self.rng.u8(0..20) } else { 255 };
+        if fault == 0 {
+            let failure = self.busy();
+            return self.plan(0..100, Coming::Answer(conn, Err(failure)));
+        }
+        let Some(stream) = self.streams.get_mut(&conn) else {
+            let answer = refusal(404, "Missing or invalid client id.");
+            return self.plan(0..100, Coming::Answer(conn, Err(answer)));
+        };
+        assert_eq!(stream.client_id, body["clientId"].as_str().unwrap());
+        if !stream.identity.as_ref().unwrap_or(&Identity::Guest).may_become(&identity) {
+            let answer = refusal(403, "The current and the previous request authorization don't match.");
+            return self.plan(0..100, Coming::Answer(conn, Err(answer)));
+        }
+        if let Some(place) = topics.iter().position(|topic| *topic == "refused/named") {
+            let text =
+                format!(r#"{{"message":"x","data":{{"subscriptions":{{"{place}":{{"code":"c"}}}}}}}}"#);
+            let answer = Failure::Refused(Refusal::new(400, text.into(), None));
+            return self.plan(0..100, Coming::Answer(conn, Err(answer)));
+        }
+        if topics.contains(&"refused/mute") {
+            return self.plan(0..100, Coming::Answer(conn, Err(refusal(400, "Not this set."))));
+        }
+        stream.topics = topics.iter().map(|topic| topic.to_string()).collect();
+        stream.identity = Some(identity);
+        match fault {
+            // Taken, but the answer is lost, or never comes.
+            1 => self.plan(0..100, Coming::Answer(conn, Err(lost()))),
+            2 => {}
+            _ => self.plan(0..100, Coming::Answer(conn, Ok(()))),
+        }
+    }
+
+    fn busy(&mut self) -> Failure {
+        let status = [429, 500, 503][self.rng.usize(..3)];
+        let retry_after = self.rng.bool().then(|| Duration::from_secs(self.rng.u64(0..10)));
+        self.retry_after = self.retry_after.max(retry_after.unwrap_or_default());
+        Failure::Refused(Refusal::new(status, b"{}".to_vec(), retry_after))
+    }
+
+    /// A change of one topic, to all streams that have it.
+    fn publish(&mut self) {
+        let topic = TOPICS[self.rng.usize(..9)];
+        let n = self.published;
+        self.published += 1;
+        for (_, probe) in &self.listeners {
+            let mut log = probe.0.borrow_mut();
+            if &*log.key == topic && log.ready.is_some() && log.ended.is_none() {
+                log.owed.push((n, self.now));
+            }
+        }
+        let mut having: Vec<_> = self
+            .streams
+            .iter()
+            .filter(|(_, stream)| stream.topics.contains(topic))
+            .map(|(conn, _)| *conn)
+            .collect();
+        having.sort_by_key(|conn| conn.serial);
+        for conn in having {
+            let owner = format!("{:?}", self.streams[&conn].identity.as_ref().unwrap());
+            let data = serde_json::json!({"record": {"id": "r"}, "action": "update", "n": n, "owner": owner});
+            let message = format!("id:x\nevent:{topic}\ndata:{data}\n\n");
+            let (a, b) = message.as_bytes().split_at(self.rng.usize(..message.len()));
+            self.engine.received(self.now, conn, a);
+            self.engine.received(self.now, conn, b);
+        }
+    }
+
+    fn check_waiters(&self) {
+        for (_, probe) in &self.listeners {
+            let log = probe.0.borrow();
+            let answered = log.ready.is_some() || log.ended.is_some();
+            let limit = log.since + Config::default().subscribe_timeout;
+            assert!(
+                log.patient || answered || self.now <= limit,
+                "a caller was left waiting for {}",
+                log.key
+            );
+        }
+    }
+
+    fn check_outcome(&mut self) {
+        // What the server has.
+        let mut submitted: Vec<&str> =
+            self.streams.values().flat_map(|stream| stream.topics.iter().map(|topic| &**topic)).collect();
+        submitted.sort_unstable();
+        // What is wanted.
+        let keys = self.engine.keys();
+        let wanted: Vec<&str> = keys.iter().map(|key| &**key).filter(|key| *key != "PB_CONNECT").collect();
+        assert_eq!(submitted, wanted, "{:?}", self.engine.state());
+        let identity = Identity::of(self.engine.token());
+        for stream in self.streams.values().filter(|stream| !stream.topics.is_empty()) {
+            assert_eq!(stream.identity.as_ref(), Some(&identity));
+        }
+        assert_eq!(self.held.len(), self.streams.len(), "the driver holds what the server does not");
+        match self.engine.state() {
+            State::Live => assert!(!keys.is_empty()),
+            State::Idle | State::Closed { why: Some(_) } => assert!(keys.is_empty()),
+            state => panic!("{state:?} at the end"),
+        }
+        for (_, probe) in &self.listeners {
+            let log = probe.0.borrow();
+            self.seen.gaps += log.gaps.len();
+            match &log.ended {
+                Some(Some(error)) if error.status() == Some(400) && log.key.starts_with("refused") => {
+                    self.seen.refused += 1;
+                }
+                Some(Some(_)) => {
+                    self.seen.given_up += 1;
+                    continue;
+                }
+                Some(None) => continue,
+                None => assert!(log.ready.is_some(), "{} is not ready at the end", log.key),
+            }
+            for (n, at) in &log.owed {
+                let told = log.gaps.iter().any(|gap| gap.since <= *at && *at <= gap.until);
+                assert!(
+                    told || log.got.contains(n),
+                    "{} {:?} was lost without a word",
+                    log.key,
+                    *at - self.start
+                );
+            }
+        }
+    }
+
+    fn plan(&mut self, within: std::ops::Range<u64>, coming: Coming) {
+        let at = self.now + Duration::from_millis(self.rng.u64(within));
+        self.order += 1;
+        self.coming.insert(self.order, coming);
+        self.agenda.push(Reverse((at, self.order)));
+    }
+}
+
+fn refusal(status: u16, message: &str) -> Failure {
+    let body = serde_json::json!({"data": {}, "message": message, "status": status}).to_string();
+    Failure::Refused(Refusal::new(status, body.into(), None))
+}
+
+fn lost() -> Failure {
+    Failure::Lost(Error::Protocol("the connection broke".into()))
+}

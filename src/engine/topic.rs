@@ -135,7 +135,7 @@ mod tests {
         assert!(Topic::new("ü".repeat(1251)).key(MAX).is_err());
         let spaces = " ".repeat(1000);
         let error = with_query("posts/*", &[("filter", &spaces)]).key(MAX).unwrap_err().to_string();
-        assert!(error.contains("3041 bytes") && error.contains("2500"), "{error}");
+        assert!(error.contains("3063 bytes") && error.contains("2500"), "{error}");
     }
 
     #[test]

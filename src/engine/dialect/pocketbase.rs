@@ -8,7 +8,17 @@ use super::{Dialect, OpenVerdict, Request, SubmitVerdict, is_transient};
 use crate::{Refusal, sse::Message};
 
 #[derive(Debug)]
-pub(crate) struct PocketBase;
+pub(crate) struct PocketBase {
+    /// Topics and bytes of keys that one stream carries.
+    pub(crate) capacity: (usize, usize),
+}
+
+impl Default for PocketBase {
+    /// The server takes 1,000 topics. A full set may weigh 2.5 MB, and nginx by default refuses bodies over 1 MB.
+    fn default() -> Self {
+        Self { capacity: (900, 900_000) }
+    }
+}
 
 const PATH: &str = "/api/realtime";
 const HANDSHAKE: &str = "PB_CONNECT";
@@ -18,9 +28,8 @@ impl Dialect for PocketBase {
         2500
     }
 
-    /// The server takes 1,000 topics. A full set may weigh 2.5 MB, and nginx by default refuses bodies over 1 MB.
     fn capacity(&self) -> (usize, usize) {
-        (900, 900_000)
+        self.capacity
     }
 
     fn is_local(&self, key: &str) -> bool {
@@ -107,7 +116,7 @@ mod tests {
     use super::*;
 
     fn verdict(status: u16, body: &str) -> SubmitVerdict {
-        PocketBase.judge_submit(&Refusal::new(status, body.into(), None))
+        PocketBase::default().judge_submit(&Refusal::new(status, body.into(), None))
     }
 
     #[test]
@@ -133,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_submit_names_the_client_and_the_whole_set() {
-        let request = PocketBase.submit("c1", &["posts/*", "a\"b"]);
+        let request = PocketBase::default().submit("c1", &["posts/*", "a\"b"]);
         let body = String::from_utf8(request.body.unwrap()).unwrap();
         assert_eq!(body, r#"{"clientId":"c1","subscriptions":["posts/*","a\"b"]}"#);
     }

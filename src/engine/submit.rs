@@ -1,0 +1,237 @@
+//! Sending a stream's set of topics to the server, and what its answer means.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{
+    ConnId, Engine, Outlet, Output, bounded,
+    dialect::{Failure, Request, SubmitVerdict},
+    identity::Identity,
+    session::{InFlight, Link, Phase, Session, SessionId, Submit},
+    state::Reason,
+};
+use crate::{
+    Error,
+    event::{Event, Gap},
+};
+
+/// A caller that waits is told of a stream that opens but takes no topics after this many tries.
+const FRUITLESS: u32 = 3;
+
+/// Submits that fail in a row without an answer before the stream itself is given up.
+const SUBMIT_FAILURES: u32 = 3;
+
+impl<L: Outlet> Engine<L> {
+    /// The answer to a submit has come.
+    pub(crate) fn submitted(&mut self, now: Instant, id: ConnId, answer: Result<(), Failure>) {
+        let Some(session) = self.sessions.get_mut(&id.session) else { return };
+        let Some(conn) = session.conn_mut().filter(|conn| conn.serial == id.serial) else { return };
+        let Phase::Open(open) = &mut conn.phase else { return };
+        let flight = match std::mem::replace(&mut open.submit, Submit::Ready) {
+            Submit::InFlight(flight) => flight,
+            other => {
+                open.submit = other;
+                return;
+            }
+        };
+        match answer {
+            Ok(()) => self.accepted(now, id, flight),
+            Err(failure) => self.rejected(now, id, flight, failure),
+        }
+        self.pump(now, id.session);
+    }
+
+    /// Sends the set of topics, as it is to be, to the server.
+    pub(super) fn submit(&mut self, now: Instant, id: SessionId) {
+        let Self { sessions, registry, dialect, .. } = self;
+        let Some(session) = sessions.get_mut(&id) else { return };
+        session.settle();
+        let Session { keys, link: Link::Up(conn), .. } = session else { return };
+        let Phase::Open(open) = &mut conn.phase else { return };
+        let mut fresh = 0;
+        let mut complete = true;
+        let mut set = Vec::with_capacity(keys.len());
+        for key in keys.iter().filter(|key| !dialect.is_local(key)) {
+            let acked = registry.get(key).is_some_and(|topic| topic.acked_on == Some(conn.serial));
+            if !acked {
+                if fresh == open.batch {
+                    // The others go with the next one.
+                    complete = false;
+                    continue;
+                }
+                fresh += 1;
+            }
+            set.push(key.clone());
+        }
+        open.stale = !complete;
+        if set.is_empty() && !open.submitted {
+            // Nothing to submit: the handshake is all that was asked for.
+            open.submit = Submit::Ready;
+            self.went_live(now, id, true);
+            return;
+        }
+        let names: Vec<&str> = set.iter().map(|key| &**key).collect();
+        let request = Request { pin: conn.peer, ..dialect.submit(&open.client_id, &names) };
+        let token = self.token.clone();
+        open.submitted = true;
+        // Already now: the server may bind the stream and its answer be lost.
+        open.identity = Identity::of(token.as_ref());
+        open.submit = Submit::InFlight(InFlight {
+            keys: set,
+            complete,
+            sent: now,
+            deadline: now + self.config.submit_timeout,
+        });
+        self.stats.submits += 1;
+        let conn = ConnId { session: id, serial: conn.serial };
+        self.outputs.push_back(Output::Submit { conn, request, token });
+    }
+
+    fn accepted(&mut self, now: Instant, id: ConnId, flight: InFlight) {
+        let Self { sessions, registry, .. } = self;
+        let Some(session) = sessions.get_mut(&id.session) else { return };
+        let hole = session.hole;
+        let wanted = Identity::of(self.token.as_ref());
+        let Some(open) = session.open_mut() else { return };
+        open.failures = 0;
+        open.last_failure = None;
+        open.batch = open.batch.saturating_mul(2);
+        // The token was replaced while the submit was under way.
+        open.stale |= open.identity != wanted;
+        self.stats.submit_latency = now.saturating_duration_since(flight.sent);
+        for key in &flight.keys {
+            let Some((key, _)) = registry.lookup(key) else { continue };
+            let key = key.clone();
+            let Some(topic) = registry.get_mut(&key) else { continue };
+            // It may have been given up meanwhile and taken up again, by another session.
+            if topic.session != id.session || topic.acked_on == Some(id.serial) {
+                continue;
+            }
+            topic.acked_on = Some(id.serial);
+            for entry in &mut topic.entries {
+                if !entry.ready {
+                    entry.ready = true;
+                    entry.outlet.ready();
+                    self.woken.push(entry.outlet.clone());
+                } else if let Some((since, reason)) = hole {
+                    let gap = Event::from_gap(key.clone(), Gap { since, until: now, reason });
+                    let delivered = entry.outlet.deliver(gap);
+                    self.stats.lost += delivered.lost;
+                    if delivered.wake {
+                        self.woken.push(entry.outlet.clone());
+                    }
+                }
+            }
+        }
+        if flight.complete {
+            session.hole = None;
+        }
+        self.went_live(now, id.session, flight.complete);
+    }
+
+    fn rejected(&mut self, now: Instant, id: ConnId, flight: InFlight, failure: Failure) {
+        self.stats.submits_failed += 1;
+        let verdict = match &failure {
+            Failure::Refused(refusal) => self.dialect.judge_submit(refusal),
+            Failure::Lost(_) => SubmitVerdict::Later,
+        };
+        let retry_after = match &failure {
+            Failure::Refused(refusal) => refusal.retry_after(),
+            Failure::Lost(_) => None,
+        };
+        let error = failure.error();
+        let Self { sessions, registry, rng, config, .. } = self;
+        let Some(session) = sessions.get_mut(&id.session) else { return };
+        let peer = session.conn().and_then(|conn| conn.peer);
+        let Session { link: Link::Up(conn), backoff, .. } = session else { return };
+        let Phase::Open(open) = &mut conn.phase else { return };
+        open.stale = true;
+        let is_fresh = |key: &Arc<str>| registry.get(key).is_some_and(|t| t.acked_on != Some(id.serial));
+        match verdict {
+            SubmitVerdict::Later => {
+                open.failures += 1;
+                let unanswered = matches!(failure, Failure::Lost(_));
+                if unanswered && open.failures >= SUBMIT_FAILURES {
+                    self.lose(now, id.session, Reason::Lost(error), None);
+                    return;
+                }
+                let delay = backoff.next(config.backoff, rng).max(bounded(retry_after));
+                open.submit = Submit::Waiting { until: now + delay };
+                open.last_failure = Some(error.clone());
+                let reason = if unanswered { Reason::Lost(error) } else { Reason::Refused(error) };
+                if open.live_since.is_none() {
+                    session.went_offline(now, reason);
+                }
+            }
+            SubmitVerdict::NewStream => {
+                session.fruitless += 1;
+                session.pin = peer;
+                if session.fruitless >= FRUITLESS {
+                    self.give_up(now, id.session, &error);
+                }
+                self.lose(now, id.session, Reason::StreamRejected(error), retry_after);
+            }
+            SubmitVerdict::RefusedTopics(places) => {
+                let keys: Vec<_> = places.iter().filter_map(|place| flight.keys.get(*place)).collect();
+                for key in keys {
+                    self.refuse_topic(now, id.session, key, &error);
+                }
+            }
+            SubmitVerdict::Refused => {
+                let fresh: Vec<_> = flight.keys.iter().filter(|key| is_fresh(key)).collect();
+                match fresh[..] {
+                    // Not for a topic: the server refuses the stream or its identity.
+                    [] => self.lose(now, id.session, Reason::StreamRejected(error), retry_after),
+                    [key] => self.refuse_topic(now, id.session, key, &error),
+                    _ => open.batch = (fresh.len() / 2).max(1),
+                }
+            }
+        }
+    }
+
+    /// The server has taken what was submitted; `complete` when that was all there is.
+    fn went_live(&mut self, now: Instant, id: SessionId, complete: bool) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(open) = session.open_mut() else { return };
+        let handshake = if complete { open.handshake.take() } else { None };
+        if open.live_since.is_none() {
+            open.live_since = Some(now);
+            self.stats.connected += 1;
+        }
+        session.been_live = true;
+        session.offline = None;
+        session.fruitless = 0;
+        session.final_since = None;
+        if !complete {
+            return;
+        }
+        let serial = session.conn().map(|conn| conn.serial);
+        let local: Vec<_> = session.keys.iter().filter(|key| self.dialect.is_local(key)).cloned().collect();
+        for key in local {
+            let Some(topic) = self.registry.get_mut(&key) else { continue };
+            topic.acked_on = serial;
+            for entry in &mut topic.entries {
+                if !std::mem::replace(&mut entry.ready, true) {
+                    entry.outlet.ready();
+                    self.woken.push(entry.outlet.clone());
+                }
+                if let Some(event) = &handshake {
+                    let delivered = entry.outlet.deliver(event.clone());
+                    self.stats.delivered += 1;
+                    self.stats.lost += delivered.lost;
+                    if delivered.wake {
+                        self.woken.push(entry.outlet.clone());
+                    }
+                }
+            }
+        }
+    }
+
+    fn refuse_topic(&mut self, now: Instant, id: SessionId, key: &Arc<str>, error: &Error) {
+        if self.registry.get(key).is_some_and(|topic| topic.session == id) {
+            self.end_topic(key, error);
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.remove(now, key, false);
+            }
+        }
+    }
+}
