@@ -60,7 +60,7 @@ impl Cut {
 impl Decoder {
     /// Takes the next piece of the line in `cut`. Once the line has `ended`, `cut` is
     /// [`Cut::No`] again.
-    pub(super) fn piece(&mut self, mut piece: &[u8], ascii: bool, ended: bool) -> Option<Told> {
+    pub(super) fn piece(&mut self, mut piece: &[u8], ended: bool) -> Option<Told> {
         let mut told = None;
         if let Cut::Head { bytes, len } = &mut self.cut {
             let (taken, rest) = piece.split_at(piece.len().min(HEAD - *len));
@@ -73,16 +73,16 @@ impl Decoder {
             let (bytes, len) = (*bytes, *len);
             let (field, value) = field::classify(field::head_word(&bytes), len);
             told = self.begin(field);
-            told = told.or(self.extend(&bytes[value..len], bytes.is_ascii()));
+            told = told.or(self.extend(&bytes[value..len]));
         }
-        told = told.or(self.extend(piece, ascii));
+        told = told.or(self.extend(piece));
         if ended { told.or(self.end()) } else { told }
     }
 
     /// Takes a whole line.
-    pub(super) fn line(&mut self, field: Field, value: &[u8], ascii: bool) -> Option<Told> {
+    pub(super) fn line(&mut self, field: Field, value: &[u8]) -> Option<Told> {
         let told = self.begin(field);
-        let told = told.or(self.extend(value, ascii));
+        let told = told.or(self.extend(value));
         told.or(self.end())
     }
 
@@ -93,7 +93,7 @@ impl Decoder {
                 // "Append the field value to the data buffer, then append a single U+000A
                 // LINE FEED (LF)"; the one after the last line is never stored.
                 self.cut = Cut::Value(Value::Data);
-                return self.extend(b"\n", true);
+                return self.extend(b"\n");
             }
             Field::Data => {
                 self.data.start();
@@ -117,7 +117,7 @@ impl Decoder {
         None
     }
 
-    fn extend(&mut self, bytes: &[u8], ascii: bool) -> Option<Told> {
+    fn extend(&mut self, bytes: &[u8]) -> Option<Told> {
         let Cut::Value(value) = &mut self.cut else {
             return None;
         };
@@ -127,14 +127,14 @@ impl Decoder {
                 if bytes.len() > allowed - self.data.len() {
                     return self.overflow(self.limit);
                 }
-                self.data.push(bytes, ascii, self.limit);
+                self.data.push(bytes, self.limit);
             }
             Value::Event => {
                 let (allowed, limit) = self.short_room(Field::Event);
                 if bytes.len() > allowed - self.event.len() {
                     return self.overflow(limit);
                 }
-                self.event.push(bytes, ascii, allowed);
+                self.event.push(bytes, allowed);
             }
             Value::Id => {
                 // "If the field value does not contain U+0000 NULL, then set the last event
@@ -150,14 +150,14 @@ impl Decoder {
                     self.line.discard();
                     self.cut = Cut::Skipped;
                 } else {
-                    self.line.push(bytes, ascii, allowed);
+                    self.line.push(bytes, allowed);
                 }
             }
             Value::Comment => {
                 // One byte more than is kept tells whether a character would be cut.
                 let kept = self.limit.min(SHORT_TEXT_LIMIT) + 1;
                 let bytes = &bytes[..bytes.len().min(kept - self.line.len())];
-                self.line.push(bytes, ascii, kept);
+                self.line.push(bytes, kept);
             }
             Value::Retry(millis) => {
                 // "If the field value consists of only ASCII digits"
@@ -183,13 +183,13 @@ impl Decoder {
             Value::Data => {}
             Value::Event => {
                 let (allowed, limit) = self.short_room(Field::Event);
-                if !self.event.ascii && !utf8::repair(&mut self.event.bytes, allowed) {
+                if !utf8::repair(&mut self.event.bytes, allowed) {
                     return self.overflow(limit);
                 }
             }
             Value::Id => {
                 let (allowed, limit) = self.short_room(Field::Id);
-                if !self.line.ascii && !utf8::repair(&mut self.line.bytes, allowed) {
+                if !utf8::repair(&mut self.line.bytes, allowed) {
                     self.line.discard();
                     return self.overflow(limit);
                 }

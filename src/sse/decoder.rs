@@ -33,7 +33,7 @@ pub const SHORT_TEXT_LIMIT: usize = 64 * 1024;
 pub struct Decoder {
     pub(super) limit: usize,
     pub(super) comments: bool,
-    pub(super) last_event_id: Vec<u8>,
+    pub(super) last_event_id: String,
     pub(super) retry: Option<Duration>,
     pub(super) bytes: u64,
     pub(super) messages: u64,
@@ -85,7 +85,7 @@ impl Decoder {
         Self {
             limit: bytes,
             comments: false,
-            last_event_id: Vec::new(),
+            last_event_id: String::new(),
             retry: None,
             bytes: 0,
             messages: 0,
@@ -119,7 +119,7 @@ impl Decoder {
     /// Starts with `id` as the last event id, as if an earlier stream had told it.
     #[must_use]
     pub fn resume_from(mut self, id: &str) -> Self {
-        self.last_event_id = id.as_bytes().to_vec();
+        self.last_event_id = id.to_owned();
         self
     }
 
@@ -127,6 +127,7 @@ impl Decoder {
     ///
     /// The chunk may be cut anywhere. All of it is decoded even if the returned [`Items`]
     /// are dropped early: see there.
+    #[inline]
     pub fn feed<'d, 'c>(&'d mut self, chunk: &'c [u8]) -> Items<'d, 'c> {
         self.bytes += chunk.len() as u64;
         let chunk = if self.bom == NO_BOM { chunk } else { self.without_bom(chunk) };
@@ -157,7 +158,7 @@ impl Decoder {
     /// is taken over also from a message that is not handed out because it has no data or is
     /// too large.
     pub fn last_event_id(&self) -> &str {
-        utf8::trusted(&self.last_event_id)
+        &self.last_event_id
     }
 
     /// The time to wait before the stream is opened again, if the server has told one.
@@ -248,37 +249,37 @@ impl fmt::Debug for Decoder {
 
 /// A value that is put together in a buffer, which outlives the value: it is lent until
 /// the next value begins, and then used again.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Held {
     pub(super) bytes: Vec<u8>,
-    /// Whether `bytes` are a value of the message at hand. If not they are of no meaning,
-    /// or are being lent.
+    /// Whether `bytes` are a value of the message at hand, as raw as it came. If not they
+    /// are being lent, or of no meaning.
     pub(super) present: bool,
-    /// Whether `bytes` are certainly ASCII, so that nobody need look.
-    pub(super) ascii: bool,
 }
 
 impl Held {
     /// Begins a new, empty value.
+    #[inline]
     pub(super) fn start(&mut self) {
         self.bytes.clear();
         self.present = true;
-        self.ascii = true;
     }
 
     /// Appends to the value, which has been checked to stay within `limit`.
-    pub(super) fn push(&mut self, piece: &[u8], ascii: bool, limit: usize) {
+    #[inline]
+    pub(super) fn push(&mut self, piece: &[u8], limit: usize) {
         super::lines::count_work(piece.len());
         utf8::grow(&mut self.bytes, piece.len(), limit);
         self.bytes.extend_from_slice(piece);
-        self.ascii &= ascii;
     }
 
+    #[inline]
     pub(super) fn len(&self) -> usize {
         if self.present { self.bytes.len() } else { 0 }
     }
 
     /// Ends the value; it can be lent until the next begins.
+    #[inline]
     pub(super) fn take(&mut self) -> bool {
         std::mem::take(&mut self.present)
     }
@@ -297,11 +298,5 @@ impl Held {
         if !self.present && self.bytes.capacity() > KEPT {
             self.bytes = Vec::new();
         }
-    }
-}
-
-impl Default for Held {
-    fn default() -> Self {
-        Self { bytes: Vec::new(), present: false, ascii: true }
     }
 }

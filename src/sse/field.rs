@@ -22,50 +22,81 @@ pub(super) const HEAD: usize = 7;
 pub(super) fn head_word(bytes: &[u8]) -> u64 {
     match bytes.first_chunk::<8>() {
         Some(head) => u64::from_le_bytes(*head),
-        None => {
-            let mut head = [0; 8];
-            head[..bytes.len()].copy_from_slice(bytes);
-            u64::from_le_bytes(head)
-        }
+        None => bytes
+            .iter()
+            .rev()
+            .fold(0, |word, byte| word << 8 | u64::from(*byte)),
     }
 }
 
-/// Whether a line begins with `name` (at most 6 bytes). If it holds a colon then no length
-/// is needed: no byte of a match is a line end, so the match lies in the line.
+/// Where the value of a data line begins, if the line is one and has a colon.
 #[inline]
-pub(super) fn begins_with(head: u64, name: &[u8]) -> bool {
-    let mask = (1 << (8 * name.len())) - 1;
-    head & mask == head_word(name)
-}
-
-/// 1 if a space is at `at`, where a value begins, else 0.
-#[inline]
-pub(super) fn space_at(head: u64, at: usize) -> usize {
-    usize::from((head >> (8 * at)) as u8 == b' ')
+pub(super) fn data_value(head: u64) -> Option<usize> {
+    DATA.value(head)
 }
 
 /// The field of a line that is not blank, and where in the line its value begins.
 /// `length` is that of the line, or what is known of it so far if that is at least [`HEAD`].
+#[inline]
 pub(super) fn classify(head: u64, length: usize) -> (Field, usize) {
-    const NAMES: [(Field, &[u8]); 5] = [
-        (Field::Data, b"data:"),
-        (Field::Id, b"id:"),
-        (Field::Event, b"event:"),
-        (Field::Retry, b"retry:"),
-        (Field::Comment, b":"),
-    ];
-    for (field, name) in NAMES {
-        if begins_with(head, name) {
-            return (field, name.len() + space_at(head, name.len()));
+    let (field, name) = match head as u8 {
+        b'd' => (Field::Data, DATA),
+        b'e' => (Field::Event, EVENT),
+        b'i' => (Field::Id, ID),
+        b'r' => (Field::Retry, RETRY),
+        b':' => (Field::Comment, COMMENT),
+        _ => return (Field::Unknown, length),
+    };
+    match name.value(head) {
+        Some(value) => (field, value),
+        // "Otherwise, the string is not empty but does not contain a U+003A COLON character
+        // (:): Process the field [...] using the whole line as the field name, and the empty
+        // string as the field value."
+        None if name.is_all(head, length) => (field, length),
+        None => (Field::Unknown, length),
+    }
+}
+
+const DATA: Name = Name::new(b"data:");
+const EVENT: Name = Name::new(b"event:");
+const ID: Name = Name::new(b"id:");
+const RETRY: Name = Name::new(b"retry:");
+const COMMENT: Name = Name::new(b":");
+
+/// A field's name with its colon, in the shape of a [`head_word`].
+#[derive(Clone, Copy)]
+struct Name {
+    word: u64,
+    mask: u64,
+    length: usize,
+}
+
+impl Name {
+    const fn new(name: &[u8]) -> Self {
+        let (mut word, mut at) = (0, 0);
+        while at < name.len() {
+            word |= (name[at] as u64) << (8 * at);
+            at += 1;
+        }
+        Self {
+            word,
+            mask: (1 << (8 * at)) - 1,
+            length: at,
         }
     }
-    // "If the line is not empty but does not contain a colon: process the field using the
-    // whole line as the field name, and the empty string as the field value."
-    for (field, name) in NAMES {
-        let bare = &name[..name.len() - 1];
-        if length == bare.len() && begins_with(head, bare) {
-            return (field, length);
-        }
+
+    /// Where the value begins in a line that has this name and a colon. No length is needed:
+    /// none of the bytes compared is a line end, so they all lie in the line.
+    #[inline]
+    fn value(self, head: u64) -> Option<usize> {
+        let space = (head >> (8 * self.length)) as u8 == b' ';
+        (head & self.mask == self.word).then_some(self.length + usize::from(space))
     }
-    (Field::Unknown, length)
+
+    /// Whether the line of this length is the name alone, without its colon.
+    #[inline]
+    fn is_all(self, head: u64, length: usize) -> bool {
+        let mask = self.mask >> 8;
+        length + 1 == self.length && head & mask == self.word & mask
+    }
 }

@@ -1,9 +1,6 @@
 //! What the decoder hands out.
 
-use std::fmt;
 use std::time::Duration;
-
-use super::utf8;
 
 /// One thing that a stream has told, lent by [`Items::next`](super::Items::next).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,82 +31,38 @@ pub enum Item<'a> {
 /// A message of the stream, borrowed until the next call.
 ///
 /// Messages are equal if their event type, data and id are.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
-    pub(super) event: Lent<'a>,
-    pub(super) data: Lent<'a>,
-    /// Valid UTF-8.
-    pub(super) id: &'a [u8],
+    /// Never empty.
+    pub(super) event: &'a str,
+    pub(super) data: &'a str,
+    pub(super) id: &'a str,
 }
 
 impl<'a> Message<'a> {
     /// The event type: the value of the last `event` field, `"message"` if there was
     /// none or it was empty.
+    #[inline]
     pub fn event(&self) -> &'a str {
-        match self.event.as_str() {
-            "" => "message",
-            event => event,
-        }
+        self.event
     }
 
     /// The values of the `data` fields, joined by LF.
-    ///
-    /// Where the text has been found valid without being decoded, this looks over it
-    /// once more; [`data_bytes`](Self::data_bytes) is free.
+    #[inline]
     pub fn data(&self) -> &'a str {
-        self.data.as_str()
+        self.data
     }
 
-    /// The same as [`data`](Self::data), as bytes. They are valid UTF-8.
+    /// The same as [`data`](Self::data), as bytes.
+    #[inline]
     pub fn data_bytes(&self) -> &'a [u8] {
         self.data.as_bytes()
     }
 
     /// The last event id in force: that of this message, or of the latest message
     /// before it that had one, or empty.
+    #[inline]
     pub fn id(&self) -> &'a str {
-        utf8::trusted(self.id)
-    }
-}
-
-impl PartialEq for Message<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.event() == other.event() && self.data_bytes() == other.data_bytes() && self.id == other.id
-    }
-}
-
-impl Eq for Message<'_> {}
-
-impl fmt::Debug for Message<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Message")
-            .field("event", &self.event())
-            .field("data", &self.data())
-            .field("id", &self.id())
-            .finish()
-    }
-}
-
-/// Text that has been looked at already.
-#[derive(Clone, Copy)]
-pub(super) enum Lent<'a> {
-    /// Valid UTF-8, but known only as bytes: turning it into `str` looks again.
-    Bytes(&'a [u8]),
-    Text(&'a str),
-}
-
-impl<'a> Lent<'a> {
-    fn as_str(self) -> &'a str {
-        match self {
-            Lent::Bytes(bytes) => utf8::trusted(bytes),
-            Lent::Text(text) => text,
-        }
-    }
-
-    pub(super) fn as_bytes(self) -> &'a [u8] {
-        match self {
-            Lent::Bytes(bytes) => bytes,
-            Lent::Text(text) => text.as_bytes(),
-        }
+        self.id
     }
 }

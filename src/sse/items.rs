@@ -6,9 +6,9 @@ use std::ops::Range;
 use super::cut::{Cut, Told};
 use super::decoder::{Decoder, SHORT_TEXT_LIMIT};
 use super::field::{self, Field};
-use super::item::{Item, Lent, Message};
+use super::item::{Item, Message};
 use super::lines::LineEnds;
-use super::utf8;
+use super::utf8::{self, ChunkText};
 
 /// What a chunk completes, one item at a time: returned by [`Decoder::feed`].
 ///
@@ -48,6 +48,7 @@ use super::utf8;
 pub struct Items<'d, 'c> {
     decoder: &'d mut Decoder,
     chunk: &'c [u8],
+    text: ChunkText<'c>,
     phase: Phase,
     ends: LineEnds<'c>,
     /// Where the next line begins.
@@ -61,8 +62,8 @@ pub struct Items<'d, 'c> {
     /// The values of the message at hand that are borrowed from the chunk. Each is in one
     /// place only, here or in the decoder.
     data: Option<Range<usize>>,
-    event: Option<&'c [u8]>,
-    id: Option<&'c [u8]>,
+    event: Option<&'c str>,
+    id: Option<&'c str>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,19 +76,13 @@ enum Phase {
 
 /// An item before it is lent: unlike it, this borrows from the chunk alone.
 enum Step<'c> {
-    Message { data: Source<'c>, event: Source<'c> },
+    /// A value that is `None` is in its buffer in the decoder, repaired.
+    Message {
+        data: Option<&'c str>,
+        event: Option<&'c str>,
+    },
     Comment(&'c str),
     Told(Told),
-}
-
-/// Where a value of a message is.
-#[derive(Clone, Copy)]
-enum Source<'c> {
-    /// In the chunk, and valid UTF-8.
-    Bytes(&'c [u8]),
-    Text(&'c str),
-    /// In its buffer in the decoder.
-    Held,
 }
 
 impl<'d, 'c> Items<'d, 'c> {
@@ -98,6 +93,7 @@ impl<'d, 'c> Items<'d, 'c> {
         Self {
             decoder,
             chunk,
+            text: ChunkText::new(chunk),
             phase,
             ends: LineEnds::new(chunk),
             start: 0,
@@ -117,13 +113,16 @@ impl<'d, 'c> Items<'d, 'c> {
         let step = self.step()?;
         let decoder = &*self.decoder;
         Some(match step {
-            Step::Message { data, event } => Item::Message(Message {
-                event: event.lend(&decoder.event.bytes),
-                data: data.lend(&decoder.data.bytes),
-                id: &decoder.last_event_id,
-            }),
+            Step::Message { data, event } => {
+                let event = event.unwrap_or_else(|| utf8::repaired(&decoder.event.bytes));
+                Item::Message(Message {
+                    event: if event.is_empty() { "message" } else { event },
+                    data: data.unwrap_or_else(|| utf8::repaired(&decoder.data.bytes)),
+                    id: &decoder.last_event_id,
+                })
+            }
             Step::Comment(text) => Item::Comment(text),
-            Step::Told(Told::Comment) => Item::Comment(utf8::trusted(&decoder.line.bytes)),
+            Step::Told(Told::Comment) => Item::Comment(utf8::repaired(&decoder.line.bytes)),
             Step::Told(Told::Retry(after)) => Item::Retry(after),
             Step::Told(Told::TooLarge { limit }) => Item::TooLarge { limit },
         })
@@ -134,45 +133,51 @@ impl<'d, 'c> Items<'d, 'c> {
         self.decoder
     }
 
+    #[inline]
     fn step(&mut self) -> Option<Step<'c>> {
-        match self.phase {
-            Phase::Lines => {}
-            Phase::Done => return None,
-            Phase::CutLine => {
-                if let Some(told) = self.rest_of_cut_line() {
-                    return Some(told);
-                }
-            }
+        if self.phase != Phase::Lines
+            && let Some(step) = self.rest_of_cut_line()
+        {
+            return Some(step);
         }
-        loop {
-            let Some(end) = self.ends.next() else {
+        // Copies, which stay in registers.
+        let (mut ends, mut start) = (self.ends, self.start);
+        let step = loop {
+            let Some(end) = ends.next() else {
+                (self.ends, self.start) = (ends, start);
                 return self.last_line();
             };
-            let start = self.start;
-            self.start = end + 1;
-            let step = if start == end {
+            let line = start;
+            start = end + 1;
+            let step = if line == end {
                 self.blank_line(end)
             } else {
-                let head = field::head_word(&self.chunk[start..]);
-                if head & DATA_MASK == DATA {
-                    self.data_line(start + 5 + field::space_at(head, 5), end)
-                } else {
-                    self.other_line(head, start, end)
+                let head = field::head_word(&self.chunk[line..]);
+                match field::data_value(head) {
+                    Some(value) => self.data_line(line + value, end),
+                    None => self.other_line(head, line, end),
                 }
             };
             if step.is_some() {
-                return step;
+                break step;
             }
-        }
+        };
+        (self.ends, self.start) = (ends, start);
+        step
     }
 
+    /// What comes before whole lines, and after them nothing.
     #[cold]
     fn rest_of_cut_line(&mut self) -> Option<Step<'c>> {
-        let end = self.ends.next();
-        let piece = &self.chunk[..end.unwrap_or(self.chunk.len())];
-        let told = self.decoder.piece(piece, self.ends.is_ascii_from(0), end.is_some());
-        self.start = end.map_or(self.chunk.len(), |end| end + 1);
+        if self.phase == Phase::Done {
+            return None;
+        }
         self.phase = Phase::Lines;
+        let end = self.ends.next();
+        self.start = end.map_or(self.chunk.len(), |end| end + 1);
+        let told = self
+            .decoder
+            .piece(&self.chunk[..end.unwrap_or(self.start)], end.is_some());
         if self.decoder.oversize {
             self.room = 0;
         }
@@ -182,6 +187,9 @@ impl<'d, 'c> Items<'d, 'c> {
     /// Keeps what the next chunk will need.
     #[cold]
     fn last_line(&mut self) -> Option<Step<'c>> {
+        if self.phase == Phase::Done {
+            return None;
+        }
         self.phase = Phase::Done;
         if let Some(&last) = self.chunk.last() {
             self.decoder.after_cr = last == b'\r';
@@ -192,80 +200,99 @@ impl<'d, 'c> Items<'d, 'c> {
             return None;
         }
         self.decoder.cut = Cut::START;
-        let told = self.decoder.piece(piece, self.ends.is_ascii_from(self.start), false);
-        told.map(Step::Told)
+        self.decoder.piece(piece, false).map(Step::Told)
     }
 
     /// Moves what is borrowed from the chunk to the decoder.
     fn hold(&mut self) {
         let limit = self.decoder.limit;
         if let Some(data) = self.data.take() {
-            let ascii = self.ends.is_ascii_from(data.start);
             self.decoder.data.start();
-            self.decoder.data.push(&self.chunk[data], ascii, limit);
+            self.decoder.data.push(&self.chunk[data], limit);
         }
         if let Some(event) = self.event.take() {
             self.decoder.event.start();
-            self.decoder.event.push(event, true, limit);
+            self.decoder.event.push(event.as_bytes(), limit);
         }
         if let Some(id) = self.id.take() {
             self.decoder.id.start();
-            self.decoder.id.push(id, true, limit);
+            self.decoder.id.push(id.as_bytes(), limit);
         }
     }
 
     #[inline]
     fn data_line(&mut self, value: usize, end: usize) -> Option<Step<'c>> {
-        let first = self.data.is_none() && !self.decoder.data.present;
-        if first && end - self.message <= self.room {
+        if end - self.message > self.room {
+            return self.line_by_pieces(Field::Data, value, end);
+        }
+        if self.data.is_some() || self.decoder.data.present {
+            self.join(value, end);
+        } else {
             self.data = Some(value..end);
-            return None;
         }
-        self.line_by_pieces(Field::Data, value, end)
+        None
     }
 
-    fn other_line(&mut self, head: u64, start: usize, end: usize) -> Option<Step<'c>> {
-        let (field, offset) = field::classify(head, end - start);
-        let start = start + offset;
-        let value = &self.chunk[start..end];
+    /// A further line of data: what is not in one piece cannot be borrowed.
+    fn join(&mut self, value: usize, end: usize) {
+        let decoder = &mut *self.decoder;
+        if let Some(data) = self.data.take() {
+            decoder.data.start();
+            decoder.data.push(&self.chunk[data], decoder.limit);
+        }
+        decoder.data.push(b"\n", decoder.limit);
+        decoder.data.push(&self.chunk[value..end], decoder.limit);
+    }
+
+    #[inline]
+    fn other_line(&mut self, head: u64, line: usize, end: usize) -> Option<Step<'c>> {
+        let (field, offset) = field::classify(head, end - line);
+        let value = line + offset;
         match field {
-            Field::Event if self.may_borrow(start, end) => {
-                self.event = Some(value);
-                self.decoder.event.present = false;
-                None
-            }
-            Field::Id if self.may_borrow(start, end) => {
-                // "If the field value does not contain U+0000 NULL"
-                if memchr::memchr(0, value).is_none() {
-                    self.id = Some(value);
-                    self.decoder.id.present = false;
-                }
-                None
-            }
-            Field::Comment if !self.decoder.comments => None,
-            Field::Comment if value.len() <= SHORT_TEXT_LIMIT.min(self.decoder.limit) => {
-                match simdutf8::basic::from_utf8(value) {
-                    Ok(text) => Some(Step::Comment(text)),
-                    Err(_) => self.line_by_pieces(field, start, end),
+            Field::Comment if !self.decoder.comments => return None,
+            Field::Unknown => return None,
+            Field::Event => {
+                if let Some(event) = self.short_text(value, end) {
+                    self.event = Some(event);
+                    self.decoder.event.present = false;
+                    return None;
                 }
             }
-            Field::Unknown => None,
-            _ => self.line_by_pieces(field, start, end),
+            Field::Id => {
+                if let Some(id) = self.short_text(value, end) {
+                    // "If the field value does not contain U+0000 NULL"
+                    if memchr::memchr(0, id.as_bytes()).is_none() {
+                        self.id = Some(id);
+                        self.decoder.id.present = false;
+                    }
+                    return None;
+                }
+            }
+            Field::Comment if end - value <= SHORT_TEXT_LIMIT.min(self.decoder.limit) => {
+                if let Some(comment) = self.text.get(value, end) {
+                    return Some(Step::Comment(comment));
+                }
+            }
+            Field::Comment | Field::Retry | Field::Data => {}
         }
+        self.line_by_pieces(field, value, end)
     }
 
-    /// Whether a value is valid and certainly within the limits for an event type or id.
-    fn may_borrow(&self, start: usize, end: usize) -> bool {
-        end - self.message <= self.room
-            && end - start <= SHORT_TEXT_LIMIT
-            && (self.ends.is_ascii_from(start) || simdutf8::basic::from_utf8(&self.chunk[start..end]).is_ok())
+    /// A value that is valid and certainly within the limits for an event type or id.
+    #[inline]
+    fn short_text(&self, start: usize, end: usize) -> Option<&'c str> {
+        if end - self.message <= self.room && end - start <= SHORT_TEXT_LIMIT {
+            self.text.get(start, end)
+        } else {
+            None
+        }
     }
 
     /// The way of a line that is cut, for a whole line that needs the same care.
+    #[cold]
     fn line_by_pieces(&mut self, field: Field, start: usize, end: usize) -> Option<Step<'c>> {
         self.hold();
-        let ascii = self.ends.is_ascii_from(start);
-        let told = self.decoder.line(field, &self.chunk[start..end], ascii);
+        let told = self.decoder.line(field, &self.chunk[start..end]);
         if self.decoder.oversize {
             self.room = 0;
         }
@@ -288,69 +315,69 @@ impl<'d, 'c> Items<'d, 'c> {
     #[inline]
     fn dispatch(&mut self, end: usize) -> Option<Step<'c>> {
         let decoder = &mut *self.decoder;
-        self.message = end + 1;
-        self.room = decoder.limit;
         // "Set the last event ID string of the event source to the value of the last event
         // ID buffer": before anything else, so also where nothing is dispatched.
-        let mut own_id = true;
+        let mut own_id = 0;
         if let Some(id) = self.id.take() {
+            own_id = id.len();
             decoder.last_event_id.clear();
-            decoder.last_event_id.extend_from_slice(id);
+            decoder.last_event_id.push_str(id);
         } else if decoder.id.take() {
-            std::mem::swap(&mut decoder.last_event_id, &mut decoder.id.bytes);
-        } else {
-            own_id = false;
+            own_id = decoder.id.bytes.len();
+            decoder.last_event_id.clear();
+            decoder
+                .last_event_id
+                .push_str(utf8::repaired(&decoder.id.bytes));
         }
+        self.message = end + 1;
+        self.room = decoder.limit;
         decoder.oversize = false;
         let event = match self.event.take() {
-            Some(event) => Source::Bytes(event),
-            None if decoder.event.take() => Source::Held,
-            None => Source::Bytes(b""),
+            Some(event) => Some(event),
+            None if decoder.event.take() => None,
+            None => Some(""),
         };
         let data = match self.data.take() {
-            Some(data) if self.ends.is_ascii_from(data.start) => Source::Bytes(&self.chunk[data]),
-            Some(data) => match simdutf8::basic::from_utf8(&self.chunk[data.clone()]) {
-                Ok(text) => Source::Text(text),
-                Err(_) => {
+            Some(data) => {
+                let text = self.text.get(data.start, data.end);
+                if text.is_none() {
                     decoder.data.start();
-                    decoder.data.push(&self.chunk[data], false, decoder.limit);
-                    return self.repaired(event, own_id);
+                    decoder.data.push(&self.chunk[data], decoder.limit);
                 }
-            },
+                text
+            }
+            None if decoder.data.present => None,
             // "If the data buffer is an empty string, set the data buffer and the event type
             // buffer to the empty string and return."
-            None if !decoder.data.present => return None,
-            None if decoder.data.ascii => Source::Held,
-            None => return self.repaired(event, own_id),
+            None => return None,
         };
-        decoder.data.present = false;
+        if data.is_none() {
+            decoder.data.present = false;
+            let others = event.map_or(decoder.event.bytes.len(), str::len) + own_id;
+            if !utf8::repair(&mut decoder.data.bytes, decoder.limit - others) {
+                decoder.too_large += 1;
+                return Some(Step::Told(Told::TooLarge {
+                    limit: decoder.limit,
+                }));
+            }
+        }
         decoder.messages += 1;
         Some(Step::Message { data, event })
     }
 
-    /// The end of a message whose data are held and not certainly valid.
+    /// Decodes what nobody has asked for.
     #[cold]
-    fn repaired(&mut self, event: Source<'c>, own_id: bool) -> Option<Step<'c>> {
-        let decoder = &mut *self.decoder;
-        let others = event.lend(&decoder.event.bytes).as_bytes().len()
-            + if own_id { decoder.last_event_id.len() } else { 0 };
-        decoder.data.present = false;
-        Some(if utf8::repair(&mut decoder.data.bytes, decoder.limit - others) {
-            decoder.messages += 1;
-            Step::Message { data: Source::Held, event }
-        } else {
-            decoder.too_large += 1;
-            Step::Told(Told::TooLarge { limit: decoder.limit })
-        })
+    fn skip(&mut self) {
+        while self.step().is_some() {}
     }
 }
 
-const DATA: u64 = u64::from_le_bytes(*b"data:\0\0\0");
-const DATA_MASK: u64 = u64::from_le_bytes([0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0]);
-
 impl Drop for Items<'_, '_> {
+    #[inline]
     fn drop(&mut self) {
-        while self.step().is_some() {}
+        if self.phase != Phase::Done {
+            self.skip();
+        }
         let decoder = &mut *self.decoder;
         for held in [&mut decoder.line, &mut decoder.data, &mut decoder.event, &mut decoder.id] {
             held.give_back();
@@ -364,19 +391,5 @@ impl fmt::Debug for Items<'_, '_> {
             .field("decoder", &self.decoder)
             .field("left", &(self.chunk.len() - self.start))
             .finish_non_exhaustive()
-    }
-}
-
-impl<'c> Source<'c> {
-    #[inline]
-    fn lend<'a>(self, held: &'a [u8]) -> Lent<'a>
-    where
-        'c: 'a,
-    {
-        match self {
-            Source::Bytes(bytes) => Lent::Bytes(bytes),
-            Source::Text(text) => Lent::Text(text),
-            Source::Held => Lent::Bytes(held),
-        }
     }
 }

@@ -4,16 +4,79 @@
 //! on its own, which gives the same text: line ends, colons and the space after a colon
 //! are ASCII, and an ASCII byte always ends an incomplete sequence and is never part of one.
 
-/// The text of bytes that this room has found to be valid, or has repaired.
-pub(super) fn trusted(bytes: &[u8]) -> &str {
-    simdutf8::basic::from_utf8(bytes).expect("the decoder holds valid UTF-8 only")
+use super::lines::count_work;
+
+/// The text of a chunk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ChunkText<'c> {
+    chunk: &'c [u8],
+    /// The chunk without the parts of characters that it begins and ends with, if that is
+    /// valid. Checking a chunk as a whole costs less than a value at a time.
+    text: Option<&'c str>,
+    /// Where in the chunk `text` begins.
+    start: usize,
+}
+
+impl<'c> ChunkText<'c> {
+    #[inline]
+    pub(super) fn new(chunk: &'c [u8]) -> Self {
+        // In a short chunk there may be no whole value at all.
+        if chunk.len() < 256 {
+            return Self {
+                chunk,
+                text: None,
+                start: 0,
+            };
+        }
+        let start = chunk
+            .iter()
+            .take(3)
+            .take_while(|byte| is_continuation(**byte))
+            .count();
+        let end = chunk.len() - incomplete(chunk);
+        let text = simdutf8::basic::from_utf8(&chunk[start..end]).ok();
+        Self { chunk, text, start }
+    }
+
+    /// A value that lies in the chunk, where it is valid.
+    #[inline]
+    pub(super) fn get(&self, start: usize, end: usize) -> Option<&'c str> {
+        match self.text {
+            Some(text) => text.get(start - self.start..end - self.start),
+            None => simdutf8::basic::from_utf8(&self.chunk[start..end]).ok(),
+        }
+    }
+}
+
+/// How many bytes at the end are the beginning of a character.
+fn incomplete(bytes: &[u8]) -> usize {
+    let after_lead = bytes
+        .iter()
+        .rev()
+        .take(3)
+        .take_while(|byte| is_continuation(**byte))
+        .count();
+    match bytes.iter().rev().nth(after_lead) {
+        Some(0xC0..) => after_lead + 1,
+        _ => 0,
+    }
+}
+
+#[inline]
+fn is_continuation(byte: u8) -> bool {
+    byte & 0xC0 == 0x80
+}
+
+/// The text of bytes that have been [repaired](repair).
+pub(super) fn repaired(bytes: &[u8]) -> &str {
+    simdutf8::basic::from_utf8(bytes).expect("it has been repaired")
 }
 
 /// Replaces what is invalid in `buffer`, in place. `false`, and nothing is done, if the
 /// result would be longer than `limit`: a replacement character takes three bytes where
 /// one may have been.
 pub(super) fn repair(buffer: &mut Vec<u8>, limit: usize) -> bool {
-    super::lines::count_work(buffer.len());
+    count_work(buffer.len());
     if simdutf8::basic::from_utf8(buffer).is_ok() {
         return buffer.len() <= limit;
     }
@@ -33,6 +96,7 @@ pub(super) fn repair(buffer: &mut Vec<u8>, limit: usize) -> bool {
         let valid = chunk.valid().len();
         let invalid = chunk.invalid().len();
         let replacement = replacement(chunk.invalid());
+        count_work(valid + invalid);
         buffer.copy_within(read..read + valid, write);
         read += valid + invalid;
         write += valid;
@@ -49,6 +113,7 @@ fn replacement(invalid: &[u8]) -> &'static [u8] {
 
 /// Makes room for `extra` bytes, twice the capacity at a time, but never for more than
 /// `limit`, which bounds what the buffer will hold.
+#[inline]
 pub(super) fn grow(buffer: &mut Vec<u8>, extra: usize, limit: usize) {
     const FIRST: usize = 1024;
     let needed = buffer.len() + extra;
@@ -63,9 +128,8 @@ pub(super) fn floor_boundary(raw: &[u8], limit: usize) -> &[u8] {
     if raw.len() <= limit {
         return raw;
     }
-    let is_continuation = |at: usize| raw[at] & 0xC0 == 0x80;
     let mut end = limit;
-    while end > 0 && limit - end < 3 && is_continuation(end) {
+    while end > 0 && limit - end < 3 && is_continuation(raw[end]) {
         end -= 1;
     }
     &raw[..end]
