@@ -6,10 +6,12 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Wake, Waker};
+use std::time::Duration;
 
 use futures::executor::block_on;
 use futures::future::join_all;
 use futures::io::{AsyncReadExt, AsyncWriteExt};
+use socket2::SockRef;
 
 use super::*;
 
@@ -219,9 +221,9 @@ fn names_and_addresses_are_resolved() {
 #[test]
 fn sockets_are_prompt_and_notice_a_dead_peer() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let socket = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    prepare_socket(SockRef::from(&socket)).unwrap();
-    let socket = SockRef::from(&socket);
+    let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    socket::prepare(SockRef::from(&stream)).unwrap();
+    let socket = SockRef::from(&stream);
     assert!(socket.tcp_nodelay().unwrap());
     assert!(socket.keepalive().unwrap());
     #[cfg(target_os = "linux")]
