@@ -229,6 +229,17 @@ mod tests {
     use super::interleave;
 
     #[test]
+    #[cfg(not(feature = "tls"))]
+    fn https_says_which_feature_it_needs() {
+        let url = "https://user:pass@example.org/a?b".parse().unwrap();
+        let error = super::Target::of(&url).err().unwrap();
+        assert_eq!(
+            error.to_string(),
+            "cannot request https://example.org/a: https needs the feature `tls` of this crate"
+        );
+    }
+
+    #[test]
     fn families_take_turns_and_doubles_vanish() {
         let address = |text: &str| text.parse().unwrap();
         let order = interleave(

@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use futures::io::{AsyncRead, AsyncWrite};
 use socket2::SockRef;
 
-use super::{BoxIo, Runtime, Timer, prepare_socket};
+use super::{BoxIo, Runtime, Timer, socket};
 
 /// Sockets and timers of the [`async-io`](https://docs.rs/async-io) crate; works under any
 /// executor, tokio's among them.
@@ -35,9 +35,9 @@ pub struct AsyncIo;
 impl Runtime for AsyncIo {
     fn connect(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<BoxIo>> {
         Box::pin(async move {
-            let socket = Async::<TcpStream>::connect(address).await?;
-            prepare_socket(SockRef::from(socket.get_ref()))?;
-            let stream = Stream { socket: Arc::new(socket), readable: None, writable: None };
+            let connected = Async::<TcpStream>::connect(address).await?;
+            socket::prepare(SockRef::from(connected.get_ref()))?;
+            let stream = Stream { socket: Arc::new(connected), readable: None, writable: None };
             Ok(Box::new(stream) as BoxIo)
         })
     }

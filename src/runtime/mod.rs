@@ -19,15 +19,16 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::channel::oneshot;
 use futures::future::{self, BoxFuture};
 use futures::io::{AsyncRead, AsyncWrite};
-use socket2::{SockRef, TcpKeepalive};
 
 #[cfg(feature = "async-io")]
 mod async_io;
+#[cfg(any(feature = "async-io", feature = "tokio"))]
+mod socket;
 #[cfg(all(test, feature = "async-io", feature = "tokio"))]
 mod tests;
 #[cfg(feature = "tokio")]
@@ -161,23 +162,3 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// A connection of any runtime.
 pub type BoxIo = Box<dyn Io>;
-
-/// Requests are small and wait for an answer, so they must not wait for Nagle; and a host that
-/// has vanished must be noticed though nothing is sent, which takes 15 s + 3 · 5 s here where the
-/// system's default is two hours.
-#[cfg(any(feature = "async-io", feature = "tokio"))]
-fn prepare_socket(socket: SockRef<'_>) -> io::Result<()> {
-    socket.set_tcp_nodelay(true)?;
-    let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(15));
-    #[cfg(any(
-        target_os = "android",
-        target_os = "freebsd",
-        target_os = "ios",
-        target_os = "linux",
-        target_os = "macos",
-        target_os = "netbsd",
-        target_os = "windows",
-    ))]
-    let keepalive = keepalive.with_interval(Duration::from_secs(5)).with_retries(3);
-    socket.set_tcp_keepalive(&keepalive)
-}

@@ -6,10 +6,12 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Wake, Waker};
+use std::time::Duration;
 
 use futures::executor::block_on;
 use futures::future::join_all;
 use futures::io::{AsyncReadExt, AsyncWriteExt};
+use socket2::SockRef;
 
 use super::*;
 
@@ -77,14 +79,52 @@ fn timers_can_be_moved_to_later() {
     });
 }
 
+struct Unpark(std::thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// As tokio's `block_on` may do, this executor polls with a waker that is equal to no other; a
+/// reactor that wakes the waker it replaces would have it poll without end.
+#[test]
+fn an_idle_connection_is_not_polled_in_vain() {
+    with_each_runtime(|runtime| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut stream = block_on(runtime.connect(listener.local_addr().unwrap())).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        let mut timer = runtime.new_timer(runtime.now() + MUCH_LATER);
+        let speaks_up = thread::spawn(move || {
+            thread::sleep(10 * SOON);
+            server.write_all(b"x").unwrap();
+            server
+        });
+
+        let mut polls = 0;
+        let mut buffer = [0; 8];
+        loop {
+            polls += 1;
+            let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+            let mut cx = Context::from_waker(&waker);
+            assert!(timer.as_mut().poll(&mut cx).is_pending());
+            if let Poll::Ready(read) = Pin::new(&mut stream).poll_read(&mut cx, &mut buffer) {
+                assert_eq!(read.unwrap(), 1);
+                break;
+            }
+            // The first time for no reason, as when something else in the task is ready.
+            if polls > 1 {
+                std::thread::park();
+            }
+        }
+        assert!(polls <= 4, "{polls} polls for one byte");
+        drop(speaks_up.join().unwrap());
+    });
+}
+
 #[test]
 fn a_reset_wakes_the_task_that_waits() {
-    struct Unpark(std::thread::Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
     with_each_runtime(|runtime| {
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
         let mut timer = runtime.new_timer(runtime.now() + MUCH_LATER);
@@ -181,9 +221,9 @@ fn names_and_addresses_are_resolved() {
 #[test]
 fn sockets_are_prompt_and_notice_a_dead_peer() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let socket = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    prepare_socket(SockRef::from(&socket)).unwrap();
-    let socket = SockRef::from(&socket);
+    let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    socket::prepare(SockRef::from(&stream)).unwrap();
+    let socket = SockRef::from(&stream);
     assert!(socket.tcp_nodelay().unwrap());
     assert!(socket.keepalive().unwrap());
     #[cfg(target_os = "linux")]

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::{Handle, TryCurrentError};
 use tokio::time::{Sleep, sleep_until};
 
-use super::{BoxIo, Runtime, Timer, prepare_socket};
+use super::{BoxIo, Runtime, Timer, socket};
 
 /// Sockets and timers of a tokio runtime.
 ///
@@ -78,7 +78,7 @@ impl Runtime for Tokio {
                 connecting.as_mut().poll(cx)
             })
             .await?;
-            prepare_socket(SockRef::from(&stream))?;
+            socket::prepare(SockRef::from(&stream))?;
             Ok(Box::new(Stream { handle, stream }) as BoxIo)
         })
     }
