@@ -2,8 +2,8 @@
 //! server-sent-events endpoint.
 
 mod http;
-pub mod sse;
-#[path = "runtime/mod.rs"]
-pub mod rt;
 #[cfg(feature = "hub")]
 pub mod hub;
+#[path = "runtime/mod.rs"]
+pub mod rt;
+pub mod sse;
