@@ -175,7 +175,11 @@ impl State {
             return Err(Refusal::new(401, message));
         };
         if identity.0 != name {
-            let message = format!("The request requires auth record from {name} collection.");
+            // The name is the token's own, odd as it reads.
+            let message = format!(
+                "The request requires auth record from {} collection.",
+                identity.0
+            );
             return Err(Refusal::new(403, message));
         }
         self.token_response(identity)

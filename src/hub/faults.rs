@@ -161,7 +161,7 @@ impl Faults {
 
     /// A switch: messages of a stream are shuffled in groups of `window`, the
     /// order drawn from the hub's seed. A group that does not fill is sent
-    /// after 20 ms. 0 and 1 keep the order. The real server promises none.
+    /// after 100 ms. 0 and 1 keep the order. The real server promises none.
     pub fn reorder(&self, window: usize) {
         self.shared.change(|state| state.faults.reorder = window);
     }

@@ -236,16 +236,16 @@ fn equal(left: &Term, right: &Term) -> bool {
         (Scalar::Null, _) | (_, Scalar::Null) => false,
         (Scalar::Number(l), Scalar::Number(r)) => l == r,
         (Scalar::Text(l), Scalar::Text(r)) => l == r,
-        (Scalar::Number(number), Scalar::Text(text)) => {
-            left.origin == Origin::Column
-                && right.origin == Origin::Literal
-                && text.trim().parse() == Ok(*number)
-        }
-        (Scalar::Text(_), Scalar::Number(_)) => {
-            // A literal on the left of a column reads like one on its right;
-            // a text column is never equal to a bare number.
-            left.origin == Origin::Literal && right.origin == Origin::Column && equal(right, left)
-        }
+        (Scalar::Number(number), Scalar::Text(text)) => match (left.origin, right.origin) {
+            (Origin::Column, Origin::Literal) => text.trim().parse() == Ok(*number),
+            (Origin::Literal, Origin::Column) => equal(right, left),
+            _ => false,
+        },
+        (Scalar::Text(text), Scalar::Number(number)) => match (left.origin, right.origin) {
+            (Origin::Column, Origin::Literal) => *text == as_real(*number),
+            (Origin::Literal, Origin::Column) => equal(right, left),
+            _ => false,
+        },
     }
 }
 
@@ -262,12 +262,18 @@ fn order(left: &Term, right: &Term) -> Option<Ordering> {
                 }
             } else if left.origin == Origin::Literal && right.origin == Origin::Column {
                 // And its text affinity: the number is compared as text.
-                return Some(left.scalar.text().cmp(text));
+                return Some(as_real(*number).cmp(text));
             }
             Some(Ordering::Less)
         }
         (Scalar::Text(_), Scalar::Number(_)) => order(right, left).map(Ordering::reverse),
     }
+}
+
+/// The server hands a literal number to SQLite as a real; beside a text column
+/// it becomes text, with its fraction: `title > 1` compares with "1.0".
+fn as_real(number: f64) -> String {
+    format!("{number:?}")
 }
 
 /// `LIKE` without regard to ASCII case. A pattern without a `%` of its own is

@@ -27,7 +27,7 @@ const MAX_CLIENT_ID: usize = 255;
 /// A queue is bounded in bytes as well as in messages.
 const MAX_QUEUE_BYTES: usize = 256 << 20;
 /// Held-back messages go out after this long even if their window never fills.
-const REORDER_PATIENCE: Duration = Duration::from_millis(20);
+const REORDER_PATIENCE: Duration = Duration::from_millis(100);
 
 /// One open stream.
 pub(super) struct Client {
