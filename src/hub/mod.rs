@@ -34,13 +34,14 @@
 //! # Where to read on
 //! This room may be used by any other and uses none of them. `server` accepts
 //! and routes; `realtime` keeps the streams, with `topic` for what clients
-//! subscribe to; `records`, `shape` and `filter` keep the data, `auth` the
+//! subscribe to; `records`, `shape`, `list` and `filter` keep the data, `auth` the
 //! accounts; `faults` and `wire` break things; `state` is what they share.
 
 mod auth;
 mod clock;
 mod faults;
 mod filter;
+mod list;
 mod realtime;
 mod records;
 mod refusal;

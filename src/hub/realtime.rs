@@ -15,7 +15,8 @@ use smol::Timer;
 use smol::future::FutureExt as _;
 
 use super::auth::{Identity, SUPERUSERS};
-use super::records::{Action, Collection, Kind, Lens, Look, Requester, Sight};
+use super::list::Lens;
+use super::records::{Action, Collection, Kind, Look, Requester, Sight};
 use super::refusal::Refusal;
 use super::state::{Shared, State, Submit};
 use super::topic::Topic;

@@ -57,7 +57,7 @@ pub(crate) struct Posts {
 /// Runs a scenario against the hub, then against the real server.
 pub(crate) fn on_both(scenario: impl Fn(&Server)) {
     for server in [Server::hub(), Server::pocketbase()] {
-        println!("against {}", server.name);
+        eprintln!("against {}", server.name);
         scenario(server);
     }
 }
