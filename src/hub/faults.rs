@@ -154,7 +154,8 @@ impl Faults {
     }
 
     /// A switch: every byte of a stream is written by itself, so that readers
-    /// meet every place where a message can be torn.
+    /// meet every place where a message can be torn. That makes streams slow: a
+    /// few kilobytes a second.
     pub fn split_bytes(&self, on: bool) {
         self.shared.switches.split.store(on, Ordering::SeqCst);
     }

@@ -410,7 +410,7 @@ impl Hub {
 
     /// Stops: the port is closed first, so that nobody reconnects to a hub that
     /// leaves, then every stream is ended cleanly. What has not taken its end
-    /// after 300 ms is cut off. Returns when the thread is gone; harmless when
+    /// after 500 ms is cut off. Returns when the thread is gone; harmless when
     /// stopped already.
     ///
     /// One thread of the `async-io` crate, shared by the process, stays.

@@ -30,7 +30,7 @@ use super::topic::snake_case;
 use super::wire::{self, Fate, Link, Wire};
 
 /// How long a stopping hub waits for its streams to take their clean end.
-const FAREWELL: Duration = Duration::from_millis(300);
+const FAREWELL: Duration = Duration::from_millis(500);
 const MAX_BODY: usize = 32 << 20;
 
 /// Serves until the hub is told to stop. Runs on the hub's thread.

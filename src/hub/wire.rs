@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use futures::task::AtomicWaker;
 use hyper::rt::ReadBufCursor;
-use smol::Async;
+use smol::future::FutureExt as _;
 use smol::io::{AsyncRead, AsyncWrite};
+use smol::{Async, Timer};
 
 /// What the byte-level faults are switched with; shared by all connections.
 #[derive(Debug, Default)]
@@ -71,9 +72,15 @@ impl Link {
     }
 }
 
+/// Time for the reader to take one byte before the next arrives: the kernel
+/// joins in the receiver's buffer what comes faster.
+const BETWEEN_BYTES: Duration = Duration::from_micros(50);
+
 /// A socket with its faults, given to hyper.
 pub(super) struct Wire {
     socket: Arc<Async<TcpStream>>,
+    /// Runs between the bytes of a split stream.
+    pause: Timer,
     link: Arc<Link>,
     switches: Arc<Switches>,
 }
@@ -86,6 +93,7 @@ impl Wire {
     ) -> Self {
         Self {
             socket,
+            pause: Timer::never(),
             link,
             switches,
         }
@@ -123,15 +131,23 @@ impl hyper::rt::Read for Wire {
 
 impl hyper::rt::Write for Wire {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_thawed(cx));
         let split = self.switches.split.load(Ordering::SeqCst)
             && self.link.streaming.load(Ordering::SeqCst);
-        let end = if split { buf.len().min(1) } else { buf.len() };
-        Pin::new(&mut &*self.socket).poll_write(cx, &buf[..end])
+        if !split || buf.is_empty() {
+            return Pin::new(&mut &*self.socket).poll_write(cx, buf);
+        }
+        if self.pause.will_fire() {
+            ready!(self.pause.poll(cx));
+            self.pause = Timer::never();
+        }
+        let n = ready!(Pin::new(&mut &*self.socket).poll_write(cx, &buf[..1]))?;
+        self.pause.set_after(BETWEEN_BYTES);
+        Poll::Ready(Ok(n))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

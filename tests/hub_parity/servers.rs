@@ -4,8 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use serde_json::{Value, json};
 use tidings::hub::Hub;
@@ -181,6 +181,9 @@ impl Server {
             "name": name, "type": "base", "fields": fields,
             "listRule": "", "viewRule": "", "createRule": "", "updateRule": "", "deleteRule": "",
         });
+        // PocketBase answers 400 at times when two collections are made at once.
+        static ONE_BY_ONE: Mutex<()> = Mutex::new(());
+        let _turn = ONE_BY_ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let made = self
             .ask("POST", "/api/collections")
             .token(&self.root)
