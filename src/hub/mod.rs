@@ -1,1 +1,571 @@
-//! Reserved.
+//! An embedded PocketBase-like server: for quick starts, and for tests, with
+//! faults on demand.
+//!
+//! [`Hub::start`] serves on a free port of 127.0.0.1 from one background
+//! thread, everything in memory. It answers the realtime endpoint and enough
+//! of the record and auth endpoints for a whole program to run offline, and
+//! what it answers is checked against the real server: one test suite runs
+//! against both (`tests/hub_parity`).
+//!
+//! ```
+//! use serde_json::json;
+//! use tidings::hub::Hub;
+//!
+//! let hub = Hub::start()?;
+//! println!("point a client at {}", hub.url());
+//!
+//! // Collections come into being when they are first used.
+//! let post = hub.create("posts", json!({ "title": "Hello" }));
+//! hub.update("posts", post["id"].as_str().unwrap(), json!({ "title": "Hello again" }));
+//! assert_eq!(hub.records("posts")[0]["title"], "Hello again");
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! # What differs from the real server
+//! - Messages of a stream keep their order, unless [`Faults::reorder`] says otherwise.
+//! - A collection that was not [declared](Hub::collection) has no schema: it
+//!   keeps whatever fields it is given, and a filter may name those that it has seen.
+//! - Everyone may read and write every record, except that accounts are seen
+//!   and changed by their owners only, until [`Hub::list_rule`] and
+//!   [`Hub::view_rule`] say otherwise.
+//! - Bodies are JSON; forms are read for `POST /api/realtime` alone.
+//! - Tokens are signed with a plain keyed hash: the hub guards nothing.
+//!
+//! # Where to read on
+//! This room may be used by any other and uses none of them. `server` accepts
+//! and routes; `realtime` keeps the streams, with `topic` for what clients
+//! subscribe to; `records`, `shape`, `list` and `filter` keep the data, `auth` the
+//! accounts; `faults` and `wire` break things; `state` is what they share.
+
+mod auth;
+mod clock;
+mod faults;
+mod filter;
+mod list;
+mod realtime;
+mod records;
+mod refusal;
+mod server;
+mod shape;
+mod state;
+mod topic;
+mod wire;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value, json};
+
+pub use faults::{Answer, Endpoint, Faults};
+pub use state::{Stats, Submit};
+
+use records::{Collection, Kind, Requester, Rule};
+use state::{Settings, Shared};
+
+/// A running server. Dropping it stops it.
+///
+/// All methods may be called from any thread, and each acts at once: a record
+/// created here has been sent to every subscribed stream's queue when
+/// [`create`](Self::create) returns.
+pub struct Hub {
+    shared: Arc<Shared>,
+    addr: SocketAddr,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Settings of a [`Hub`] that is to be started.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use tidings::hub::Hub;
+/// let hub = Hub::builder().seed(42).strict().token_lifetime(Duration::from_secs(60)).start()?;
+/// assert_eq!(hub.seed(), 42);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Builder {
+    port: u16,
+    settings: Settings,
+}
+
+/// What a rule is asked about: see [`Hub::list_rule`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Request {
+    /// The record of who asks; guests have none.
+    pub auth: Option<Value>,
+    /// The query: of the request, or of the subscription's options.
+    pub query: BTreeMap<String, String>,
+    /// The headers, their names in snake case: of the request, or of the
+    /// subscription's options.
+    pub headers: BTreeMap<String, String>,
+}
+
+impl Request {
+    /// The id of who asks; the empty string for guests.
+    #[must_use]
+    pub fn auth_id(&self) -> &str {
+        self.auth
+            .as_ref()
+            .and_then(|record| record["id"].as_str())
+            .unwrap_or_default()
+    }
+}
+
+impl Hub {
+    /// Starts on a free port of 127.0.0.1.
+    ///
+    /// # Errors
+    /// If no port can be bound or no thread started.
+    pub fn start() -> io::Result<Self> {
+        Self::builder().start()
+    }
+
+    /// Settings to change before the start.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder {
+            port: 0,
+            settings: Settings {
+                seed: fastrand::u64(..),
+                strict: false,
+                queue: 100_000,
+                token_lifetime: Duration::from_secs(7 * 24 * 3600),
+            },
+        }
+    }
+
+    /// Where it serves: `http://127.0.0.1:PORT`, without a slash at the end.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// The address it serves on. [`restart`](Self::restart) keeps it.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// What the client ids, the record ids and the order of [`Faults::reorder`]
+    /// are drawn from. Chosen at random unless set; print it when a test fails.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.shared.look().settings.seed
+    }
+
+    /// Declares a collection, and returns its id. Records then have these
+    /// fields, with these values where they are given none; others are dropped,
+    /// as the real server does. Declaring it again changes the fields.
+    ///
+    /// ```
+    /// # use serde_json::json;
+    /// # let hub = tidings::hub::Hub::start()?;
+    /// hub.collection("tasks", json!({ "title": "", "done": false }));
+    /// let task = hub.create("tasks", json!({ "title": "Sleep", "colour": "blue" }));
+    /// assert_eq!((&task["done"], task.get("colour")), (&json!(false), None));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If `fields` is not an object.
+    pub fn collection(&self, name: &str, fields: Value) -> String {
+        let fields = object(fields);
+        self.declare(name, Kind::Base, |collection| {
+            collection.declared = Some(fields)
+        })
+    }
+
+    /// Makes `field` of a collection a relation: it holds the id of a record in
+    /// `target`, or a list of ids, and can be expanded and filtered through.
+    /// Both collections come into being if need be.
+    pub fn relation(&self, collection: &str, field: &str, target: &str) {
+        self.declare(target, Kind::Base, |_| {});
+        self.declare(collection, Kind::Base, |collection| {
+            collection
+                .relations
+                .insert(field.to_owned(), target.to_owned());
+        });
+    }
+
+    /// Sets who sees which records of a collection in lists and through
+    /// `NAME/*`. Superusers and the hub's own methods see all.
+    ///
+    /// The rule runs while the hub is locked: it must not call the hub.
+    ///
+    /// ```
+    /// # use serde_json::json;
+    /// # let hub = tidings::hub::Hub::start()?;
+    /// hub.list_rule("notes", |request, record| record["owner"] == request.auth_id());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn list_rule(
+        &self,
+        collection: &str,
+        rule: impl Fn(&Request, &Value) -> bool + Send + Sync + 'static,
+    ) {
+        let rule: Rule = Arc::new(rule);
+        self.declare(collection, Kind::Base, |collection| {
+            collection.list_rule = Some(rule)
+        });
+    }
+
+    /// Sets who sees which records of a collection one by one, expanded in
+    /// others, and through `NAME/ID`. As [`list_rule`](Self::list_rule) otherwise.
+    pub fn view_rule(
+        &self,
+        collection: &str,
+        rule: impl Fn(&Request, &Value) -> bool + Send + Sync + 'static,
+    ) {
+        let rule: Rule = Arc::new(rule);
+        self.declare(collection, Kind::Base, |collection| {
+            collection.view_rule = Some(rule)
+        });
+    }
+
+    /// Creates a record, as a superuser would over HTTP, and returns it. An
+    /// `id` of 15 characters may be given.
+    ///
+    /// # Panics
+    /// If the server would refuse it: a bad or taken id, a relation to a record
+    /// that is not there, an unknown collection where the hub is strict; or if
+    /// `record` is not an object.
+    #[track_caller]
+    pub fn create(&self, collection: &str, record: Value) -> Value {
+        let fields = object(record);
+        let host = Requester::host();
+        granted(
+            self.shared
+                .change(|state| state.create(collection, fields, &host)),
+        )
+    }
+
+    /// Changes fields of a record, and returns the whole of it.
+    ///
+    /// # Panics
+    /// If there is no such record, or as [`create`](Self::create).
+    #[track_caller]
+    pub fn update(&self, collection: &str, id: &str, changes: Value) -> Value {
+        let fields = object(changes);
+        let host = Requester::host();
+        granted(
+            self.shared
+                .change(|state| state.update(collection, id, fields, &host)),
+        )
+    }
+
+    /// Deletes a record.
+    ///
+    /// # Panics
+    /// If there is no such record.
+    #[track_caller]
+    pub fn delete(&self, collection: &str, id: &str) {
+        granted(
+            self.shared
+                .change(|state| state.delete(collection, id, &Requester::host())),
+        );
+    }
+
+    /// The records of a collection, in order of creation; none if there is no
+    /// such collection.
+    #[must_use]
+    pub fn records(&self, collection: &str) -> Vec<Value> {
+        let state = self.shared.look();
+        state
+            .collection(collection)
+            .map_or_else(Vec::new, |found| found.records().cloned().collect())
+    }
+
+    /// Sends a message of your own to every stream that subscribed to exactly
+    /// `topic`, options included. Returns how many streams that were.
+    ///
+    /// The payload goes out as it is: a newline in it breaks the framing, as it
+    /// does on the real server.
+    ///
+    /// ```
+    /// # let hub = tidings::hub::Hub::start()?;
+    /// assert_eq!(hub.publish("jobs/finished", r#"{"job":7}"#), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn publish(&self, topic: &str, payload: impl Into<Vec<u8>>) -> usize {
+        self.shared
+            .change(|state| state.publish(topic, &payload.into()))
+    }
+
+    /// Adds an account to an auth collection and returns the record's id.
+    /// `users` and `_superusers` are there from the start, others come into being.
+    ///
+    /// # Panics
+    /// If the password is empty, the e-mail address taken, or the collection
+    /// not one of accounts.
+    #[track_caller]
+    pub fn add_user(&self, collection: &str, email: &str, password: &str) -> String {
+        self.declare(collection, Kind::Auth, |collection| {
+            assert!(
+                collection.kind == Kind::Auth,
+                "{} holds no accounts",
+                collection.name
+            );
+        });
+        let account = json!({ "email": email, "password": password, "passwordConfirm": password });
+        self.create(collection, account)["id"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    }
+
+    /// A token of an account, valid for this long (whole seconds; zero makes an
+    /// expired one). `user` is the id of its record.
+    ///
+    /// # Panics
+    /// If there is no such account.
+    #[track_caller]
+    #[must_use]
+    pub fn token(&self, collection: &str, user: &str, lifetime: Duration) -> String {
+        let state = self.shared.look();
+        let found = state
+            .collection(collection)
+            .filter(|found| found.record(user).is_some());
+        let Some(found) = found else {
+            panic!("no account {user} in {collection}")
+        };
+        state.accounts.issue(
+            &(found.name.clone(), user.to_owned()),
+            &found.id,
+            Some(lifetime),
+        )
+    }
+
+    /// How long tokens given out from now on are valid.
+    pub fn token_lifetime(&self, lifetime: Duration) {
+        self.shared
+            .change(|state| state.accounts.set_lifetime(lifetime));
+    }
+
+    /// Makes every token of an account void and the streams bound to it a
+    /// guest's, without telling anyone: what a changed password does. `user` is
+    /// the id of its record. Returns false if there is no such account.
+    pub fn revoke(&self, user: &str) -> bool {
+        self.shared.change(|state| {
+            let owns = |c: &&Collection| c.kind == Kind::Auth && c.record(user).is_some();
+            let name = state
+                .collections
+                .values()
+                .find(owns)
+                .map(|found| found.name.clone());
+            name.is_some_and(|name| state.drop_identity(&(name, user.to_owned())))
+        })
+    }
+
+    /// The switches and buttons that break things.
+    #[must_use]
+    pub fn faults(&self) -> Faults {
+        Faults::new(self.shared.clone())
+    }
+
+    /// What is open now, and what happened since the first start.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared.look().stats()
+    }
+
+    /// The last 4,096 `POST /api/realtime`, oldest first (fewer if their topics
+    /// are many).
+    #[must_use]
+    pub fn submits(&self) -> Vec<Submit> {
+        self.shared.look().submits()
+    }
+
+    /// The topics subscribed now, over all streams, as they were submitted.
+    #[must_use]
+    pub fn topics(&self) -> BTreeSet<String> {
+        self.shared
+            .look()
+            .topics()
+            .into_iter()
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// Blocks until the hub's numbers are as wanted; false if they were not
+    /// within `timeout`. The condition must not call the hub.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # let hub = tidings::hub::Hub::start()?;
+    /// assert!(hub.wait_until(|stats| stats.streams == 0, Duration::from_secs(1)));
+    /// assert!(!hub.wait_until(|stats| stats.submits > 0, Duration::from_millis(1)));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn wait_until(&self, condition: impl FnMut(&Stats) -> bool, timeout: Duration) -> bool {
+        self.shared.wait_until(condition, timeout)
+    }
+
+    /// Stops: the port is closed first, so that nobody reconnects to a hub that
+    /// leaves, then every stream is ended cleanly. What has not taken its end
+    /// after 500 ms is cut off. Returns when the thread is gone; harmless when
+    /// stopped already.
+    ///
+    /// One thread of the `async-io` crate, shared by the process, stays.
+    pub fn stop(&self) {
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        self.end(thread);
+    }
+
+    /// Stops and starts again on the same port: client ids are forgotten,
+    /// records, accounts, tokens, counters and faults are kept.
+    ///
+    /// # Errors
+    /// If the port was taken in between, or no thread can be started.
+    pub fn restart(&self) -> io::Result<()> {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        self.end(thread.take());
+        // The kernel may need a moment to give the port back.
+        let patience = Instant::now() + Duration::from_secs(1);
+        let listener = loop {
+            match server::listen(self.addr.port()) {
+                Err(error)
+                    if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < patience =>
+                {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                result => break result?,
+            }
+        };
+        *thread = Some(run(listener, &self.shared)?);
+        Ok(())
+    }
+
+    fn end(&self, thread: Option<JoinHandle<()>>) {
+        if let Some(thread) = thread {
+            self.shared.stop();
+            // Its panic, if it had one, has been printed already.
+            let _ = thread.join();
+        }
+    }
+
+    fn declare(&self, name: &str, kind: Kind, set: impl FnOnce(&mut Collection)) -> String {
+        self.shared.change(|state| {
+            let name = state
+                .collection(name)
+                .map_or(name, |found| &found.name)
+                .to_owned();
+            let collection = state
+                .collections
+                .entry(name)
+                .or_insert_with_key(|name| Collection::new(name, kind));
+            set(collection);
+            collection.id.clone()
+        })
+    }
+}
+
+impl Builder {
+    /// The port to serve on; a free one unless set.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// See [`Hub::seed`].
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.settings.seed = seed;
+        self
+    }
+
+    /// Answers 404 for collections that were not declared, as the real server
+    /// does, instead of making them.
+    #[must_use]
+    pub fn strict(mut self) -> Self {
+        self.settings.strict = true;
+        self
+    }
+
+    /// How many messages may wait for a slow reader (100,000 unless set; also
+    /// at most 256 MiB). One more cuts the stream.
+    #[must_use]
+    pub fn queue(mut self, messages: usize) -> Self {
+        self.settings.queue = messages;
+        self
+    }
+
+    /// How long tokens are valid, in whole seconds; a week unless set.
+    #[must_use]
+    pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
+        self.settings.token_lifetime = lifetime;
+        self
+    }
+
+    /// Starts the hub.
+    ///
+    /// # Errors
+    /// If the port cannot be bound or no thread started.
+    pub fn start(self) -> io::Result<Hub> {
+        let listener = server::listen(self.port)?;
+        let addr = listener.get_ref().local_addr()?;
+        let shared = Arc::new(Shared::new(self.settings));
+        let thread = Mutex::new(Some(run(listener, &shared)?));
+        Ok(Hub {
+            shared,
+            addr,
+            thread,
+        })
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.shared.look();
+        f.debug_struct("Hub")
+            .field("addr", &self.addr)
+            .field("seed", &state.settings.seed)
+            .field("stats", &state.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+fn run(
+    listener: smol::Async<std::net::TcpListener>,
+    shared: &Arc<Shared>,
+) -> io::Result<JoinHandle<()>> {
+    shared.stopping.store(false, Ordering::SeqCst);
+    let shared = shared.clone();
+    std::thread::Builder::new()
+        .name("tidings-hub".into())
+        .spawn(move || server::run(listener, shared))
+}
+
+#[track_caller]
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(fields) => fields,
+        other => panic!("a record is a JSON object, not {other}"),
+    }
+}
+
+#[track_caller]
+fn granted<T>(result: Result<T, refusal::Refusal>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(refusal) => panic!("the hub refused: {}", refusal.body()),
+    }
+}

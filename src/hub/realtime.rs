@@ -1,0 +1,504 @@
+//! `/api/realtime`: streams, the topics set on them, and what is sent to them.
+
+use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use hyper::body::{Bytes, Frame};
+use serde_json::{Map, Value, json};
+use smol::Timer;
+use smol::future::FutureExt as _;
+
+use super::auth::{Identity, SUPERUSERS};
+use super::list::Lens;
+use super::records::{Action, Collection, Kind, Look, Requester, Sight};
+use super::refusal::Refusal;
+use super::state::{Shared, State, Submit};
+use super::topic::Topic;
+use super::wire::{Fate, Link};
+
+const MAX_TOPICS: usize = 1000;
+const MAX_TOPIC_BYTES: usize = 2500;
+const MAX_CLIENT_ID: usize = 255;
+/// A queue is bounded in bytes as well as in messages.
+const MAX_QUEUE_BYTES: usize = 256 << 20;
+/// Held-back messages go out after this long even if their window never fills.
+const REORDER_PATIENCE: Duration = Duration::from_millis(100);
+
+/// One open stream.
+pub(super) struct Client {
+    id: String,
+    ip: IpAddr,
+    link: Arc<Link>,
+    /// Who the stream is bound to; guests are nobody.
+    pub(super) identity: Option<Identity>,
+    /// By the part of the key before `?`, each in order of submission.
+    topics: HashMap<String, Vec<Topic>>,
+    queue: VecDeque<Bytes>,
+    queued_bytes: usize,
+    /// Messages waiting to be shuffled, and since when.
+    held: Vec<Bytes>,
+    held_since: Instant,
+    /// The stream ends, cleanly, once its queue is empty.
+    ending: bool,
+    opened: Instant,
+    last_message: Instant,
+    waker: Option<Waker>,
+}
+
+impl Client {
+    pub(super) fn topics(&self) -> impl Iterator<Item = &str> {
+        self.topics
+            .values()
+            .flatten()
+            .map(|topic| topic.key.as_str())
+    }
+
+    pub(super) fn end(&mut self) {
+        self.ending = true;
+        self.wake();
+    }
+
+    pub(super) fn cut(&mut self, fate: Fate) {
+        self.link.decide(fate);
+    }
+
+    pub(super) fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn frame(&self, event: &str, data: &[u8]) -> Bytes {
+        let mut frame = Vec::with_capacity(self.id.len() + event.len() + data.len() + 18);
+        for part in [
+            b"id:",
+            self.id.as_bytes(),
+            b"\nevent:",
+            event.as_bytes(),
+            b"\ndata:",
+            data,
+        ] {
+            frame.extend_from_slice(part);
+        }
+        frame.extend_from_slice(b"\n\n");
+        frame.into()
+    }
+
+    fn release(&mut self, order: &mut fastrand::Rng) {
+        order.shuffle(&mut self.held);
+        self.queue.extend(self.held.drain(..));
+    }
+}
+
+impl State {
+    /// Opens a stream: a client with a new id, its `PB_CONNECT` queued.
+    pub(super) fn open(&mut self, ip: IpAddr, link: Arc<Link>) -> String {
+        let id = self.ids.client();
+        let now = Instant::now();
+        let client = Client {
+            id: id.clone(),
+            ip,
+            link,
+            identity: None,
+            topics: HashMap::new(),
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            held: Vec::new(),
+            held_since: now,
+            ending: false,
+            opened: now,
+            last_message: now,
+            waker: None,
+        };
+        self.clients.insert(id.clone(), client);
+        self.send(
+            &id,
+            "PB_CONNECT",
+            format!("{{\"clientId\":\"{id}\"}}").as_bytes(),
+        );
+        id
+    }
+
+    /// Sets the topics of a stream, after the checks that the real server
+    /// makes, in its order.
+    pub(super) fn submit(
+        &mut self,
+        content_type: Option<&str>,
+        body: &[u8],
+        authorization: Option<&str>,
+        ip: IpAddr,
+    ) -> (Submit, Result<(), Refusal>) {
+        let mut submit = read_submit(content_type, body, authorization, 204);
+        let result = match bind(content_type, body) {
+            Some((client_id, topics)) => self.replace(&client_id, &topics, authorization, ip),
+            None => Err(Refusal::vague()),
+        };
+        if let Err(refusal) = &result {
+            submit.status = refusal.status;
+        }
+        (submit, result)
+    }
+
+    fn replace(
+        &mut self,
+        client_id: &str,
+        topics: &[String],
+        authorization: Option<&str>,
+        ip: IpAddr,
+    ) -> Result<(), Refusal> {
+        let wrong = faults_of_submit(client_id, topics);
+        if !wrong.is_empty() {
+            return Err(Refusal::vague().with_data(wrong));
+        }
+        let requester = self.identify(authorization);
+        let client = self
+            .clients
+            .get_mut(client_id)
+            .ok_or_else(|| Refusal::new(404, "Missing or invalid client id."))?;
+        if client.ip != ip {
+            return Err(Refusal::new(400, "Invalid realtime client."));
+        }
+        if client.identity.is_some() && client.identity != requester {
+            let message = "The current and the previous request authorization don't match.";
+            return Err(Refusal::new(403, message));
+        }
+        client.identity = requester;
+        client.topics.clear();
+        for key in topics {
+            let topic = Topic::parse(key);
+            let same_base = client.topics.entry(topic.base().to_owned()).or_default();
+            if same_base.iter().all(|other| other.key != topic.key) {
+                same_base.push(topic);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a custom message to every client that subscribed to exactly this topic.
+    pub(super) fn publish(&mut self, topic: &str, payload: &[u8]) -> usize {
+        let subscribed = |client: &&Client| client.topics().any(|key| key == topic);
+        let ids: Vec<String> = self
+            .clients
+            .values()
+            .filter(subscribed)
+            .map(|client| client.id.clone())
+            .collect();
+        for id in &ids {
+            self.send(id, topic, payload);
+        }
+        ids.len()
+    }
+
+    /// Tells every stream of a change to a record: a copy for each matching key.
+    pub(super) fn announce(&mut self, action: Action, collection: &str, record: &Value) {
+        let mut messages = Vec::new();
+        if let Some(collection) = self.collections.get(collection) {
+            let id = record["id"].as_str().unwrap_or_default();
+            let (name, coll_id) = (&collection.name, &collection.id);
+            // The bare name is the old form of `/*`.
+            let bases = [
+                (format!("{name}/{id}"), Look::View),
+                (format!("{coll_id}/{id}"), Look::View),
+                (format!("{name}/*"), Look::List),
+                (format!("{coll_id}/*"), Look::List),
+                (name.clone(), Look::List),
+                (coll_id.clone(), Look::List),
+            ];
+            // Most topics have no options: their payload is made once.
+            let mut plain: Option<Bytes> = None;
+            for client in self.clients.values() {
+                for (base, look) in &bases {
+                    for topic in client.topics.get(base).into_iter().flatten() {
+                        let requester = self.requester_of(client, topic);
+                        if !self.reaches(collection, record, &requester, topic, *look) {
+                            continue;
+                        }
+                        let sight = Sight {
+                            expand: topic.query("expand"),
+                            fields: topic.query("fields"),
+                        };
+                        let bare = sight.expand.is_none() && sight.fields.is_none();
+                        let make = || {
+                            let record = self.visible(collection, record, &requester, &sight);
+                            Bytes::from(payload(action, &record))
+                        };
+                        let payload = if bare && collection.kind == Kind::Base {
+                            plain.get_or_insert_with(make).clone()
+                        } else {
+                            make()
+                        };
+                        messages.push((client.id.clone(), topic.key.clone(), payload));
+                    }
+                }
+            }
+        }
+        for (client, key, payload) in messages {
+            self.send(&client, &key, &payload);
+        }
+    }
+
+    fn requester_of(&self, client: &Client, topic: &Topic) -> Requester {
+        let identity = client.identity.clone();
+        Requester {
+            superuser: identity
+                .as_ref()
+                .is_some_and(|(collection, _)| collection == SUPERUSERS),
+            identity,
+            query: topic.options.query.clone(),
+            headers: topic.options.headers.clone(),
+        }
+    }
+
+    fn reaches(
+        &self,
+        collection: &Collection,
+        record: &Value,
+        requester: &Requester,
+        topic: &Topic,
+        look: Look,
+    ) -> bool {
+        if !self.may_see(collection, record, requester, look) {
+            return false;
+        }
+        match &topic.options.filter {
+            None => true,
+            Some(Err(_)) => false,
+            Some(Ok(filter)) => {
+                self.check_filter(filter, collection, requester).is_ok()
+                    && filter.matches(&Lens {
+                        state: self,
+                        collection,
+                        record,
+                        requester,
+                    })
+            }
+        }
+    }
+
+    fn send(&mut self, client_id: &str, event: &str, data: &[u8]) {
+        let Some(client) = self.clients.get_mut(client_id) else {
+            return;
+        };
+        let frame = client.frame(event, data);
+        let waiting = client.queue.len() + client.held.len();
+        if waiting >= self.settings.queue || client.queued_bytes + frame.len() > MAX_QUEUE_BYTES {
+            if client.link.decide(Fate::Cut) {
+                self.counters().overflowed += 1;
+            }
+            return;
+        }
+        client.queued_bytes += frame.len();
+        client.last_message = Instant::now();
+        if self.faults.reorder > 1 && event != "PB_CONNECT" {
+            if client.held.is_empty() {
+                client.held_since = client.last_message;
+            }
+            client.held.push(frame);
+            if client.held.len() >= self.faults.reorder {
+                client.release(&mut self.ids.order);
+            }
+        } else {
+            client.queue.push_back(frame);
+        }
+        client.wake();
+        self.counters().messages += 1;
+    }
+}
+
+/// The body of a stream's response. When hyper drops it the client is gone.
+pub(super) struct Stream {
+    shared: Arc<Shared>,
+    client_id: String,
+    timer: Timer,
+}
+
+impl Stream {
+    pub(super) fn new(shared: Arc<Shared>, client_id: String) -> Self {
+        Self {
+            shared,
+            client_id,
+            timer: Timer::never(),
+        }
+    }
+}
+
+impl hyper::body::Body for Stream {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let this = &mut *self;
+        loop {
+            let deadline = {
+                let mut state = this.shared.look();
+                let state = &mut *state;
+                let Some(client) = state.clients.get_mut(&this.client_id) else {
+                    return Poll::Ready(None);
+                };
+                let now = Instant::now();
+                // Life ends a busy stream too, and what is queued is lost then.
+                let death = client.opened + state.faults.life;
+                if now >= death {
+                    return Poll::Ready(None);
+                }
+                let patience = client.held_since + REORDER_PATIENCE;
+                if !client.held.is_empty() && (client.ending || now >= patience) {
+                    client.release(&mut state.ids.order);
+                }
+                if let Some(frame) = client.queue.pop_front() {
+                    client.queued_bytes -= frame.len();
+                    return Poll::Ready(Some(Ok(Frame::data(frame))));
+                }
+                let bored = client.last_message + state.faults.idle;
+                if client.ending || now >= bored {
+                    return Poll::Ready(None);
+                }
+                client.waker = Some(cx.waker().clone());
+                let end = death.min(bored);
+                if client.held.is_empty() {
+                    end
+                } else {
+                    end.min(patience)
+                }
+            };
+            this.timer.set_at(deadline);
+            if this.timer.poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.shared.change(|state| {
+            if let Some(client) = state.clients.remove(&self.client_id) {
+                client.link.streaming.store(false, Ordering::SeqCst);
+            }
+        });
+    }
+}
+
+fn payload(action: Action, record: &Value) -> String {
+    let action = match action {
+        Action::Create => "create",
+        Action::Update => "update",
+        Action::Delete => "delete",
+    };
+    format!("{{\"record\":{record},\"action\":\"{action}\"}}")
+}
+
+/// A submit as the log keeps it.
+pub(super) fn read_submit(
+    content_type: Option<&str>,
+    body: &[u8],
+    authorization: Option<&str>,
+    status: u16,
+) -> Submit {
+    let (client_id, topics) = bind(content_type, body).unwrap_or_default();
+    let had_authorization = authorization.is_some_and(|value| !value.is_empty());
+    Submit {
+        client_id,
+        topics,
+        status,
+        had_authorization,
+        at: Instant::now(),
+    }
+}
+
+/// The client id and topics of a submit, or nothing where they have the wrong types.
+fn bind(content_type: Option<&str>, body: &[u8]) -> Option<(String, Vec<String>)> {
+    if body.is_empty() {
+        return Some((String::new(), Vec::new()));
+    }
+    let media_type = content_type?.split(';').next()?.trim();
+    if media_type == "application/x-www-form-urlencoded" {
+        let values = |wanted: &'static str| {
+            url::form_urlencoded::parse(body)
+                .filter(move |(n, _)| n == wanted)
+                .map(|(_, v)| v)
+        };
+        let client_id = values("clientId").next().unwrap_or_default().into_owned();
+        return Some((
+            client_id,
+            values("subscriptions").map(|v| v.into_owned()).collect(),
+        ));
+    }
+    if media_type != "application/json" {
+        return None;
+    }
+    // Only the first value counts; what follows it is not looked at.
+    let first = serde_json::Deserializer::from_slice(body)
+        .into_iter::<Value>()
+        .next()?
+        .ok()?;
+    let fields = match first {
+        Value::Null => Map::new(),
+        Value::Object(fields) => fields,
+        _ => return None,
+    };
+    let (mut client_id, mut topics) = (String::new(), Vec::new());
+    for (name, value) in fields {
+        // Go matches the names of fields without regard to case.
+        match (name.to_ascii_lowercase().as_str(), value) {
+            (_, Value::Null) => {}
+            ("clientid", Value::String(id)) => client_id = id,
+            ("subscriptions", Value::Array(items)) => {
+                for item in items {
+                    topics.push(match item {
+                        Value::String(topic) => topic,
+                        Value::Null => String::new(),
+                        _ => return None,
+                    });
+                }
+            }
+            ("clientid" | "subscriptions", _) => return None,
+            _ => {}
+        }
+    }
+    Some((client_id, topics))
+}
+
+fn faults_of_submit(client_id: &str, topics: &[String]) -> Map<String, Value> {
+    let mut wrong = Map::new();
+    if client_id.is_empty() {
+        wrong.insert("clientId".into(), Refusal::blank());
+    } else if client_id.len() > MAX_CLIENT_ID {
+        let fault = json!({
+            "code": "validation_length_out_of_range",
+            "message": format!("The length must be between 1 and {MAX_CLIENT_ID}."),
+            "params": { "max": MAX_CLIENT_ID, "min": 1 },
+        });
+        wrong.insert("clientId".into(), fault);
+    }
+    let too_long = |max: usize| {
+        json!({
+            "code": "validation_length_too_long",
+            "message": format!("The length must be no more than {max}."),
+            "params": { "max": max, "min": 0 },
+        })
+    };
+    if topics.len() > MAX_TOPICS {
+        wrong.insert("subscriptions".into(), too_long(MAX_TOPICS));
+    } else {
+        let long: Map<String, Value> = topics
+            .iter()
+            .enumerate()
+            .filter(|(_, topic)| topic.len() > MAX_TOPIC_BYTES)
+            .map(|(at, _)| (at.to_string(), too_long(MAX_TOPIC_BYTES)))
+            .collect();
+        if !long.is_empty() {
+            wrong.insert("subscriptions".into(), Value::Object(long));
+        }
+    }
+    wrong
+}

@@ -1,0 +1,492 @@
+//! The hub's thread: accepts connections, reads requests, routes them.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, TcpListener, TcpStream};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::future::{self, Either, select};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::{Body, Bytes, Frame, Incoming};
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use percent_encoding::percent_decode_str;
+use serde_json::{Map, Value};
+use smol::{Async, LocalExecutor, Timer};
+
+use super::auth::SUPERUSERS;
+use super::faults::{Answer, Endpoint, Reaction};
+use super::realtime::Stream;
+use super::records::Requester;
+use super::refusal::Refusal;
+use super::state::Shared;
+use super::topic::snake_case;
+use super::wire::{self, Fate, Link, Wire};
+
+/// How long a stopping hub waits for its streams to take their clean end.
+const FAREWELL: Duration = Duration::from_millis(500);
+const MAX_BODY: usize = 32 << 20;
+
+/// Serves until the hub is told to stop. Runs on the hub's thread.
+pub(super) fn run(listener: Async<TcpListener>, shared: Arc<Shared>) {
+    let executor = LocalExecutor::new();
+    smol::block_on(executor.run(async {
+        accept(&executor, listener, &shared).await;
+        // The port is closed by now: no client can reconnect to a hub that leaves.
+        shared.change(|state| {
+            state.clients.values_mut().for_each(|client| client.end());
+            state.links.values().for_each(|link| {
+                link.decide(Fate::Finish);
+            });
+        });
+        let quiet = future::poll_fn(|cx| {
+            shared.stop.register(cx.waker());
+            if shared.look().links.is_empty() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        });
+        select(quiet, Timer::after(FAREWELL)).await;
+    }));
+    // Dropping the executor drops the connections that are left.
+    drop(executor);
+    shared.change(|state| {
+        state.clients.clear();
+        state.links.clear();
+    });
+}
+
+async fn accept(executor: &LocalExecutor<'_>, listener: Async<TcpListener>, shared: &Arc<Shared>) {
+    let mut serial = 0;
+    loop {
+        let stopped = future::poll_fn(|cx| {
+            shared.stop.register(cx.waker());
+            if shared.stopping.load(Ordering::SeqCst) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        });
+        match select(stopped, pin!(listener.accept())).await {
+            Either::Left(_) => return,
+            Either::Right((Ok((socket, peer)), _)) => {
+                serial += 1;
+                executor
+                    .spawn(serve(socket, peer.ip(), serial, shared.clone()))
+                    .detach();
+            }
+            // Out of descriptors, or the peer gave up in the backlog: the
+            // former only gets better with time.
+            Either::Right((Err(_), _)) => {
+                Timer::after(Duration::from_millis(10)).await;
+            }
+        }
+    }
+}
+
+/// Serves one connection to its end.
+async fn serve(socket: Async<TcpStream>, ip: IpAddr, serial: u64, shared: Arc<Shared>) {
+    // Without this the kernel would join what `split_bytes` splits.
+    let _ = socket.get_ref().set_nodelay(true);
+    let socket = Arc::new(socket);
+    let link = Arc::new(Link::default());
+    shared.change(|state| {
+        state.links.insert(serial, link.clone());
+    });
+    let _entry = Entry {
+        serial,
+        shared: shared.clone(),
+    };
+
+    let wire = Wire::new(socket.clone(), link.clone(), shared.switches.clone());
+    let service = {
+        let link = link.clone();
+        service_fn(move |request| answer(request, ip, link.clone(), shared.clone()))
+    };
+    let mut connection = Box::pin(http1::Builder::new().serve_connection(wire, service));
+    let mut known = None;
+    loop {
+        let fate = future::poll_fn(|cx| link.poll_fate(known, cx));
+        match select(connection.as_mut(), fate).await {
+            Either::Left(_) => return,
+            Either::Right((Fate::Finish, _)) => {
+                connection.as_mut().graceful_shutdown();
+                known = Some(Fate::Finish);
+            }
+            Either::Right((Fate::Cut, _)) => return wire::cut(&socket),
+            Either::Right((Fate::Reset, _)) => return wire::arm_reset(&socket),
+        }
+    }
+}
+
+/// Strikes a connection off the list when its task ends, however it ends.
+struct Entry {
+    serial: u64,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.shared.change(|state| state.links.remove(&self.serial));
+        self.shared.stop.wake();
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    ip: IpAddr,
+    link: Arc<Link>,
+    shared: Arc<Shared>,
+) -> Result<Response<Reply>, Infallible> {
+    let (head, body) = request.into_parts();
+    let route = Route::of(&head.method, head.uri.path());
+    let endpoint = route.endpoint();
+    let (delay, planned) = shared.change(|state| {
+        let counters = state.counters();
+        counters.requests += 1;
+        match endpoint {
+            Endpoint::Connect => counters.connects += 1,
+            Endpoint::Submit => counters.submits += 1,
+            _ => {}
+        }
+        state.planned(endpoint)
+    });
+    if let Some(delay) = delay {
+        Timer::after(delay).await;
+    }
+    let ask = match Limited::new(body, MAX_BODY).collect().await {
+        Ok(body) => Ask {
+            headers: &head.headers,
+            query: head.uri.query(),
+            body: body.to_bytes(),
+            ip,
+        },
+        Err(_) => return Ok(refuse(&Refusal::new(413, "Request entity too large"))),
+    };
+    let (planned, label) = match planned {
+        Some(Answer(Reaction::Mislabel(content_type))) => (None, Some(content_type)),
+        Some(Answer(reaction)) => (Some(reaction), None),
+        None => (None, None),
+    };
+    let mut response = match planned {
+        None => route.handle(&ask, link, &shared),
+        Some(reaction) => {
+            if endpoint == Endpoint::Submit {
+                ask.log_refused_submit(&reaction, &shared);
+            }
+            match reaction {
+                Reaction::Respond {
+                    status,
+                    headers,
+                    body,
+                } => {
+                    let mut response = Response::new(Reply::full(body));
+                    *response.status_mut() = status;
+                    *response.headers_mut() = headers;
+                    response
+                }
+                Reaction::End(fate) => {
+                    link.decide(fate);
+                    future::pending().await
+                }
+                Reaction::Silence | Reaction::Mislabel(_) => future::pending().await,
+            }
+        }
+    };
+    if let Some(content_type) = label {
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, content_type);
+    }
+    Ok(response)
+}
+
+/// What was asked for.
+#[derive(Debug)]
+enum Route {
+    Connect,
+    Submit,
+    Health,
+    List(String),
+    Create(String),
+    View(String, String),
+    Update(String, String),
+    Delete(String, String),
+    AuthWithPassword(String),
+    AuthRefresh(String),
+    AuthMethods(String),
+    /// The real server serves files on every other GET.
+    NoFile,
+    Nothing,
+}
+
+impl Route {
+    fn of(method: &Method, path: &str) -> Self {
+        let decoded = |part: &str| percent_decode_str(part).decode_utf8_lossy().into_owned();
+        let parts: Vec<String> = path.split('/').skip(1).map(decoded).collect();
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        let (get, post) = (method == Method::GET, method == Method::POST);
+        match parts[..] {
+            ["api", "realtime"] if get => Route::Connect,
+            ["api", "realtime"] if post => Route::Submit,
+            ["api", "health"] if get => Route::Health,
+            ["api", "collections", name, "records"] if get => Route::List(name.into()),
+            ["api", "collections", name, "records"] if post => Route::Create(name.into()),
+            ["api", "collections", name, "records", id] => {
+                let (name, id) = (name.into(), id.into());
+                match *method {
+                    Method::GET => Route::View(name, id),
+                    Method::PATCH => Route::Update(name, id),
+                    Method::DELETE => Route::Delete(name, id),
+                    _ => Route::Nothing,
+                }
+            }
+            ["api", "collections", name, "auth-with-password"] if post => {
+                Route::AuthWithPassword(name.into())
+            }
+            ["api", "collections", name, "auth-refresh"] if post => Route::AuthRefresh(name.into()),
+            ["api", "collections", name, "auth-methods"] if get => Route::AuthMethods(name.into()),
+            _ if get => Route::NoFile,
+            _ => Route::Nothing,
+        }
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        match self {
+            Route::Connect => Endpoint::Connect,
+            Route::Submit => Endpoint::Submit,
+            Route::Health => Endpoint::Health,
+            Route::List(_)
+            | Route::Create(_)
+            | Route::View(..)
+            | Route::Update(..)
+            | Route::Delete(..) => Endpoint::Records,
+            Route::AuthWithPassword(_) | Route::AuthRefresh(_) | Route::AuthMethods(_) => {
+                Endpoint::Auth
+            }
+            Route::NoFile | Route::Nothing => Endpoint::Other,
+        }
+    }
+
+    fn handle(&self, ask: &Ask<'_>, link: Arc<Link>, shared: &Arc<Shared>) -> Response<Reply> {
+        let result = shared.change(|state| {
+            let requester = || ask.requester(state.identify(ask.authorization()));
+            match self {
+                Route::Connect | Route::Submit | Route::Health => Ok(None),
+                Route::List(name) => state.list(name, &requester()).map(Some),
+                Route::View(name, id) => state.view(name, id, &requester()).map(Some),
+                Route::Create(name) => {
+                    let requester = requester();
+                    ask.fields()
+                        .and_then(|body| state.create(name, body, &requester))
+                        .map(Some)
+                }
+                Route::Update(name, id) => {
+                    let requester = requester();
+                    ask.fields()
+                        .and_then(|body| state.update(name, id, body, &requester))
+                        .map(Some)
+                }
+                Route::Delete(name, id) => {
+                    let requester = requester();
+                    state.delete(name, id, &requester).map(|()| None)
+                }
+                Route::AuthWithPassword(name) => {
+                    state.auth_with_password(name, &ask.body).map(Some)
+                }
+                Route::AuthRefresh(name) => {
+                    let requester = requester();
+                    state.auth_refresh(name, &requester).map(Some)
+                }
+                Route::AuthMethods(name) => state.auth_methods(name).map(Some),
+                Route::NoFile => Err(Refusal::new(404, "File not found.")),
+                Route::Nothing => Err(Refusal::missing()),
+            }
+        });
+        match (self, result) {
+            (Route::Connect, _) => connect(ask.ip, link, shared),
+            (Route::Submit, _) => submit(ask, shared),
+            (Route::Health, _) => {
+                json(r#"{"message":"API is healthy.","code":200,"data":{}}"#.into())
+            }
+            (_, Ok(Some(value))) => json(value.to_string()),
+            (_, Ok(None)) => status(StatusCode::NO_CONTENT),
+            (_, Err(refusal)) => refuse(&refusal),
+        }
+    }
+}
+
+fn connect(ip: IpAddr, link: Arc<Link>, shared: &Arc<Shared>) -> Response<Reply> {
+    link.streaming.store(true, Ordering::SeqCst);
+    let client_id = shared.change(|state| state.open(ip, link));
+    let mut response = Response::new(Reply::Stream(Stream::new(shared.clone(), client_id)));
+    for (name, value) in [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::HeaderName::from_static("x-accel-buffering"), "no"),
+    ] {
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn submit(ask: &Ask<'_>, shared: &Arc<Shared>) -> Response<Reply> {
+    let result = shared.change(|state| {
+        let (submit, result) =
+            state.submit(ask.content_type(), &ask.body, ask.authorization(), ask.ip);
+        state.log_submit(submit);
+        result
+    });
+    match result {
+        Ok(()) => status(StatusCode::NO_CONTENT),
+        Err(refusal) => refuse(&refusal),
+    }
+}
+
+/// One request, its body read.
+struct Ask<'a> {
+    headers: &'a HeaderMap,
+    query: Option<&'a str>,
+    body: Bytes,
+    ip: IpAddr,
+}
+
+impl Ask<'_> {
+    fn header(&self, name: header::HeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    fn content_type(&self) -> Option<&str> {
+        self.header(header::CONTENT_TYPE)
+    }
+
+    fn authorization(&self) -> Option<&str> {
+        self.header(header::AUTHORIZATION)
+    }
+
+    fn requester(&self, identity: Option<super::auth::Identity>) -> Requester {
+        let query = url::form_urlencoded::parse(self.query.unwrap_or_default().as_bytes());
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        Requester {
+            superuser: identity
+                .as_ref()
+                .is_some_and(|(collection, _)| collection == SUPERUSERS),
+            identity,
+            query: query.into_owned().collect(),
+            headers: self
+                .headers
+                .iter()
+                .map(|(n, v)| (snake_case(n.as_str()), text(v)))
+                .collect(),
+        }
+    }
+
+    /// The body as the fields of a record.
+    fn fields(&self) -> Result<Map<String, Value>, Refusal> {
+        if self.body.is_empty() {
+            return Ok(Map::new());
+        }
+        let media_type = self.content_type().unwrap_or_default().split(';').next();
+        if media_type.map(str::trim) != Some("application/json") {
+            return Err(Refusal::new(400, "Unsupported Content-Type."));
+        }
+        let mut values = serde_json::Deserializer::from_slice(&self.body).into_iter();
+        match values.next() {
+            Some(Ok(Value::Object(fields))) => Ok(fields),
+            Some(Ok(Value::Null)) => Ok(Map::new()),
+            _ => Err(Refusal::vague()),
+        }
+    }
+
+    /// A submit that a planned answer keeps from the checks is still logged.
+    fn log_refused_submit(&self, reaction: &Reaction, shared: &Shared) {
+        let status = match reaction {
+            Reaction::Respond { status, .. } => status.as_u16(),
+            _ => 0,
+        };
+        shared.change(|state| {
+            let submit = super::realtime::read_submit(
+                self.content_type(),
+                &self.body,
+                self.authorization(),
+                status,
+            );
+            state.log_submit(submit);
+        });
+    }
+}
+
+/// The body of a response.
+enum Reply {
+    Full(Full<Bytes>),
+    Stream(Stream),
+}
+
+impl Reply {
+    fn full(body: impl Into<Bytes>) -> Self {
+        Reply::Full(Full::new(body.into()))
+    }
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match &mut *self {
+            Reply::Full(full) => Pin::new(full).poll_frame(cx),
+            Reply::Stream(stream) => Pin::new(stream).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Reply::Full(full) => full.is_end_stream(),
+            Reply::Stream(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        match self {
+            Reply::Full(full) => full.size_hint(),
+            Reply::Stream(_) => hyper::body::SizeHint::new(),
+        }
+    }
+}
+
+fn status(status: StatusCode) -> Response<Reply> {
+    let mut response = Response::new(Reply::full(Bytes::new()));
+    *response.status_mut() = status;
+    response
+}
+
+fn json(body: String) -> Response<Reply> {
+    let mut response = Response::new(Reply::full(body));
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
+fn refuse(refusal: &Refusal) -> Response<Reply> {
+    let mut response = json(refusal.body().to_string());
+    *response.status_mut() =
+        StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response
+}
+
+/// Listens on 127.0.0.1.
+pub(super) fn listen(port: u16) -> io::Result<Async<TcpListener>> {
+    Async::<TcpListener>::bind(([127, 0, 0, 1], port))
+}
