@@ -130,7 +130,11 @@ impl Decoder {
     #[inline]
     pub fn feed<'d, 'c>(&'d mut self, chunk: &'c [u8]) -> Items<'d, 'c> {
         self.bytes += chunk.len() as u64;
-        let chunk = if self.bom == NO_BOM { chunk } else { self.without_bom(chunk) };
+        let chunk = if self.bom == NO_BOM {
+            chunk
+        } else {
+            self.without_bom(chunk)
+        };
         Items::new(self, chunk)
     }
 
@@ -187,7 +191,12 @@ impl Decoder {
         self.after_cr = false;
         self.cut = Cut::No;
         self.oversize = false;
-        for held in [&mut self.line, &mut self.data, &mut self.event, &mut self.id] {
+        for held in [
+            &mut self.line,
+            &mut self.data,
+            &mut self.event,
+            &mut self.id,
+        ] {
             held.discard();
         }
     }

@@ -88,8 +88,16 @@ enum Step<'c> {
 impl<'d, 'c> Items<'d, 'c> {
     #[inline]
     pub(super) fn new(decoder: &'d mut Decoder, chunk: &'c [u8]) -> Self {
-        let phase = if matches!(decoder.cut, Cut::No) { Phase::Lines } else { Phase::CutLine };
-        let room = if decoder.oversize { 0 } else { decoder.limit.saturating_sub(decoder.buffered()) };
+        let phase = if matches!(decoder.cut, Cut::No) {
+            Phase::Lines
+        } else {
+            Phase::CutLine
+        };
+        let room = if decoder.oversize {
+            0
+        } else {
+            decoder.limit.saturating_sub(decoder.buffered())
+        };
         Self {
             decoder,
             chunk,
@@ -379,7 +387,12 @@ impl Drop for Items<'_, '_> {
             self.skip();
         }
         let decoder = &mut *self.decoder;
-        for held in [&mut decoder.line, &mut decoder.data, &mut decoder.event, &mut decoder.id] {
+        for held in [
+            &mut decoder.line,
+            &mut decoder.data,
+            &mut decoder.event,
+            &mut decoder.id,
+        ] {
             held.give_back();
         }
     }

@@ -80,8 +80,10 @@ pub(super) fn repair(buffer: &mut Vec<u8>, limit: usize) -> bool {
     if simdutf8::basic::from_utf8(buffer).is_ok() {
         return buffer.len() <= limit;
     }
-    let repaired: usize =
-        buffer.utf8_chunks().map(|chunk| chunk.valid().len() + replacement(chunk.invalid()).len()).sum();
+    let repaired: usize = buffer
+        .utf8_chunks()
+        .map(|chunk| chunk.valid().len() + replacement(chunk.invalid()).len())
+        .sum();
     if repaired > limit {
         return false;
     }
@@ -108,7 +110,11 @@ pub(super) fn repair(buffer: &mut Vec<u8>, limit: usize) -> bool {
 }
 
 fn replacement(invalid: &[u8]) -> &'static [u8] {
-    if invalid.is_empty() { b"" } else { "\u{FFFD}".as_bytes() }
+    if invalid.is_empty() {
+        b""
+    } else {
+        "\u{FFFD}".as_bytes()
+    }
 }
 
 /// Makes room for `extra` bytes, twice the capacity at a time, but never for more than

@@ -20,7 +20,10 @@ fn agrees_with_the_standard_on_random_streams() {
             Told::Retry(millis) => Some(std::time::Duration::from_millis(*millis)),
             _ => None,
         });
-        let messages = expected.iter().filter(|told| matches!(told, Told::Message { .. })).count();
+        let messages = expected
+            .iter()
+            .filter(|told| matches!(told, Told::Message { .. }))
+            .count();
         assert_eq!(told, expected, "seed {seed:#x}: {}", stream.escape_ascii());
         assert_eq!(decoder.last_event_id(), last_event_id, "seed {seed:#x}");
         assert_eq!(decoder.retry(), retry, "seed {seed:#x}");
@@ -41,10 +44,21 @@ fn agrees_with_the_standard_within_a_limit() {
         let mut decoder = Decoder::with_limit(limit).comments(true);
         let told = decode(&mut decoder, random_chunks(&mut random, &stream));
         let (expected, last_event_id) = interpret(&stream, limit);
-        assert_eq!(told, expected, "seed {seed:#x}, limit {limit}: {}", stream.escape_ascii());
+        assert_eq!(
+            told,
+            expected,
+            "seed {seed:#x}, limit {limit}: {}",
+            stream.escape_ascii()
+        );
         assert_eq!(decoder.last_event_id(), last_event_id, "seed {seed:#x}");
-        let too_large = expected.iter().filter(|told| matches!(told, Told::TooLarge { .. }));
-        assert_eq!(decoder.too_large(), too_large.count() as u64, "seed {seed:#x}");
+        let too_large = expected
+            .iter()
+            .filter(|told| matches!(told, Told::TooLarge { .. }));
+        assert_eq!(
+            decoder.too_large(),
+            too_large.count() as u64,
+            "seed {seed:#x}"
+        );
     }
 }
 
@@ -64,7 +78,12 @@ fn cuts_change_nothing_within_a_limit() {
             let head = crate::sse::field::HEAD;
             assert!(cut.buffered() <= 2 * limit + 1 + head, "seed {seed:#x}");
         }
-        assert_eq!(told, expected, "seed {seed:#x}, limit {limit}: {}", stream.escape_ascii());
+        assert_eq!(
+            told,
+            expected,
+            "seed {seed:#x}, limit {limit}: {}",
+            stream.escape_ascii()
+        );
         assert_eq!(cut.last_event_id(), whole.last_event_id(), "seed {seed:#x}");
         assert_eq!(cut.too_large(), whole.too_large(), "seed {seed:#x}");
     }
@@ -93,7 +112,11 @@ fn items_dropped_early_leave_no_trace() {
             assert_eq!(hasty.buffered(), patient.buffered(), "seed {seed:#x}");
         }
         assert_eq!(hasty.messages(), patient.messages(), "seed {seed:#x}");
-        assert_eq!(hasty.last_event_id(), patient.last_event_id(), "seed {seed:#x}");
+        assert_eq!(
+            hasty.last_event_id(),
+            patient.last_event_id(),
+            "seed {seed:#x}"
+        );
         assert_eq!(hasty.retry(), patient.retry(), "seed {seed:#x}");
     }
 }

@@ -4,13 +4,15 @@ use super::*;
 
 #[test]
 fn joins_data_lines_by_line_feeds() {
-    expect("data: YHOO\ndata: +2\ndata: 10\n\n", &[data("YHOO\n+2\n10")]);
+    expect(
+        "data: YHOO\ndata: +2\ndata: 10\n\n",
+        &[data("YHOO\n+2\n10")],
+    );
 }
 
 #[test]
 fn follows_the_example_with_four_blocks() {
-    let stream =
-        ": test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event\n\n";
+    let stream = ": test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event\n\n";
     expect(
         stream,
         &[
@@ -34,10 +36,19 @@ fn follows_the_example_with_and_without_a_space() {
 
 #[test]
 fn lines_end_in_lf_cr_or_crlf() {
-    expect("data: a\n\ndata: b\r\rdata: c\r\n\r\n", &[data("a"), data("b"), data("c")]);
-    expect("data: a\r\ndata: b\rdata: c\ndata: d\n\r", &[data("a\nb\nc\nd")]);
+    expect(
+        "data: a\n\ndata: b\r\rdata: c\r\n\r\n",
+        &[data("a"), data("b"), data("c")],
+    );
+    expect(
+        "data: a\r\ndata: b\rdata: c\ndata: d\n\r",
+        &[data("a\nb\nc\nd")],
+    );
     expect("data: a\r\n\n", &[data("a")]);
-    expect("data: a\n\r\n\ndata: b\r\r\n\ndata: c\n\n", &[data("a"), data("b"), data("c")]);
+    expect(
+        "data: a\n\r\n\ndata: b\r\r\n\ndata: c\n\n",
+        &[data("a"), data("b"), data("c")],
+    );
 }
 
 #[test]
@@ -58,7 +69,10 @@ fn delivers_at_the_carriage_return_that_ends_the_message() {
     assert_eq!(decode(&mut decoder, [&b"\ndata: b\r\n\r"[..]]), [data("b")]);
     assert_eq!(decode(&mut decoder, [&b"\n"[..], b"", b"\n"]), []);
     // An empty chunk does not part CR from LF.
-    assert_eq!(decode(&mut decoder, [&b"data: c\r"[..], b"", b"\n", b"\n"]), [data("c")]);
+    assert_eq!(
+        decode(&mut decoder, [&b"data: c\r"[..], b"", b"\n", b"\n"]),
+        [data("c")]
+    );
 }
 
 #[test]
@@ -93,7 +107,10 @@ fn removes_one_space_after_the_colon_and_nothing_else() {
 fn only_the_first_colon_ends_the_name() {
     expect("data: a: b:c\n\n", &[data("a: b:c")]);
     expect("data::\n\n", &[data(":")]);
-    expect("event::data: a\ndata:x\n\n", &[message(":data: a", "x", "")]);
+    expect(
+        "event::data: a\ndata:x\n\n",
+        &[message(":data: a", "x", "")],
+    );
 }
 
 #[test]
@@ -106,9 +123,15 @@ fn a_line_without_a_colon_is_a_name() {
 
 #[test]
 fn names_are_compared_exactly() {
-    expect("DATA: a\nData: a\n data: a\ndata : a\ndat: a\ndataa: a\n\n", &[]);
+    expect(
+        "DATA: a\nData: a\n data: a\ndata : a\ndat: a\ndataa: a\n\n",
+        &[],
+    );
     expect("Event: e\nID: 1\nRetry: 5\ndata: a\n\n", &[data("a")]);
-    expect("eventx: e\nidx: 1\nretryx: 5\nx: y\ndata2\nevents\nid2\ni\ndat\ndata: a\n\n", &[data("a")]);
+    expect(
+        "eventx: e\nidx: 1\nretryx: 5\nx: y\ndata2\nevents\nid2\ni\ndat\ndata: a\n\n",
+        &[data("a")],
+    );
     expect("dаta: cyrillic\n\n\0: x\ndata\0: a\n\n", &[]);
 }
 
@@ -120,14 +143,20 @@ fn a_nul_is_part_of_a_value() {
 
 #[test]
 fn the_last_event_field_gives_the_type() {
-    expect("event: a\nevent: b\ndata: x\nevent: c\n\n", &[message("c", "x", "")]);
+    expect(
+        "event: a\nevent: b\ndata: x\nevent: c\n\n",
+        &[message("c", "x", "")],
+    );
     expect("event: a\ndata: x\nevent:\n\n", &[data("x")]);
     expect("event:  a \ndata: x\n\n", &[message(" a ", "x", "")]);
 }
 
 #[test]
 fn the_type_does_not_outlive_its_message() {
-    expect("event: a\ndata: x\n\ndata: y\n\n", &[message("a", "x", ""), data("y")]);
+    expect(
+        "event: a\ndata: x\n\ndata: y\n\n",
+        &[message("a", "x", ""), data("y")],
+    );
 }
 
 #[test]
@@ -138,7 +167,10 @@ fn without_data_nothing_is_dispatched_but_the_type_is_reset() {
 
 #[test]
 fn empty_data_is_dispatched() {
-    expect("data:\n\ndata\n\nevent: e\ndata\n\n", &[data(""), data(""), message("e", "", "")]);
+    expect(
+        "data:\n\ndata\n\nevent: e\ndata\n\n",
+        &[data(""), data(""), message("e", "", "")],
+    );
     expect("data\ndata:\ndata: \n\n", &[data("\n\n")]);
 }
 
@@ -146,7 +178,11 @@ fn empty_data_is_dispatched() {
 fn an_id_stays_until_there_is_another() {
     expect(
         "id: 1\ndata: a\n\ndata: b\n\nid: 2\ndata: c\n\n",
-        &[message("message", "a", "1"), message("message", "b", "1"), message("message", "c", "2")],
+        &[
+            message("message", "a", "1"),
+            message("message", "b", "1"),
+            message("message", "c", "2"),
+        ],
     );
     expect("id: 1\nid: 2\ndata: a\n\n", &[message("message", "a", "2")]);
 }
@@ -163,15 +199,27 @@ fn an_id_counts_also_where_nothing_is_dispatched() {
 
 #[test]
 fn an_empty_id_resets() {
-    expect("id: 1\ndata: a\n\nid\ndata: b\n\n", &[message("message", "a", "1"), data("b")]);
-    expect("id: 1\ndata: a\n\nid:\ndata: b\n\n", &[message("message", "a", "1"), data("b")]);
+    expect(
+        "id: 1\ndata: a\n\nid\ndata: b\n\n",
+        &[message("message", "a", "1"), data("b")],
+    );
+    expect(
+        "id: 1\ndata: a\n\nid:\ndata: b\n\n",
+        &[message("message", "a", "1"), data("b")],
+    );
     expect("id: 1\nid: \ndata: b\n\n", &[data("b")]);
 }
 
 #[test]
 fn an_id_with_nul_is_ignored() {
-    expect("id: 1\nid: 2\x003\ndata: a\n\n", &[message("message", "a", "1")]);
-    expect("id: 1\n\nid: \0\ndata: a\n\n", &[message("message", "a", "1")]);
+    expect(
+        "id: 1\nid: 2\x003\ndata: a\n\n",
+        &[message("message", "a", "1")],
+    );
+    expect(
+        "id: 1\n\nid: \0\ndata: a\n\n",
+        &[message("message", "a", "1")],
+    );
 }
 
 #[test]
@@ -187,7 +235,10 @@ fn an_unfinished_message_is_dropped() {
 fn retry_takes_ascii_digits_only() {
     expect("retry: 1000\n", &[Told::Retry(1000)]);
     expect("retry:0\nretry: 007\n", &[Told::Retry(0), Told::Retry(7)]);
-    expect("retry: 10 \nretry: +1\nretry: -1\nretry: 1.5\nretry: 1e3\nretry:  1\nretry: 0x1\n", &[]);
+    expect(
+        "retry: 10 \nretry: +1\nretry: -1\nretry: 1.5\nretry: 1e3\nretry:  1\nretry: 0x1\n",
+        &[],
+    );
     expect("retry: \u{0661}\nretry: 1\u{b2}\nretry: 5\0\n", &[]);
     expect("retry\nretry:\nretry: \n", &[]);
     let mut decoder = Decoder::new();
@@ -200,13 +251,19 @@ fn retry_takes_ascii_digits_only() {
 fn retry_saturates() {
     expect("retry: 18446744073709551615\n", &[Told::Retry(u64::MAX)]);
     expect("retry: 18446744073709551616\n", &[Told::Retry(u64::MAX)]);
-    expect(format!("retry: {}\n", "9".repeat(100)), &[Told::Retry(u64::MAX)]);
+    expect(
+        format!("retry: {}\n", "9".repeat(100)),
+        &[Told::Retry(u64::MAX)],
+    );
     expect(format!("retry: {}1\n", "0".repeat(100)), &[Told::Retry(1)]);
 }
 
 #[test]
 fn retry_counts_within_and_without_a_message() {
-    expect("data: a\nretry: 1\ndata: b\n\n", &[Told::Retry(1), data("a\nb")]);
+    expect(
+        "data: a\nretry: 1\ndata: b\n\n",
+        &[Told::Retry(1), data("a\nb")],
+    );
 }
 
 #[test]
@@ -241,8 +298,13 @@ fn comments_are_dropped_unless_asked_for() {
 
 #[test]
 fn utf8_is_decoded() {
-    for text in ["é", "€", "😀", "a\u{7ff}\u{800}\u{ffff}\u{10000}\u{10ffff}z", "日本語テキスト"]
-    {
+    for text in [
+        "é",
+        "€",
+        "😀",
+        "a\u{7ff}\u{800}\u{ffff}\u{10000}\u{10ffff}z",
+        "日本語テキスト",
+    ] {
         expect(
             format!(":{text}\nid: {text}\nevent: {text}\ndata: {text}\n\n"),
             &[comment(text), message(text, text, text)],
@@ -287,7 +349,10 @@ fn invalid_utf8_is_replaced() {
 /// A sequence that a line end cuts is not continued on the next line.
 #[test]
 fn a_line_end_ends_an_incomplete_sequence() {
-    expect(b"data: \xF0\x9F\ndata: \x98\x80\n\n", &[data("\u{FFFD}\n\u{FFFD}\u{FFFD}")]);
+    expect(
+        b"data: \xF0\x9F\ndata: \x98\x80\n\n",
+        &[data("\u{FFFD}\n\u{FFFD}\u{FFFD}")],
+    );
     expect(b"data\xC3: a\n\xC3data: b\n\n", &[]);
     expect(b"\xC3\n\ndata: a\n\n", &[data("a")]);
 }
@@ -306,12 +371,18 @@ fn a_reset_begins_a_new_stream() {
     // A CR at the end of the old stream does not swallow an LF of the new one.
     decode(&mut decoder, [&b"data: e\r"[..]]);
     decoder.reset();
-    assert_eq!(decode(&mut decoder, [&b"\ndata: f\n\n"[..]]), [message("message", "f", "1")]);
+    assert_eq!(
+        decode(&mut decoder, [&b"\ndata: f\n\n"[..]]),
+        [message("message", "f", "1")]
+    );
     // Nor does half a BOM go on.
     decoder.reset();
     decode(&mut decoder, [&b"\xEF\xBB"[..]]);
     decoder.reset();
-    assert_eq!(decode(&mut decoder, [&b"\xBFdata: g\n\ndata: h\n\n"[..]]), [message("message", "h", "1")]);
+    assert_eq!(
+        decode(&mut decoder, [&b"\xBFdata: g\n\ndata: h\n\n"[..]]),
+        [message("message", "h", "1")]
+    );
 }
 
 #[test]
@@ -319,5 +390,8 @@ fn a_known_id_is_in_force_from_the_start() {
     let mut decoder = Decoder::new().resume_from("41");
     assert_eq!(decoder.last_event_id(), "41");
     let told = decode(&mut decoder, [&b"data: a\n\nid: 42\ndata: b\n\n"[..]]);
-    assert_eq!(told, [message("message", "a", "41"), message("message", "b", "42")]);
+    assert_eq!(
+        told,
+        [message("message", "a", "41"), message("message", "b", "42")]
+    );
 }
