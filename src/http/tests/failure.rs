@@ -124,6 +124,17 @@ fn the_head_is_bounded() {
 }
 
 #[test]
+fn the_limit_of_the_head_is_not_that_of_the_buffer() {
+    for (size, accepted) in [(30_000, true), (70_000, false)] {
+        let (address, _requests) =
+            answering(format!("HTTP/1.1 204 No Content\r\nx-a: {}\r\n\r\n", "a".repeat(size)));
+        let config = HttpConfig { max_buffer: 1 << 20, ..direct() };
+        let answer = block_on(client(config).send(get(format!("http://{address}/"))));
+        assert_eq!(answer.is_ok(), accepted, "{size} bytes");
+    }
+}
+
+#[test]
 fn a_server_that_leaves_without_an_answer_is_an_unexpected_end() {
     for sent in ["", "HTTP/1.1 200 OK\r\nconte"] {
         let address = server(move |mut stream| {
