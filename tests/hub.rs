@@ -353,6 +353,27 @@ fn drops_identities_silently() {
 }
 
 #[test]
+fn expands_six_relations_deep() {
+    let hub = start();
+    hub.relation("links", "next", "links");
+    let mut id = String::new();
+    for _ in 0..9 {
+        let link = hub.create("links", json!({ "next": id }));
+        id = link["id"].as_str().expect("an id").to_owned();
+    }
+    let path = format!(
+        "/api/collections/links/records/{id}?expand={}",
+        ["next"; 8].join(".")
+    );
+    let mut link = &ask(hub.addr(), "GET", &path).send().value();
+    let mut depth = 0;
+    while let Some(next) = link["expand"].get("next") {
+        (link, depth) = (next, depth + 1);
+    }
+    assert_eq!(depth, 6);
+}
+
+#[test]
 fn makes_collections_unless_strict() {
     let posts = |hub: &Hub, method: &'static str| {
         ask(hub.addr(), method, "/api/collections/posts/records")

@@ -120,7 +120,8 @@ async fn serve(socket: Async<TcpStream>, ip: IpAddr, serial: u64, shared: Arc<Sh
                 connection.as_mut().graceful_shutdown();
                 known = Some(Fate::Finish);
             }
-            Either::Right((Fate::Cut, _)) => return wire::cut(&socket),
+            // Dropping the socket sends a FIN, wherever the response was.
+            Either::Right((Fate::Cut, _)) => return,
             Either::Right((Fate::Reset, _)) => return wire::arm_reset(&socket),
         }
     }

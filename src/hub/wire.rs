@@ -2,7 +2,7 @@
 //! suffer are applied.
 
 use std::io;
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -158,12 +158,6 @@ impl hyper::rt::Write for Wire {
         ready!(self.poll_thawed(cx));
         Pin::new(&mut &*self.socket).poll_close(cx)
     }
-}
-
-/// Sends a FIN now, without the chunk that would end the body.
-pub(super) fn cut(socket: &Async<TcpStream>) {
-    // It may be closed already; there is nothing to do about it then.
-    let _ = socket.get_ref().shutdown(Shutdown::Write);
 }
 
 /// Makes the close that follows send an RST.

@@ -489,6 +489,8 @@ fn drops_options_that_it_cannot_read() {
             topic(&format!("a=1?options={}", encoded(nothing_passes))),
             topic(&format!("a=1#&options={}", encoded(nothing_passes))),
             topic(&format!("options={}\u{1}", encoded(nothing_passes))),
+            topic(&format!("options={};", encoded(nothing_passes))),
+            topic(&format!("options={}%zz", encoded(nothing_passes))),
         ];
         let filtered = [
             options(nothing_passes),

@@ -136,6 +136,10 @@ impl Server {
     /// A collection like the usual posts, and one of authors that it points to.
     pub(crate) fn posts(&self) -> Posts {
         static SERIAL: AtomicUsize = AtomicUsize::new(0);
+        // While others make collections PocketBase may not see the one that it
+        // has just answered with (`validation_field_relation_missing_collection`).
+        static ONE_BY_ONE: Mutex<()> = Mutex::new(());
+        let _turn = ONE_BY_ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let serial = SERIAL.fetch_add(1, Ordering::SeqCst);
         let (name, authors) = (format!("posts{serial}"), format!("authors{serial}"));
         let id = match &self.kind {
@@ -181,9 +185,6 @@ impl Server {
             "name": name, "type": "base", "fields": fields,
             "listRule": "", "viewRule": "", "createRule": "", "updateRule": "", "deleteRule": "",
         });
-        // PocketBase answers 400 at times when two collections are made at once.
-        static ONE_BY_ONE: Mutex<()> = Mutex::new(());
-        let _turn = ONE_BY_ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let made = self
             .ask("POST", "/api/collections")
             .token(&self.root)
@@ -230,7 +231,7 @@ impl Server {
     }
 }
 
-pub(crate) use crate::servers::encoding::{encoded, with_options};
+pub(crate) use encoding::{encoded, with_options};
 
 mod encoding {
     use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
