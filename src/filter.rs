@@ -17,16 +17,22 @@ use crate::Error;
 /// # Ok::<(), tidings::Error>(())
 /// ```
 ///
+/// PocketBase before 0.39 and BosBase have no way to write a backslash before a quote or at the end of a text. There
+/// such a value matches nothing or the server answers 400; it never means something else.
+///
 /// # Errors
-/// [`Error::InvalidArgument`] when `values` is not a map with text keys, when a place has no value, when a
-/// number is not finite, or when a text ends in a backslash: the server's language has no way to say that, since
-/// it takes the closing quote after a backslash for a part of the text.
+/// [`Error::InvalidArgument`] when `values` is not a map with text keys, when a place has no value, and when a text
+/// holds a NUL character, which ends an expression wherever it stands.
 pub fn filter(expression: &str, values: impl Serialize) -> Result<String, Error> {
     let values =
         serde_json::to_value(values).map_err(|error| Error::argument("filter", error.to_string()))?;
     let Value::Object(values) = values else {
         return Err(Error::argument("filter", "the values are not a map from names to values"));
     };
+    // Where a backslash cannot be escaped, a text that ends in one runs on to the next quote. None of the other
+    // values may offer it one.
+    let is_open = |value: &Value| value.as_str().is_some_and(|text| text.ends_with('\\'));
+    let guarded = values.values().any(is_open);
     let mut out = String::with_capacity(expression.len());
     let mut rest = expression;
     while let Some(at) = rest.find("{:") {
@@ -37,25 +43,84 @@ pub fn filter(expression: &str, values: impl Serialize) -> Result<String, Error>
         let value = values.get(name).ok_or_else(|| {
             Error::argument("filter", format!("the expression has {{:{name}}} and no value is named so"))
         })?;
-        out.push_str(&literal(name, value)?);
+        out.push_str(&literal(name, value, guarded)?);
         rest = &place[end + 1..];
     }
     out.push_str(rest);
     Ok(out)
 }
 
-fn literal(name: &str, value: &Value) -> Result<String, Error> {
+fn literal(name: &str, value: &Value, guarded: bool) -> Result<String, Error> {
     Ok(match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
-        Value::String(text) => quote(name, text)?,
-        Value::Array(_) | Value::Object(_) => quote(name, &value.to_string())?,
+        Value::String(text) => quote(name, text, guarded)?,
+        Value::Array(_) | Value::Object(_) => quote(name, &value.to_string(), guarded)?,
     })
 }
 
-fn quote(name: &str, text: &str) -> Result<String, Error> {
-    if text.ends_with('\\') {
-        let reason = format!("the value of {{:{name}}} ends in a backslash, which a filter cannot express");
-        return Err(Error::argument("filter", reason));
+fn quote(name: &str, text: &str, guarded: bool) -> Result<String, Error> {
+    if text.contains('\0') {
+        return Err(Error::argument("filter", format!("the value of {{:{name}}} has a NUL character")));
     }
-    Ok(format!("'{}'", text.replace('\'', r"\'")))
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('\'');
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        let is_special = match character {
+            '\'' => true,
+            '"' => guarded,
+            // Doubled only where it would else be taken for the beginning of an escape: servers before 0.39 know
+            // none but that of the quote.
+            '\\' => matches!(characters.peek(), None | Some('\\' | '\'' | '"' | 'n' | 'r' | 't')),
+            _ => false,
+        };
+        if is_special {
+            out.push('\\');
+        }
+        out.push(character);
+    }
+    out.push('\'');
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn values_are_written_as_the_language_wants_them() {
+        let cases = [
+            (json!("it's"), r"'it\'s'"),
+            (json!(r#"say "hi""#), r#"'say "hi"'"#),
+            (json!(r"C:\dir\new"), r"'C:\dir\\new'"),
+            (json!(r"a\'b"), r"'a\\\'b'"),
+            (json!(-1.5), "-1.5"),
+            (json!(true), "true"),
+            (json!(null), "null"),
+            (json!(["a", 1]), r#"'["a",1]'"#),
+        ];
+        for (value, literal) in cases {
+            assert_eq!(filter("{:v}", json!({"v": value})).unwrap(), literal);
+        }
+    }
+
+    #[test]
+    fn a_text_that_an_old_server_cannot_close_finds_no_quote_in_another_value() {
+        let made = filter("a = {:a} || b = {:b}", json!({"a": "\\", "b": "' || 1=1 || \"\""})).unwrap();
+        assert_eq!(made, r#"a = '\\' || b = '\' || 1=1 || \"\"'"#);
+    }
+
+    #[test]
+    fn what_cannot_be_filled_in_is_refused() {
+        assert!(filter("{:x}", json!({"y": 1})).unwrap_err().to_string().contains("{:x}"));
+        assert!(filter("{:x}", json!({"x": "a\0"})).unwrap_err().to_string().contains("NUL"));
+        assert!(filter("{:x}", json!([1])).is_err());
+        assert_eq!(filter("a = 1 && {b", json!({})).unwrap(), "a = 1 && {b");
+    }
+
+    #[test]
+    fn a_value_that_looks_like_a_place_is_not_filled_in() {
+        assert_eq!(filter("{:a} {:b}", json!({"a": "{:b}", "b": "x"})).unwrap(), "'{:b}' 'x'");
+    }
 }

@@ -445,6 +445,7 @@ fn no_value_changes_the_meaning_of_a_filter() {
         let pieces = [
             "'", "\"", "\\", "\\'", "\\\"", "' || id != '", "\" || 1=1 || \"", "%", "_", "{:x}", "}", "&&", "||", "(",
             ")", "//", "/*", "@now", "null", "true", "\n", "\t", "ü", "日", "🦀", "a", " ", "1", "~", "`", "$", "?", "\u{1}",
+            "\\n", "\\t", "\\r", "\\0", "\\x41", "\\u0041", "\\%", "\r",
         ];
         let mut values: Vec<String> = pieces.iter().map(|piece| format!("x{piece}y")).collect();
         for _ in 0..300 {
@@ -454,23 +455,26 @@ fn no_value_changes_the_meaning_of_a_filter() {
         values.sort();
         values.dedup();
         values.retain(|value| !value.trim().is_empty() && value.trim() == value);
+        let knows_backslashes = !server.legacy;
         let mut made = Vec::new();
         for value in &values {
             made.push(create(&root, "posts", json!({"title": value})).await);
         }
-        let mut inexpressible = 0;
         for (value, id) in values.iter().zip(&made) {
-            let Ok(filter) = root.filter("title = {:v} && id != {:none}", json!({"v": value, "none": "x"})) else {
-                assert!(value.ends_with('\\'));
-                inexpressible += 1;
-                continue;
-            };
+            let filter = root.filter("title = {:v} && (id != {:v} || title = {:v})", json!({"v": value})).unwrap();
             let list = root.send("GET", "/api/collections/posts/records", None).query("filter", &filter).await;
-            let list: Value = list.unwrap_or_else(|error| panic!("{value:?}: {error}")).json().unwrap();
-            let found: Vec<_> = list["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap()).collect();
+            // Servers before 0.39 cannot say every text; then they say no, or find nothing.
+            let list: Value = match list {
+                Err(error) if value.contains('\\') && error.status() == Some(400) && !knows_backslashes => continue,
+                list => list.unwrap_or_else(|error| panic!("{value:?} as {filter}: {error}")).json().unwrap(),
+            };
+            let items = list["items"].as_array().unwrap();
+            let found: Vec<_> = items.iter().map(|item| item["id"].as_str().unwrap()).collect();
+            if found.is_empty() && value.contains('\\') && !knows_backslashes {
+                continue;
+            }
             assert_eq!(found, [id.as_str()], "seed {seed}: {value:?} as {filter}");
         }
-        assert!(inexpressible < values.len() / 8, "{inexpressible} of {}", values.len());
     });
 }
 

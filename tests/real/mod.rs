@@ -4,7 +4,7 @@
 
 use std::{
     io::{BufRead, BufReader},
-    net::{SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU64, Ordering},
@@ -15,20 +15,20 @@ use futures::{FutureExt, future::Either};
 use serde_json::{Value, json};
 use tidings::Client;
 
-pub const EMAIL: &str = "root@example.com";
-pub const PASSWORD: &str = "correct-horse-1";
+pub(crate) const EMAIL: &str = "root@example.com";
+pub(crate) const PASSWORD: &str = "correct-horse-1";
 
 /// Long enough for a loaded machine; no test waits this long and passes.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A server with a directory of its own. Dropping it ends it, and so does the end of this process.
-pub struct PocketBase {
+pub(crate) struct PocketBase {
     binary: PathBuf,
     dir: PathBuf,
     addr: SocketAddr,
     running: Option<Running>,
     /// Before 0.23: other superusers, other collections.
-    pub legacy: bool,
+    pub(crate) legacy: bool,
 }
 
 struct Running {
@@ -39,14 +39,14 @@ struct Running {
 
 impl PocketBase {
     /// Starts a server with the given hooks.
-    pub fn start(hooks: &str) -> Self {
+    pub(crate) fn start(hooks: &str) -> Self {
         let mut server = Self::stopped(hooks);
         server.restart();
         server
     }
 
     /// A server that has an address and does not run yet.
-    pub fn stopped(hooks: &str) -> Self {
+    pub(crate) fn stopped(hooks: &str) -> Self {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
         let binary = PathBuf::from(std::env::var_os("TIDINGS_POCKETBASE").expect(
             "TIDINGS_POCKETBASE does not name a PocketBase binary: run `make test`, which fetches one and sets this",
@@ -69,10 +69,10 @@ impl PocketBase {
     }
 
     /// Starts the server, at the same address and with the same data.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         assert!(self.running.is_none(), "it runs");
         let script = r#""$0" serve --http "$1" --dir "$2/data" --hooksDir "$2/hooks" --hooksWatch=false 2>&1 & server=$!
-            echo "$server"; cat >/dev/null; kill -9 "$server""#;
+            echo "$server"; cat >/dev/null; kill -9 "$server" 2>/dev/null"#;
         let mut shell = Command::new("sh")
             .args(["-c", script])
             .arg(&self.binary)
@@ -86,13 +86,17 @@ impl PocketBase {
         let pid = lines.next().expect("the server's process");
         let started = lines.by_ref().any(|line| line.contains("Server started"));
         assert!(started, "PocketBase ended before it had started");
+        // Before 0.23 it says so before it listens.
+        while TcpStream::connect(self.addr).is_err() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         // What it prints later must find a reader.
         std::thread::spawn(move || lines.for_each(drop));
         self.running = Some(Running { shell, pid });
     }
 
     /// Ends the server at once, as a crash does.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(mut running) = self.running.take() {
             signal("-KILL", &running.pid);
             drop(running.shell.stdin.take());
@@ -100,20 +104,20 @@ impl PocketBase {
         }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.addr)
     }
 
-    pub fn addr(&self) -> SocketAddr {
+    pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client::new(&self.url()).unwrap()
     }
 
     /// A client that is superuser.
-    pub async fn root(&self) -> Client {
+    pub(crate) async fn root(&self) -> Client {
         let client = self.client();
         client.collection("_superusers").auth_with_password(EMAIL, PASSWORD).await.unwrap();
         client
@@ -121,7 +125,7 @@ impl PocketBase {
 
     /// Makes a public collection with text fields, and says its id. Fields named `…_of` are relations to the
     /// collection whose id is given.
-    pub async fn collection(&self, name: &str, texts: &[&str], relations: &[(&str, &str)], rule: &str) -> String {
+    pub(crate) async fn collection(&self, name: &str, texts: &[&str], relations: &[(&str, &str)], rule: &str) -> String {
         let root = self.root().await;
         let texts = texts.iter().map(|name| match self.legacy {
             true => json!({"name": name, "type": "text", "options": {}}),
@@ -143,7 +147,7 @@ impl PocketBase {
     }
 
     /// Makes a user, and says the id.
-    pub async fn user(&self, email: &str) -> String {
+    pub(crate) async fn user(&self, email: &str) -> String {
         let root = self.root().await;
         let user = json!({"email": email, "password": PASSWORD, "passwordConfirm": PASSWORD});
         let made: Value =
@@ -169,23 +173,23 @@ fn signal(signal: &str, pid: &str) {
 }
 
 /// Makes a record of `collection`, and says its id.
-pub async fn create(client: &Client, collection: &str, record: Value) -> String {
+pub(crate) async fn create(client: &Client, collection: &str, record: Value) -> String {
     let path = format!("/api/collections/{collection}/records");
     let made: Value = client.send("POST", &path, record).await.unwrap().json().unwrap();
     made["id"].as_str().unwrap().to_owned()
 }
 
-pub async fn update(client: &Client, collection: &str, id: &str, changes: Value) {
+pub(crate) async fn update(client: &Client, collection: &str, id: &str, changes: Value) {
     client.send("PATCH", &format!("/api/collections/{collection}/records/{id}"), changes).await.unwrap();
 }
 
-pub async fn delete(client: &Client, collection: &str, id: &str) {
+pub(crate) async fn delete(client: &Client, collection: &str, id: &str) {
     client.send("DELETE", &format!("/api/collections/{collection}/records/{id}"), None).await.unwrap();
 }
 
 /// Waits for something that must come.
 #[track_caller]
-pub fn soon<T>(what: &'static str, future: impl Future<Output = T>) -> impl Future<Output = T> {
+pub(crate) fn soon<T>(what: &'static str, future: impl Future<Output = T>) -> impl Future<Output = T> {
     let caller = std::panic::Location::caller();
     let future = std::panic::AssertUnwindSafe(future);
     async move {

@@ -1,0 +1,65 @@
+//! Five hundred clients come and go, and nothing of them stays. Alone in its process, since it counts what the
+//! process has.
+#![cfg(all(feature = "hub", feature = "async-io", target_os = "linux"))]
+
+use std::{fs, thread, time::Duration};
+
+use futures::StreamExt;
+use serde_json::json;
+use tidings::{Client, hub::Hub};
+
+fn count(dir: &str) -> usize {
+    fs::read_dir(dir).unwrap().count()
+}
+
+/// Memory of the process that is in RAM and its own, in KiB.
+fn memory() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+fn cycle(hub: &Hub, way: usize) {
+    smol::block_on(async {
+        let client = Client::new(&hub.url()).unwrap();
+        let mut posts = client.collection("posts").subscribe("*").await.unwrap();
+        let calls = client.collection("posts").subscribe("*").on(|_| {}).await.unwrap();
+        let id = hub.create("posts", json!({"title": "x"}))["id"].as_str().unwrap().to_owned();
+        posts.next().await.unwrap();
+        client.send("DELETE", &format!("/api/collections/posts/records/{id}"), None).await.unwrap();
+        match way % 3 {
+            0 => client.close().await,
+            // In one order and the other: the last of them closes the client.
+            1 => drop((client, posts, calls)),
+            _ => drop((calls, posts, client)),
+        }
+    });
+}
+
+#[test]
+fn five_hundred_clients_leave_no_thread_no_descriptor_and_no_memory() {
+    let hub = Hub::start().unwrap();
+    // What is made once for the process: the reactor's thread, buffers of the allocator.
+    for way in 0..100 {
+        cycle(&hub, way);
+    }
+    let rest = |what: &str| {
+        // A client that is dropped ends on its own, soon after.
+        for _ in 0..200 {
+            if hub.wait_until(|stats| stats.sockets == 0, Duration::from_millis(50)) && count("/proc/self/task") <= 5 {
+                return (count("/proc/self/task"), count("/proc/self/fd"));
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        panic!("{what}: {} threads, {} descriptors", count("/proc/self/task"), count("/proc/self/fd"));
+    };
+    let (threads, descriptors) = rest("at first");
+    let before = memory();
+    for way in 0..500 {
+        cycle(&hub, way);
+    }
+    assert_eq!(rest("at last"), (threads, descriptors));
+    let grown = memory().saturating_sub(before);
+    // A client and its connection are some 100 KiB: were a tenth of them left, it would be 5 MiB.
+    assert!(grown < 3 * 1024, "{grown} KiB more than before");
+}
