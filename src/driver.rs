@@ -253,6 +253,13 @@ async fn read(
     if !is_type(&response.headers, "text/event-stream") {
         return Err(Failure::Lost(not_a_stream(&response)));
     }
+    // The topics go where the stream is, and the token with them: to the same host over https, and nowhere else.
+    let is_upgraded = shared.base.scheme() == "http"
+        && response.url.scheme() == "https"
+        && shared.base.host_str() == response.url.host_str();
+    if shared.base.origin() != response.url.origin() && !is_upgraded {
+        return Err(Failure::Lost(strayed(shared, &response.url)));
+    }
     let _ = found_at.set(response.url);
     shared.engine_for_driver().opened(shared.now(), conn, response.peer);
     let mut body = response.body;
@@ -330,6 +337,16 @@ fn not_a_stream(response: &Response) -> Error {
         "{host} answered with {} where an event stream was expected: is it the right URL, or is a proxy or a \
          log-in page in the way?",
         content_type.unwrap_or("no content type"),
+    ))
+}
+
+/// What to say when redirects led to another origin, where the token did not follow: there the client would be a
+/// guest and not know it.
+pub(crate) fn strayed(shared: &Shared, arrived: &Url) -> Error {
+    Error::Protocol(format!(
+        "{} redirects to {}, which gets no token; if that is the server, make the client with its URL",
+        shared.base.origin().ascii_serialization(),
+        arrived.origin().ascii_serialization(),
     ))
 }
 

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{
     Error,
-    driver::{refusal, run_job},
+    driver::{refusal, run_job, strayed},
     shared::Handle,
 };
 
@@ -76,10 +76,15 @@ impl Request {
         insert_headers(&mut request.headers, &self.headers)?;
 
         let http = shared.http.clone();
+        let asked = shared.clone();
         let runtime = shared.runtime.clone();
         let after = self.timeout;
         let exchange = async move {
             let response = http.send(request).await?;
+            if token.is_some() && response.url.origin() != asked.base.origin() {
+                // An answer to a guest, which the caller is not: better none.
+                return Err(strayed(&asked, &response.url));
+            }
             if !response.status.is_success() {
                 return Err(Error::Refused(refusal(response).await));
             }
