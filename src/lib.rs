@@ -1,6 +1,9 @@
 //! One realtime client for PocketBase, BosBase and RustBaaS servers and any
 //! server-sent-events endpoint.
 
+// Here and not in Cargo.toml, where it would hold for the examples too.
+#![warn(clippy::print_stdout)]
+
 mod auth;
 mod callbacks;
 mod client;
