@@ -302,6 +302,7 @@ impl Held {
     /// quiet after one giant message must not keep its memory. For what stays within
     /// `KEPT` nothing is ever allocated twice; above it the allocation is small against
     /// the copying.
+    #[inline]
     pub(super) fn give_back(&mut self) {
         const KEPT: usize = 256 * 1024;
         if !self.present && self.bytes.capacity() > KEPT {
