@@ -86,9 +86,10 @@ impl Client {
     /// ```no_run
     /// # async fn example(client: tidings::Client) -> Result<(), tidings::Error> {
     /// use serde_json::{Value, json};
-    /// let post: Value =
-    ///     client.send("POST", "/api/collections/posts/records", json!({"title": "Hello"})).await?.json()?;
-    /// client.send("DELETE", &format!("/api/collections/posts/records/{}", post["id"]), None).await?;
+    /// let records = "/api/collections/posts/records";
+    /// let post: Value = client.send("POST", records, json!({"title": "Hello"})).await?.json()?;
+    /// let id = post["id"].as_str().unwrap_or_default();
+    /// client.send("DELETE", &format!("{records}/{id}"), None).await?;
     /// # Ok(()) }
     /// ```
     ///

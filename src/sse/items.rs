@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::cut::{Cut, Told};
+use super::cut::{Cut, Told, Value};
 use super::decoder::{Decoder, SHORT_TEXT_LIMIT};
 use super::field::{self, Field};
 use super::item::{Item, Message};
@@ -54,16 +54,18 @@ pub struct Items<'d, 'c> {
     /// Where the next line begins.
     start: usize,
 
-    /// Where the message at hand begins, or 0 if that was in an earlier chunk.
+    /// Where the message at hand begins, or goes on after what the decoder has been given.
     message: usize,
-    /// How far a message may go on from there before somebody has to compute its size: the
-    /// limit, less what was held of it when the chunk came. 0 in a message that is too large.
+    /// How far it may go on from there before somebody has to compute its size: the limit,
+    /// less what the decoder had of it by then. 0 in a message that is too large.
     room: usize,
     /// The values of the message at hand that are borrowed from the chunk. Each is in one
     /// place only, here or in the decoder.
     data: Option<Range<usize>>,
     event: Option<&'c str>,
     id: Option<&'c str>,
+    /// Whether there may be more to the message at hand than `data`: here or in the decoder.
+    more: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,11 +95,9 @@ impl<'d, 'c> Items<'d, 'c> {
         } else {
             Phase::CutLine
         };
-        let room = if decoder.oversize {
-            0
-        } else {
-            decoder.limit.saturating_sub(decoder.buffered())
-        };
+        let more =
+            decoder.oversize || decoder.data.present || decoder.event.present || decoder.id.present;
+        let room = decoder.room();
         Self {
             decoder,
             chunk,
@@ -110,6 +110,7 @@ impl<'d, 'c> Items<'d, 'c> {
             data: None,
             event: None,
             id: None,
+            more,
         }
     }
 
@@ -124,7 +125,7 @@ impl<'d, 'c> Items<'d, 'c> {
             Step::Message { data, event } => {
                 let event = event.unwrap_or_else(|| utf8::repaired(&decoder.event.bytes));
                 Item::Message(Message {
-                    event: if event.is_empty() { "message" } else { event },
+                    event,
                     data: data.unwrap_or_else(|| utf8::repaired(&decoder.data.bytes)),
                     id: &decoder.last_event_id,
                 })
@@ -143,20 +144,18 @@ impl<'d, 'c> Items<'d, 'c> {
 
     #[inline]
     fn step(&mut self) -> Option<Step<'c>> {
-        if self.phase != Phase::Lines
-            && let Some(step) = self.rest_of_cut_line()
-        {
-            return Some(step);
+        if self.phase != Phase::Lines {
+            let step = self.rest_of_cut_line();
+            if step.is_some() || self.phase == Phase::Done {
+                return step;
+            }
         }
-        // Copies, which stay in registers.
-        let (mut ends, mut start) = (self.ends, self.start);
-        let step = loop {
-            let Some(end) = ends.next() else {
-                (self.ends, self.start) = (ends, start);
+        loop {
+            let Some(end) = self.ends.next() else {
                 return self.last_line();
             };
-            let line = start;
-            start = end + 1;
+            let line = self.start;
+            self.start = end + 1;
             let step = if line == end {
                 self.blank_line(end)
             } else {
@@ -167,37 +166,44 @@ impl<'d, 'c> Items<'d, 'c> {
                 }
             };
             if step.is_some() {
-                break step;
+                return step;
             }
-        };
-        (self.ends, self.start) = (ends, start);
-        step
+        }
     }
 
     /// What comes before whole lines, and after them nothing.
-    #[cold]
+    #[inline(never)]
     fn rest_of_cut_line(&mut self) -> Option<Step<'c>> {
         if self.phase == Phase::Done {
             return None;
         }
         self.phase = Phase::Lines;
+        self.more = true;
         let end = self.ends.next();
-        self.start = end.map_or(self.chunk.len(), |end| end + 1);
-        let told = self
-            .decoder
-            .piece(&self.chunk[..end.unwrap_or(self.start)], end.is_some());
-        if self.decoder.oversize {
-            self.room = 0;
+        let piece = &self.chunk[..end.unwrap_or(self.chunk.len())];
+        self.start = piece.len() + 1;
+        if end.is_none() {
+            self.start = piece.len();
+            self.phase = Phase::Done;
         }
+        // Long data in small chunks is what comes here most.
+        if let Cut::Value(Value::Data) = self.decoder.cut
+            && piece.len() <= self.room
+        {
+            self.decoder.data.push(piece, self.decoder.limit);
+            if end.is_some() {
+                self.decoder.cut = Cut::No;
+            }
+            return None;
+        }
+        let told = self.decoder.piece(piece, end.is_some());
+        self.measure();
         told.map(Step::Told)
     }
 
     /// Keeps what the next chunk will need.
-    #[cold]
+    #[inline(never)]
     fn last_line(&mut self) -> Option<Step<'c>> {
-        if self.phase == Phase::Done {
-            return None;
-        }
         self.phase = Phase::Done;
         if let Some(&last) = self.chunk.last() {
             self.decoder.after_cr = last == b'\r';
@@ -242,7 +248,9 @@ impl<'d, 'c> Items<'d, 'c> {
     }
 
     /// A further line of data: what is not in one piece cannot be borrowed.
+    #[inline(never)]
     fn join(&mut self, value: usize, end: usize) {
+        self.more = true;
         let decoder = &mut *self.decoder;
         if let Some(data) = self.data.take() {
             decoder.data.start();
@@ -254,14 +262,18 @@ impl<'d, 'c> Items<'d, 'c> {
 
     #[inline]
     fn other_line(&mut self, head: u64, line: usize, end: usize) -> Option<Step<'c>> {
+        // Keep-alives may be all there is for hours.
+        if head as u8 == b':' && !self.decoder.comments {
+            return None;
+        }
         let (field, offset) = field::classify(head, end - line);
         let value = line + offset;
         match field {
-            Field::Comment if !self.decoder.comments => return None,
             Field::Unknown => return None,
             Field::Event => {
                 if let Some(event) = self.short_text(value, end) {
                     self.event = Some(event);
+                    self.more = true;
                     self.decoder.event.present = false;
                     return None;
                 }
@@ -271,6 +283,7 @@ impl<'d, 'c> Items<'d, 'c> {
                     // "If the field value does not contain U+0000 NULL"
                     if memchr::memchr(0, id.as_bytes()).is_none() {
                         self.id = Some(id);
+                        self.more = true;
                         self.decoder.id.present = false;
                     }
                     return None;
@@ -300,11 +313,17 @@ impl<'d, 'c> Items<'d, 'c> {
     #[cold]
     fn line_by_pieces(&mut self, field: Field, start: usize, end: usize) -> Option<Step<'c>> {
         self.hold();
+        self.more = true;
         let told = self.decoder.line(field, &self.chunk[start..end]);
-        if self.decoder.oversize {
-            self.room = 0;
-        }
+        self.measure();
         told.map(Step::Told)
+    }
+
+    /// Starts anew to count how far the message may go on, with all that is known of it in
+    /// the decoder: it may have become too large, or have grown by a repair.
+    fn measure(&mut self) {
+        self.message = self.start;
+        self.room = self.decoder.room();
     }
 
     /// The end of a message, unless it is only the second half of a CR LF.
@@ -322,7 +341,28 @@ impl<'d, 'c> Items<'d, 'c> {
 
     #[inline]
     fn dispatch(&mut self, end: usize) -> Option<Step<'c>> {
+        self.message = end + 1;
+        if !self.more {
+            let data = self.data.clone()?;
+            if let Some(text) = self.text.get(data.start, data.end) {
+                self.data = None;
+                self.decoder.messages += 1;
+                return Some(Step::Message {
+                    data: Some(text),
+                    event: Some("message"),
+                });
+            }
+        }
+        self.dispatch_more()
+    }
+
+    /// The end of a message that is more than one line of valid data.
+    #[inline(never)]
+    fn dispatch_more(&mut self) -> Option<Step<'c>> {
+        self.more = false;
         let decoder = &mut *self.decoder;
+        self.room = decoder.limit;
+        decoder.oversize = false;
         // "Set the last event ID string of the event source to the value of the last event
         // ID buffer": before anything else, so also where nothing is dispatched.
         let mut own_id = 0;
@@ -337,13 +377,11 @@ impl<'d, 'c> Items<'d, 'c> {
                 .last_event_id
                 .push_str(utf8::repaired(&decoder.id.bytes));
         }
-        self.message = end + 1;
-        self.room = decoder.limit;
-        decoder.oversize = false;
+        let own_event = self.event.map_or(decoder.event.len(), str::len);
         let event = match self.event.take() {
-            Some(event) => Some(event),
-            None if decoder.event.take() => None,
-            None => Some(""),
+            None if decoder.event.take() && own_event > 0 => None,
+            None | Some("") => Some("message"),
+            event => event,
         };
         let data = match self.data.take() {
             Some(data) => {
@@ -361,8 +399,8 @@ impl<'d, 'c> Items<'d, 'c> {
         };
         if data.is_none() {
             decoder.data.present = false;
-            let others = event.map_or(decoder.event.bytes.len(), str::len) + own_id;
-            if !utf8::repair(&mut decoder.data.bytes, decoder.limit - others) {
+            let allowed = decoder.limit - own_id - own_event;
+            if !utf8::repair(&mut decoder.data.bytes, allowed) {
                 decoder.too_large += 1;
                 return Some(Step::Told(Told::TooLarge {
                     limit: decoder.limit,

@@ -6,7 +6,7 @@ use wide::u8x16;
 ///
 /// Each block of 64 bytes is looked at once, with vectors, and leaves a bit mask; finding
 /// the next line end then takes a few instructions however short the lines are.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct LineEnds<'c> {
     chunk: &'c [u8],
     /// The line ends not yet returned of the block looked at last; bit 0 is at `base`.
@@ -29,27 +29,55 @@ impl<'c> LineEnds<'c> {
 
     #[inline]
     pub(super) fn next(&mut self) -> Option<usize> {
-        while self.mask == 0 {
-            let rest = self
-                .chunk
-                .get(self.next..)
-                .filter(|rest| !rest.is_empty())?;
-            count_work(rest.len().min(BLOCK));
-            self.mask = match rest.first_chunk::<BLOCK>() {
-                Some(block) => line_ends(block),
-                None => {
-                    let mut block = [0; BLOCK];
-                    block[..rest.len()].copy_from_slice(rest);
-                    line_ends(&block)
-                }
-            };
-            self.base = self.next;
-            self.next += BLOCK;
+        if self.mask == 0 && !self.look() {
+            return None;
         }
         let at = self.base + self.mask.trailing_zeros() as usize;
         self.mask &= self.mask - 1;
         Some(at)
     }
+
+    /// Looks for the next block that a line ends in.
+    #[inline]
+    fn look(&mut self) -> bool {
+        self.look_at_block()
+            || self.look_at_block()
+            || (self.next < self.chunk.len() && self.look_far())
+    }
+
+    #[inline]
+    fn look_at_block(&mut self) -> bool {
+        let rest = self.chunk.get(self.next..).unwrap_or_default();
+        if rest.is_empty() {
+            return false;
+        }
+        count_work(rest.len().min(BLOCK));
+        self.mask = match rest.first_chunk::<BLOCK>() {
+            Some(block) => line_ends(block),
+            None => line_ends_of_rest(rest),
+        };
+        self.base = self.next;
+        self.next += BLOCK;
+        self.mask != 0
+    }
+
+    /// The line is long. memchr may use wider vectors than the blocks do, since it asks the
+    /// machine at run time which ones there are.
+    #[inline(never)]
+    fn look_far(&mut self) -> bool {
+        let rest = &self.chunk[self.next..];
+        let passed = memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
+        count_work(passed);
+        self.next += passed;
+        self.look_at_block()
+    }
+}
+
+#[inline]
+fn line_ends_of_rest(rest: &[u8]) -> u64 {
+    let mut block = [0; BLOCK];
+    block[..rest.len()].copy_from_slice(rest);
+    line_ends(&block)
 }
 
 const BLOCK: usize = 64;
