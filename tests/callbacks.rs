@@ -67,7 +67,11 @@ fn unsubscribe_itself_inside_a_callback() {
         post(hub);
         post(hub);
         assert_eq!(got.recv_timeout(PATIENCE), Ok(Action::Create));
-        assert_eq!(got.recv_timeout(PATIENCE), Err(mpsc::RecvTimeoutError::Disconnected), "it was called again");
+        assert_eq!(
+            got.recv_timeout(PATIENCE),
+            Err(mpsc::RecvTimeoutError::Disconnected),
+            "it was called again"
+        );
         assert!(hub.wait_until(|stats| stats.streams == 0, PATIENCE));
     });
 }

@@ -33,7 +33,8 @@ fn an_idle_minute_is_all_but_free() {
     let client = || Client::new(&url).unwrap();
     let many = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let mut places = 0;
-    let mut place = |future: futures::future::BoxFuture<'static, ()>, on: fn(futures::future::BoxFuture<'static, ()>)| {
+    let mut place = |future: futures::future::BoxFuture<'static, ()>,
+                     on: fn(futures::future::BoxFuture<'static, ()>)| {
         places += 1;
         thread::spawn(move || on(future));
     };
@@ -48,8 +49,7 @@ fn an_idle_minute_is_all_but_free() {
     let both = futures::future::join(wait(own, live.clone()), driver);
     place(Box::pin(async { _ = both.await }), on_one);
     many.spawn(wait(client(), live.clone()));
-    let (own, driver) =
-        Client::builder(&url).connect_with(rt::Tokio::new(many.handle().clone())).unwrap();
+    let (own, driver) = Client::builder(&url).connect_with(rt::Tokio::new(many.handle().clone())).unwrap();
     many.spawn(wait(own, live.clone()));
     many.spawn(driver);
     places += 2;

@@ -46,7 +46,9 @@ fn five_hundred_clients_leave_no_thread_no_descriptor_and_no_memory() {
     let rest = |what: &str| {
         // A client that is dropped ends on its own, soon after.
         for _ in 0..200 {
-            if hub.wait_until(|stats| stats.sockets == 0, Duration::from_millis(50)) && count("/proc/self/task") <= 5 {
+            if hub.wait_until(|stats| stats.sockets == 0, Duration::from_millis(50))
+                && count("/proc/self/task") <= 5
+            {
                 return (count("/proc/self/task"), count("/proc/self/fd"));
             }
             thread::sleep(Duration::from_millis(10));

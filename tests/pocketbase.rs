@@ -21,7 +21,8 @@ async fn next(subscription: &mut Subscription) -> Event {
 
 async fn until(client: &Client, what: impl Fn(&State) -> bool) -> State {
     let states = client.states();
-    let state = soon("a state", states.filter(|state| std::future::ready(what(state))).boxed_local().next()).await;
+    let state =
+        soon("a state", states.filter(|state| std::future::ready(what(state))).boxed_local().next()).await;
     state.expect("the client is open")
 }
 
@@ -133,7 +134,10 @@ fn raw_topics_carry_what_server_hooks_send() {
             assert_eq!((event.action(), event.raw()), (Action::Custom, data.as_bytes()));
         }
         // Raw newlines break the framing; what follows must not suffer.
-        client.send("POST", "/publish", json!({"topic": "jobs/finished", "data": "a\n\nevent: x\nb"})).await.unwrap();
+        client
+            .send("POST", "/publish", json!({"topic": "jobs/finished", "data": "a\n\nevent: x\nb"}))
+            .await
+            .unwrap();
         client.send("POST", "/publish", json!({"topic": "jobs/finished", "data": "whole"})).await.unwrap();
         assert_eq!(next(&mut jobs).await.raw(), b"a");
         assert_eq!(next(&mut jobs).await.raw(), b"whole");
@@ -205,7 +209,8 @@ fn wrong_credentials_and_wrong_requests_are_refused_with_status_and_message() {
         assert!(!error.refusal().unwrap().message().is_empty());
         let error = users.auth_refresh().await.unwrap_err();
         assert_eq!(error.status(), Some(401));
-        let error = client.collection("_superusers").auth_with_password("x@example.com", "x").await.unwrap_err();
+        let error =
+            client.collection("_superusers").auth_with_password("x@example.com", "x").await.unwrap_err();
         assert_eq!(error.status(), Some(400));
     });
 }
@@ -259,7 +264,11 @@ fn a_refused_topic_is_told_to_its_caller_and_costs_the_others_nothing() {
         let mut posts = answers.into_iter().next().unwrap().unwrap();
         create(&client, "posts", json!({"title": "x"})).await;
         assert_eq!(next(&mut posts).await.action(), Action::Create);
-        assert_eq!(realtime.active_subscriptions(), ["posts/*"], "the others were dropped with their answers");
+        assert_eq!(
+            realtime.active_subscriptions(),
+            ["posts/*"],
+            "the others were dropped with their answers"
+        );
     });
 }
 
@@ -268,12 +277,14 @@ fn a_wrong_url_is_told_with_its_status_and_a_missing_server_with_its_address() {
     smol::block_on(async {
         let mut server = PocketBase::start("");
         let client = Client::new(&format!("{}/somewhere/else", server.url())).unwrap();
-        let error = soon("an answer", client.collection("posts").subscribe("*").into_future()).await.unwrap_err();
+        let error =
+            soon("an answer", client.collection("posts").subscribe("*").into_future()).await.unwrap_err();
         assert_eq!(error.status(), Some(404), "{error}");
         assert!(matches!(client.state(), State::Closed { why: Some(_) }), "{:?}", client.state());
         server.kill();
         let client = server.client();
-        let error = soon("an answer", client.collection("posts").subscribe("*").into_future()).await.unwrap_err();
+        let error =
+            soon("an answer", client.collection("posts").subscribe("*").into_future()).await.unwrap_err();
         assert!(matches!(error, Error::Network(_)), "{error:?}");
         assert!(error.to_string().contains(&server.addr().to_string()), "{error}");
         assert!(matches!(client.state(), State::Idle));
@@ -417,7 +428,9 @@ fn callbacks_get_events_in_order_and_the_handle_ends_them() {
         let handle = client
             .collection("posts")
             .subscribe("*")
-            .on(move |event| send.send((event.action(), std::thread::current().name().map(str::to_owned))).unwrap())
+            .on(move |event| {
+                send.send((event.action(), std::thread::current().name().map(str::to_owned))).unwrap()
+            })
             .await
             .unwrap();
         let id = create(&client, "posts", json!({"title": "x"})).await;
@@ -443,9 +456,47 @@ fn no_value_changes_the_meaning_of_a_filter() {
         let seed = 20261121;
         let mut random = fastrand::Rng::with_seed(seed);
         let pieces = [
-            "'", "\"", "\\", "\\'", "\\\"", "' || id != '", "\" || 1=1 || \"", "%", "_", "{:x}", "}", "&&", "||", "(",
-            ")", "//", "/*", "@now", "null", "true", "\n", "\t", "ü", "日", "🦀", "a", " ", "1", "~", "`", "$", "?", "\u{1}",
-            "\\n", "\\t", "\\r", "\\0", "\\x41", "\\u0041", "\\%", "\r",
+            "'",
+            "\"",
+            "\\",
+            "\\'",
+            "\\\"",
+            "' || id != '",
+            "\" || 1=1 || \"",
+            "%",
+            "_",
+            "{:x}",
+            "}",
+            "&&",
+            "||",
+            "(",
+            ")",
+            "//",
+            "/*",
+            "@now",
+            "null",
+            "true",
+            "\n",
+            "\t",
+            "ü",
+            "日",
+            "🦀",
+            "a",
+            " ",
+            "1",
+            "~",
+            "`",
+            "$",
+            "?",
+            "\u{1}",
+            "\\n",
+            "\\t",
+            "\\r",
+            "\\0",
+            "\\x41",
+            "\\u0041",
+            "\\%",
+            "\r",
         ];
         let mut values: Vec<String> = pieces.iter().map(|piece| format!("x{piece}y")).collect();
         for _ in 0..300 {
@@ -461,11 +512,15 @@ fn no_value_changes_the_meaning_of_a_filter() {
             made.push(create(&root, "posts", json!({"title": value})).await);
         }
         for (value, id) in values.iter().zip(&made) {
-            let filter = root.filter("title = {:v} && (id != {:v} || title = {:v})", json!({"v": value})).unwrap();
-            let list = root.send("GET", "/api/collections/posts/records", None).query("filter", &filter).await;
+            let filter =
+                root.filter("title = {:v} && (id != {:v} || title = {:v})", json!({"v": value})).unwrap();
+            let list =
+                root.send("GET", "/api/collections/posts/records", None).query("filter", &filter).await;
             // Servers before 0.39 cannot say every text; then they say no, or find nothing.
             let list: Value = match list {
-                Err(error) if value.contains('\\') && error.status() == Some(400) && !knows_backslashes => continue,
+                Err(error) if value.contains('\\') && error.status() == Some(400) && !knows_backslashes => {
+                    continue;
+                }
                 list => list.unwrap_or_else(|error| panic!("{value:?} as {filter}: {error}")).json().unwrap(),
             };
             let items = list["items"].as_array().unwrap();

@@ -47,10 +47,7 @@ pub(super) enum Told {
 }
 
 impl Cut {
-    pub(super) const START: Cut = Cut::Head {
-        bytes: [0; HEAD],
-        len: 0,
-    };
+    pub(super) const START: Cut = Cut::Head { bytes: [0; HEAD], len: 0 };
 
     pub(super) fn head_len(&self) -> usize {
         match self {
@@ -220,19 +217,9 @@ impl Decoder {
     /// How long an event type or id may become in the message at hand, and which limit
     /// it breaks if it is longer.
     fn short_room(&self, field: Field) -> (usize, usize) {
-        let others = self.data.len()
-            + self.id.len()
-            + if field == Field::Id {
-                self.event.len()
-            } else {
-                0
-            };
+        let others = self.data.len() + self.id.len() + if field == Field::Id { self.event.len() } else { 0 };
         let room = self.limit - others;
-        if room <= SHORT_TEXT_LIMIT {
-            (room, self.limit)
-        } else {
-            (SHORT_TEXT_LIMIT, SHORT_TEXT_LIMIT)
-        }
+        if room <= SHORT_TEXT_LIMIT { (room, self.limit) } else { (SHORT_TEXT_LIMIT, SHORT_TEXT_LIMIT) }
     }
 
     /// The message at hand has turned out too large: drops it and skips the line at hand.

@@ -130,11 +130,7 @@ impl Decoder {
     #[inline]
     pub fn feed<'d, 'c>(&'d mut self, chunk: &'c [u8]) -> Items<'d, 'c> {
         self.bytes += chunk.len() as u64;
-        let chunk = if self.bom == NO_BOM {
-            chunk
-        } else {
-            self.without_bom(chunk)
-        };
+        let chunk = if self.bom == NO_BOM { chunk } else { self.without_bom(chunk) };
         Items::new(self, chunk)
     }
 
@@ -191,12 +187,7 @@ impl Decoder {
         self.after_cr = false;
         self.cut = Cut::No;
         self.oversize = false;
-        for held in [
-            &mut self.line,
-            &mut self.data,
-            &mut self.event,
-            &mut self.id,
-        ] {
+        for held in [&mut self.line, &mut self.data, &mut self.event, &mut self.id] {
             held.discard();
         }
     }
@@ -209,11 +200,7 @@ impl Decoder {
     /// How many bytes may be added to the message at hand, at least.
     #[inline]
     pub(super) fn room(&self) -> usize {
-        if self.oversize {
-            0
-        } else {
-            self.limit.saturating_sub(self.buffered())
-        }
+        if self.oversize { 0 } else { self.limit.saturating_sub(self.buffered()) }
     }
 
     /// How many bytes have been fed.

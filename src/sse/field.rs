@@ -22,10 +22,7 @@ pub(super) const HEAD: usize = 7;
 pub(super) fn head_word(bytes: &[u8]) -> u64 {
     match bytes.first_chunk::<8>() {
         Some(head) => u64::from_le_bytes(*head),
-        None => bytes
-            .iter()
-            .rev()
-            .fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        None => bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
     }
 }
 
@@ -78,11 +75,7 @@ impl Name {
             word |= (name[at] as u64) << (8 * at);
             at += 1;
         }
-        Self {
-            word,
-            mask: (1 << (8 * at)) - 1,
-            length: at,
-        }
+        Self { word, mask: (1 << (8 * at)) - 1, length: at }
     }
 
     /// Where the value begins in a line that has this name and a colon. No length is needed:

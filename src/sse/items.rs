@@ -90,13 +90,8 @@ enum Step<'c> {
 impl<'d, 'c> Items<'d, 'c> {
     #[inline]
     pub(super) fn new(decoder: &'d mut Decoder, chunk: &'c [u8]) -> Self {
-        let phase = if matches!(decoder.cut, Cut::No) {
-            Phase::Lines
-        } else {
-            Phase::CutLine
-        };
-        let more =
-            decoder.oversize || decoder.data.present || decoder.event.present || decoder.id.present;
+        let phase = if matches!(decoder.cut, Cut::No) { Phase::Lines } else { Phase::CutLine };
+        let more = decoder.oversize || decoder.data.present || decoder.event.present || decoder.id.present;
         let room = decoder.room();
         Self {
             decoder,
@@ -347,10 +342,7 @@ impl<'d, 'c> Items<'d, 'c> {
             if let Some(text) = self.text.get(data.start, data.end) {
                 self.data = None;
                 self.decoder.messages += 1;
-                return Some(Step::Message {
-                    data: Some(text),
-                    event: Some("message"),
-                });
+                return Some(Step::Message { data: Some(text), event: Some("message") });
             }
         }
         self.dispatch_more()
@@ -373,9 +365,7 @@ impl<'d, 'c> Items<'d, 'c> {
         } else if decoder.id.take() {
             own_id = decoder.id.bytes.len();
             decoder.last_event_id.clear();
-            decoder
-                .last_event_id
-                .push_str(utf8::repaired(&decoder.id.bytes));
+            decoder.last_event_id.push_str(utf8::repaired(&decoder.id.bytes));
         }
         let own_event = self.event.map_or(decoder.event.len(), str::len);
         let event = match self.event.take() {
@@ -402,9 +392,7 @@ impl<'d, 'c> Items<'d, 'c> {
             let allowed = decoder.limit - own_id - own_event;
             if !utf8::repair(&mut decoder.data.bytes, allowed) {
                 decoder.too_large += 1;
-                return Some(Step::Told(Told::TooLarge {
-                    limit: decoder.limit,
-                }));
+                return Some(Step::Told(Told::TooLarge { limit: decoder.limit }));
             }
         }
         decoder.messages += 1;
@@ -425,12 +413,7 @@ impl Drop for Items<'_, '_> {
             self.skip();
         }
         let decoder = &mut *self.decoder;
-        for held in [
-            &mut decoder.line,
-            &mut decoder.data,
-            &mut decoder.event,
-            &mut decoder.id,
-        ] {
+        for held in [&mut decoder.line, &mut decoder.data, &mut decoder.event, &mut decoder.id] {
             held.give_back();
         }
     }

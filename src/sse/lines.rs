@@ -19,12 +19,7 @@ pub(super) struct LineEnds<'c> {
 impl<'c> LineEnds<'c> {
     #[inline]
     pub(super) fn new(chunk: &'c [u8]) -> Self {
-        Self {
-            chunk,
-            mask: 0,
-            base: 0,
-            next: 0,
-        }
+        Self { chunk, mask: 0, base: 0, next: 0 }
     }
 
     #[inline]
@@ -40,9 +35,7 @@ impl<'c> LineEnds<'c> {
     /// Looks for the next block that a line ends in.
     #[inline]
     fn look(&mut self) -> bool {
-        self.look_at_block()
-            || self.look_at_block()
-            || (self.next < self.chunk.len() && self.look_far())
+        self.look_at_block() || self.look_at_block() || (self.next < self.chunk.len() && self.look_far())
     }
 
     #[inline]
@@ -87,9 +80,7 @@ const BLOCK: usize = 64;
 fn line_ends(block: &[u8; BLOCK]) -> u64 {
     let (lf, cr) = (u8x16::splat(b'\n'), u8x16::splat(b'\r'));
     let [a, b, c, d] = std::array::from_fn(|i| {
-        let bytes: &[u8; 16] = block[16 * i..]
-            .first_chunk()
-            .expect("a block has four vectors");
+        let bytes: &[u8; 16] = block[16 * i..].first_chunk().expect("a block has four vectors");
         let vector = u8x16::new(*bytes);
         vector.simd_eq(lf) | vector.simd_eq(cr)
     });

@@ -7,16 +7,10 @@
 /// What a stream tells. `limit` stands for an item that the standard does not know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
-    Message {
-        event: String,
-        data: String,
-        id: String,
-    },
+    Message { event: String, data: String, id: String },
     Comment(String),
     Retry(u64),
-    TooLarge {
-        limit: usize,
-    },
+    TooLarge { limit: usize },
 }
 
 /// What a whole stream tells, and the last event ID string after it.
@@ -69,11 +63,7 @@ pub(crate) fn interpret(stream: &[u8], limit: usize) -> (Vec<Told>, String) {
             // "If the event type buffer has a value other than the empty string, change the
             // type of the newly created event to equal the value of the event type buffer."
             told.push(Told::Message {
-                event: if event.is_empty() {
-                    "message".into()
-                } else {
-                    event.clone()
-                },
+                event: if event.is_empty() { "message".into() } else { event.clone() },
                 data: data.clone(),
                 id: last_event_id.clone(),
             });

@@ -22,18 +22,10 @@ impl<'c> ChunkText<'c> {
     pub(super) fn new(chunk: &'c [u8]) -> Self {
         // In a short chunk there may be no whole value at all.
         if chunk.len() < 256 {
-            return Self {
-                chunk,
-                text: None,
-                start: 0,
-            };
+            return Self { chunk, text: None, start: 0 };
         }
         count_work(chunk.len());
-        let start = chunk
-            .iter()
-            .take(3)
-            .take_while(|byte| is_continuation(**byte))
-            .count();
+        let start = chunk.iter().take(3).take_while(|byte| is_continuation(**byte)).count();
         let end = chunk.len() - incomplete(chunk);
         let text = simdutf8::basic::from_utf8(&chunk[start..end]).ok();
         Self { chunk, text, start }
@@ -54,12 +46,7 @@ impl<'c> ChunkText<'c> {
 
 /// How many bytes at the end are the beginning of a character.
 fn incomplete(bytes: &[u8]) -> usize {
-    let after_lead = bytes
-        .iter()
-        .rev()
-        .take(3)
-        .take_while(|byte| is_continuation(**byte))
-        .count();
+    let after_lead = bytes.iter().rev().take(3).take_while(|byte| is_continuation(**byte)).count();
     match bytes.iter().rev().nth(after_lead) {
         Some(0xC0..) => after_lead + 1,
         _ => 0,
@@ -84,10 +71,8 @@ pub(super) fn repair(buffer: &mut Vec<u8>, limit: usize) -> bool {
     if simdutf8::basic::from_utf8(buffer).is_ok() {
         return buffer.len() <= limit;
     }
-    let repaired: usize = buffer
-        .utf8_chunks()
-        .map(|chunk| chunk.valid().len() + replacement(chunk.invalid()).len())
-        .sum();
+    let repaired: usize =
+        buffer.utf8_chunks().map(|chunk| chunk.valid().len() + replacement(chunk.invalid()).len()).sum();
     if repaired > limit {
         return false;
     }
@@ -114,11 +99,7 @@ pub(super) fn repair(buffer: &mut Vec<u8>, limit: usize) -> bool {
 }
 
 fn replacement(invalid: &[u8]) -> &'static [u8] {
-    if invalid.is_empty() {
-        b""
-    } else {
-        "\u{FFFD}".as_bytes()
-    }
+    if invalid.is_empty() { b"" } else { "\u{FFFD}".as_bytes() }
 }
 
 /// Makes room for `extra` bytes, twice the capacity at a time, but never for more than

@@ -60,9 +60,13 @@ impl PocketBase {
         // The legacy server makes its tables only when it first serves or migrates.
         if legacy {
             run(Command::new(&binary).args(["migrate", "up", "--dir"]).arg(dir.join("data")));
-            run(Command::new(&binary).args(["admin", "create", EMAIL, PASSWORD, "--dir"]).arg(dir.join("data")));
+            run(Command::new(&binary)
+                .args(["admin", "create", EMAIL, PASSWORD, "--dir"])
+                .arg(dir.join("data")));
         } else {
-            run(Command::new(&binary).args(["superuser", "upsert", EMAIL, PASSWORD, "--dir"]).arg(dir.join("data")));
+            run(Command::new(&binary)
+                .args(["superuser", "upsert", EMAIL, PASSWORD, "--dir"])
+                .arg(dir.join("data")));
         }
         let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         Self { binary, dir, addr, running: None, legacy }
@@ -125,14 +129,22 @@ impl PocketBase {
 
     /// Makes a public collection with text fields, and says its id. Fields named `…_of` are relations to the
     /// collection whose id is given.
-    pub(crate) async fn collection(&self, name: &str, texts: &[&str], relations: &[(&str, &str)], rule: &str) -> String {
+    pub(crate) async fn collection(
+        &self,
+        name: &str,
+        texts: &[&str],
+        relations: &[(&str, &str)],
+        rule: &str,
+    ) -> String {
         let root = self.root().await;
         let texts = texts.iter().map(|name| match self.legacy {
             true => json!({"name": name, "type": "text", "options": {}}),
             false => json!({"name": name, "type": "text"}),
         });
         let relations = relations.iter().map(|(name, target)| match self.legacy {
-            true => json!({"name": name, "type": "relation", "options": {"collectionId": target, "maxSelect": 1}}),
+            true => {
+                json!({"name": name, "type": "relation", "options": {"collectionId": target, "maxSelect": 1}})
+            }
             false => json!({"name": name, "type": "relation", "collectionId": target, "maxSelect": 1}),
         });
         let fields: Vec<Value> = texts.chain(relations).collect();
@@ -141,8 +153,7 @@ impl PocketBase {
             "listRule": rule, "viewRule": rule, "createRule": "", "updateRule": "", "deleteRule": "",
         });
         collection[if self.legacy { "schema" } else { "fields" }] = fields.into();
-        let made: Value =
-            root.send("POST", "/api/collections", collection).await.unwrap().json().unwrap();
+        let made: Value = root.send("POST", "/api/collections", collection).await.unwrap().json().unwrap();
         made["id"].as_str().unwrap().to_owned()
     }
 

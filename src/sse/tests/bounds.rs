@@ -17,23 +17,12 @@ fn a_line_without_end_is_not_held_beyond_the_limit() {
             assert!(decoder.buffered() <= DEFAULT_LIMIT);
             assert!(decoder.capacity() <= DEFAULT_LIMIT + CHUNK);
         }
-        let limit = if start == "data: " {
-            DEFAULT_LIMIT
-        } else {
-            SHORT_TEXT_LIMIT
-        };
+        let limit = if start == "data: " { DEFAULT_LIMIT } else { SHORT_TEXT_LIMIT };
         assert_eq!(told, [Told::TooLarge { limit }], "{start}");
         assert_eq!(decoder.too_large(), 1);
         // It has not been kept since, and the next message is whole.
-        assert!(
-            decoder.capacity() <= 256 * 1024,
-            "{} bytes",
-            decoder.capacity()
-        );
-        assert_eq!(
-            decode(&mut decoder, [&b"\ndata: rest\n\ndata: next\n\n"[..]]),
-            [data("next")]
-        );
+        assert!(decoder.capacity() <= 256 * 1024, "{} bytes", decoder.capacity());
+        assert_eq!(decode(&mut decoder, [&b"\ndata: rest\n\ndata: next\n\n"[..]]), [data("next")]);
     }
 }
 
@@ -69,15 +58,7 @@ fn finds_every_line_end_once() {
 #[test]
 fn long_lines_of_no_use_are_dropped_as_they_arrive() {
     let chunk = [b'9'; CHUNK];
-    for start in [
-        ":",
-        "unknown: ",
-        "unknown",
-        "retry: x",
-        "retry: ",
-        "id: \0",
-        "\u{feff}:",
-    ] {
+    for start in [":", "unknown: ", "unknown", "retry: x", "retry: ", "id: \0", "\u{feff}:"] {
         let mut decoder = Decoder::with_limit(100);
         let mut told = decode(&mut decoder, [start.as_bytes()]);
         for _ in 0..1000 {
@@ -88,11 +69,7 @@ fn long_lines_of_no_use_are_dropped_as_they_arrive() {
         told.retain(|told| !matches!(told, Told::Retry(u64::MAX)));
         assert_eq!(told, [data("a")], "{start}");
         assert_eq!(decoder.too_large(), 0);
-        assert!(
-            decoder.capacity() <= 1024,
-            "{start}: {}",
-            decoder.capacity()
-        );
+        assert!(decoder.capacity() <= 1024, "{start}: {}", decoder.capacity());
     }
 }
 
@@ -106,39 +83,19 @@ fn the_limit_itself_is_allowed() {
     expect_within(0, b"data\n\n", &[data("")]);
     expect_within(0, b"data\ndata\n\n", &[Told::TooLarge { limit: 0 }]);
     // And so do the event type and the id.
-    expect_within(
-        3,
-        b"event: e\nid: i\ndata: d\n\n",
-        &[message("e", "d", "i")],
-    );
-    expect_within(
-        2,
-        b"event: e\nid: i\ndata: d\n\n",
-        &[Told::TooLarge { limit: 2 }],
-    );
-    expect_within(
-        2,
-        b"data: d\nevent: e\nid: i\n\n",
-        &[Told::TooLarge { limit: 2 }],
-    );
+    expect_within(3, b"event: e\nid: i\ndata: d\n\n", &[message("e", "d", "i")]);
+    expect_within(2, b"event: e\nid: i\ndata: d\n\n", &[Told::TooLarge { limit: 2 }]);
+    expect_within(2, b"data: d\nevent: e\nid: i\n\n", &[Told::TooLarge { limit: 2 }]);
 }
 
 #[test]
 fn only_the_event_type_that_counts_is_counted() {
-    expect_within(
-        4,
-        b"event: 1234\nevent: 12\ndata: 34\n\n",
-        &[message("12", "34", "")],
-    );
+    expect_within(4, b"event: 1234\nevent: 12\ndata: 34\n\n", &[message("12", "34", "")]);
 }
 
 #[test]
 fn an_earlier_id_does_not_count() {
-    expect_within(
-        4,
-        b"id: 1234\n\ndata: 1234\n\n",
-        &[message("message", "1234", "1234")],
-    );
+    expect_within(4, b"id: 1234\n\ndata: 1234\n\n", &[message("message", "1234", "1234")]);
 }
 
 #[test]
@@ -166,10 +123,7 @@ fn many_small_lines_are_too_large_together() {
         assert!(decoder.capacity() <= (1 << 20) + CHUNK);
     }
     assert_eq!(told, [Told::TooLarge { limit: 1 << 20 }]);
-    assert_eq!(
-        decode(&mut decoder, [&b"\ndata: next\n\n"[..]]),
-        [data("next")]
-    );
+    assert_eq!(decode(&mut decoder, [&b"\ndata: next\n\n"[..]]), [data("next")]);
 }
 
 /// Else a reconnect would ask for the same message for ever.
@@ -182,11 +136,7 @@ fn a_message_too_large_still_tells_its_id_and_retry() {
         expect_within(
             8,
             stream,
-            &[
-                Told::TooLarge { limit: 8 },
-                Told::Retry(5),
-                message("message", "b", "7"),
-            ],
+            &[Told::TooLarge { limit: 8 }, Told::Retry(5), message("message", "b", "7")],
         );
     }
     // Unless the id itself is what is too large.
@@ -199,10 +149,7 @@ fn a_message_too_large_still_tells_its_id_and_retry() {
 
 #[test]
 fn replacement_characters_count_with_three_bytes() {
-    for (limit, expected) in [
-        (7, data("a\u{FFFD}\u{FFFD}")),
-        (6, Told::TooLarge { limit: 6 }),
-    ] {
+    for (limit, expected) in [(7, data("a\u{FFFD}\u{FFFD}")), (6, Told::TooLarge { limit: 6 })] {
         for size in 1..12 {
             let mut decoder = Decoder::with_limit(limit);
             let told = decode(&mut decoder, b"data: a\xFF\xFF\n\ndata: b\n\n".chunks(size));
@@ -211,11 +158,7 @@ fn replacement_characters_count_with_three_bytes() {
     }
     // An event type or an id may grow by its repair, and leave the data less room.
     for name in ["event", "id"] {
-        let stream = [
-            name.as_bytes(),
-            b": \xFF\xFF\ndata: 1\ndata: 2\n\ndata: b\n\n",
-        ]
-        .concat();
+        let stream = [name.as_bytes(), b": \xFF\xFF\ndata: 1\ndata: 2\n\ndata: b\n\n"].concat();
         for limit in 0..12 {
             let mut decoder = Decoder::with_limit(limit);
             let told = decode(&mut decoder, [&stream[..]]);
@@ -223,11 +166,7 @@ fn replacement_characters_count_with_three_bytes() {
             assert_eq!(fits, limit >= 6 + 3, "limit {limit}");
             for size in 1..30 {
                 let mut decoder = Decoder::with_limit(limit);
-                assert_eq!(
-                    decode(&mut decoder, stream.chunks(size)),
-                    told,
-                    "limit {limit}"
-                );
+                assert_eq!(decode(&mut decoder, stream.chunks(size)), told, "limit {limit}");
             }
         }
     }
@@ -235,10 +174,7 @@ fn replacement_characters_count_with_three_bytes() {
     let mut decoder = Decoder::with_limit(3 * 1000 + 2);
     let stream = [b"event: e\nid: i\ndata: ", &[0xFF; 1000][..], b"\n\n"].concat();
     let expected = message("e", &"\u{FFFD}".repeat(1000), "i");
-    assert_eq!(
-        decode(&mut decoder, stream.chunks(64)),
-        std::slice::from_ref(&expected)
-    );
+    assert_eq!(decode(&mut decoder, stream.chunks(64)), std::slice::from_ref(&expected));
     assert_eq!(decode(&mut decoder, [&stream[..]]), [expected]);
     let mut decoder = Decoder::with_limit(3 * 1000 + 1);
     for size in [64, 4096] {
@@ -247,15 +183,8 @@ fn replacement_characters_count_with_three_bytes() {
     }
     let mut decoder = Decoder::with_limit(5);
     assert_eq!(
-        decode(
-            &mut decoder,
-            [&b"event: \xFF\xFF\n\nid: \xFF\xFF\n\nid: \xFF\ndata\n\n"[..]]
-        ),
-        [
-            Told::TooLarge { limit: 5 },
-            Told::TooLarge { limit: 5 },
-            message("message", "", "\u{FFFD}")
-        ]
+        decode(&mut decoder, [&b"event: \xFF\xFF\n\nid: \xFF\xFF\n\nid: \xFF\ndata\n\n"[..]]),
+        [Told::TooLarge { limit: 5 }, Told::TooLarge { limit: 5 }, message("message", "", "\u{FFFD}")]
     );
 }
 
@@ -270,9 +199,7 @@ fn event_types_and_ids_have_a_limit_of_their_own() {
         for name in ["event", "id"] {
             let stream = format!("{name}: {fits}x\ndata: a\n\ndata: b\n\n");
             let told = decode(&mut decoder, stream.as_bytes().chunks(size));
-            let too_large = Told::TooLarge {
-                limit: SHORT_TEXT_LIMIT,
-            };
+            let too_large = Told::TooLarge { limit: SHORT_TEXT_LIMIT };
             assert_eq!(told, [too_large, message("message", "b", &fits)]);
         }
     }
@@ -304,18 +231,10 @@ fn a_giant_message_does_not_pin_its_memory() {
     let told = decode(&mut decoder, giant.as_bytes().chunks(CHUNK));
     assert_eq!(told.len(), 1);
     assert_eq!(decoder.buffered(), 0);
-    assert!(
-        decoder.capacity() <= 256 * 1024,
-        "{} bytes",
-        decoder.capacity()
-    );
+    assert!(decoder.capacity() <= 256 * 1024, "{} bytes", decoder.capacity());
     decode(&mut decoder, giant.as_bytes()[..9_000_000].chunks(CHUNK));
     decoder.reset();
-    assert!(
-        decoder.capacity() <= 256 * 1024,
-        "{} bytes",
-        decoder.capacity()
-    );
+    assert!(decoder.capacity() <= 256 * 1024, "{} bytes", decoder.capacity());
 }
 
 /// Counted in bytes looked at and copied, so that no clock is needed: at most once each for
@@ -340,10 +259,7 @@ fn the_work_is_linear_whatever_the_chunks() {
             let work = WORK.get();
             let length = stream.len() as u64;
             assert!(work >= length, "the scan is counted");
-            assert!(
-                work <= 8 * length,
-                "{work} for {length} bytes in chunks of {size}"
-            );
+            assert!(work <= 8 * length, "{work} for {length} bytes in chunks of {size}");
         }
     }
 }

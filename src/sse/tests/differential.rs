@@ -20,10 +20,7 @@ fn agrees_with_the_standard_on_random_streams() {
             Told::Retry(millis) => Some(std::time::Duration::from_millis(*millis)),
             _ => None,
         });
-        let messages = expected
-            .iter()
-            .filter(|told| matches!(told, Told::Message { .. }))
-            .count();
+        let messages = expected.iter().filter(|told| matches!(told, Told::Message { .. })).count();
         assert_eq!(told, expected, "seed {seed:#x}: {}", stream.escape_ascii());
         assert_eq!(decoder.last_event_id(), last_event_id, "seed {seed:#x}");
         assert_eq!(decoder.retry(), retry, "seed {seed:#x}");
@@ -44,21 +41,10 @@ fn agrees_with_the_standard_within_a_limit() {
         let mut decoder = Decoder::with_limit(limit).comments(true);
         let told = decode(&mut decoder, random_chunks(&mut random, &stream));
         let (expected, last_event_id) = interpret(&stream, limit);
-        assert_eq!(
-            told,
-            expected,
-            "seed {seed:#x}, limit {limit}: {}",
-            stream.escape_ascii()
-        );
+        assert_eq!(told, expected, "seed {seed:#x}, limit {limit}: {}", stream.escape_ascii());
         assert_eq!(decoder.last_event_id(), last_event_id, "seed {seed:#x}");
-        let too_large = expected
-            .iter()
-            .filter(|told| matches!(told, Told::TooLarge { .. }));
-        assert_eq!(
-            decoder.too_large(),
-            too_large.count() as u64,
-            "seed {seed:#x}"
-        );
+        let too_large = expected.iter().filter(|told| matches!(told, Told::TooLarge { .. }));
+        assert_eq!(decoder.too_large(), too_large.count() as u64, "seed {seed:#x}");
     }
 }
 
@@ -68,10 +54,8 @@ fn cuts_change_nothing_within_a_limit() {
     for seed in SEED..SEED + STREAMS / 6 {
         let mut random = Random(seed);
         // Few kinds of fragments, so that they meet often.
-        let few: Vec<&[u8]> = (0..8)
-            .map(|_| FRAGMENTS[random.below(FRAGMENTS.len())])
-            .chain(FIELDS)
-            .collect();
+        let few: Vec<&[u8]> =
+            (0..8).map(|_| FRAGMENTS[random.below(FRAGMENTS.len())]).chain(FIELDS).collect();
         let stream = stream(&mut random, &few);
         let limit = random.below(24);
         let mut whole = Decoder::with_limit(limit).comments(true);
@@ -83,12 +67,7 @@ fn cuts_change_nothing_within_a_limit() {
             let head = crate::sse::field::HEAD;
             assert!(cut.buffered() <= 2 * limit + 1 + head, "seed {seed:#x}");
         }
-        assert_eq!(
-            told,
-            expected,
-            "seed {seed:#x}, limit {limit}: {}",
-            stream.escape_ascii()
-        );
+        assert_eq!(told, expected, "seed {seed:#x}, limit {limit}: {}", stream.escape_ascii());
         assert_eq!(cut.last_event_id(), whole.last_event_id(), "seed {seed:#x}");
         assert_eq!(cut.too_large(), whole.too_large(), "seed {seed:#x}");
     }
@@ -117,23 +96,12 @@ fn items_dropped_early_leave_no_trace() {
             assert_eq!(hasty.buffered(), patient.buffered(), "seed {seed:#x}");
         }
         assert_eq!(hasty.messages(), patient.messages(), "seed {seed:#x}");
-        assert_eq!(
-            hasty.last_event_id(),
-            patient.last_event_id(),
-            "seed {seed:#x}"
-        );
+        assert_eq!(hasty.last_event_id(), patient.last_event_id(), "seed {seed:#x}");
         assert_eq!(hasty.retry(), patient.retry(), "seed {seed:#x}");
     }
 }
 
-const FIELDS: [&[u8]; 6] = [
-    b"\n",
-    b"\n\n",
-    b"\ndata: ",
-    b"\nevent: ",
-    b"\nid: ",
-    b"\xFF\xFF",
-];
+const FIELDS: [&[u8]; 6] = [b"\n", b"\n\n", b"\ndata: ", b"\nevent: ", b"\nid: ", b"\xFF\xFF"];
 
 const VALID_FRAGMENTS: &[&[u8]] = &[
     b"\n",

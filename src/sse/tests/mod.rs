@@ -21,12 +21,7 @@ fn expect(stream: impl AsRef<[u8]>, expected: &[Told]) {
 #[track_caller]
 fn expect_within(limit: usize, stream: &[u8], expected: &[Told]) {
     let (told, last_event_id) = interpret(stream, limit);
-    assert_eq!(
-        told,
-        expected,
-        "the transcription, of {}",
-        stream.escape_ascii()
-    );
+    assert_eq!(told, expected, "the transcription, of {}", stream.escape_ascii());
     for cut in 0..=stream.len() {
         let (first, second) = stream.split_at(cut);
         let mut decoder = Decoder::with_limit(limit).comments(true);
@@ -82,11 +77,7 @@ fn data(data: &str) -> Told {
 }
 
 fn message(event: &str, data: &str, id: &str) -> Told {
-    Told::Message {
-        event: event.into(),
-        data: data.into(),
-        id: id.into(),
-    }
+    Told::Message { event: event.into(), data: data.into(), id: id.into() }
 }
 
 fn comment(text: &str) -> Told {

@@ -4,15 +4,13 @@ use super::*;
 
 #[test]
 fn joins_data_lines_by_line_feeds() {
-    expect(
-        "data: YHOO\ndata: +2\ndata: 10\n\n",
-        &[data("YHOO\n+2\n10")],
-    );
+    expect("data: YHOO\ndata: +2\ndata: 10\n\n", &[data("YHOO\n+2\n10")]);
 }
 
 #[test]
 fn follows_the_example_with_four_blocks() {
-    let stream = ": test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event\n\n";
+    let stream =
+        ": test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event\n\n";
     expect(
         stream,
         &[
@@ -36,19 +34,10 @@ fn follows_the_example_with_and_without_a_space() {
 
 #[test]
 fn lines_end_in_lf_cr_or_crlf() {
-    expect(
-        "data: a\n\ndata: b\r\rdata: c\r\n\r\n",
-        &[data("a"), data("b"), data("c")],
-    );
-    expect(
-        "data: a\r\ndata: b\rdata: c\ndata: d\n\r",
-        &[data("a\nb\nc\nd")],
-    );
+    expect("data: a\n\ndata: b\r\rdata: c\r\n\r\n", &[data("a"), data("b"), data("c")]);
+    expect("data: a\r\ndata: b\rdata: c\ndata: d\n\r", &[data("a\nb\nc\nd")]);
     expect("data: a\r\n\n", &[data("a")]);
-    expect(
-        "data: a\n\r\n\ndata: b\r\r\n\ndata: c\n\n",
-        &[data("a"), data("b"), data("c")],
-    );
+    expect("data: a\n\r\n\ndata: b\r\r\n\ndata: c\n\n", &[data("a"), data("b"), data("c")]);
 }
 
 #[test]
@@ -69,10 +58,7 @@ fn delivers_at_the_carriage_return_that_ends_the_message() {
     assert_eq!(decode(&mut decoder, [&b"\ndata: b\r\n\r"[..]]), [data("b")]);
     assert_eq!(decode(&mut decoder, [&b"\n"[..], b"", b"\n"]), []);
     // An empty chunk does not part CR from LF.
-    assert_eq!(
-        decode(&mut decoder, [&b"data: c\r"[..], b"", b"\n", b"\n"]),
-        [data("c")]
-    );
+    assert_eq!(decode(&mut decoder, [&b"data: c\r"[..], b"", b"\n", b"\n"]), [data("c")]);
 }
 
 #[test]
@@ -107,10 +93,7 @@ fn removes_one_space_after_the_colon_and_nothing_else() {
 fn only_the_first_colon_ends_the_name() {
     expect("data: a: b:c\n\n", &[data("a: b:c")]);
     expect("data::\n\n", &[data(":")]);
-    expect(
-        "event::data: a\ndata:x\n\n",
-        &[message(":data: a", "x", "")],
-    );
+    expect("event::data: a\ndata:x\n\n", &[message(":data: a", "x", "")]);
 }
 
 #[test]
@@ -123,15 +106,9 @@ fn a_line_without_a_colon_is_a_name() {
 
 #[test]
 fn names_are_compared_exactly() {
-    expect(
-        "DATA: a\nData: a\n data: a\ndata : a\ndat: a\ndataa: a\n\n",
-        &[],
-    );
+    expect("DATA: a\nData: a\n data: a\ndata : a\ndat: a\ndataa: a\n\n", &[]);
     expect("Event: e\nID: 1\nRetry: 5\ndata: a\n\n", &[data("a")]);
-    expect(
-        "eventx: e\nidx: 1\nretryx: 5\nx: y\ndata2\nevents\nid2\ni\ndat\ndata: a\n\n",
-        &[data("a")],
-    );
+    expect("eventx: e\nidx: 1\nretryx: 5\nx: y\ndata2\nevents\nid2\ni\ndat\ndata: a\n\n", &[data("a")]);
     expect("dаta: cyrillic\n\n\0: x\ndata\0: a\n\n", &[]);
 }
 
@@ -143,20 +120,14 @@ fn a_nul_is_part_of_a_value() {
 
 #[test]
 fn the_last_event_field_gives_the_type() {
-    expect(
-        "event: a\nevent: b\ndata: x\nevent: c\n\n",
-        &[message("c", "x", "")],
-    );
+    expect("event: a\nevent: b\ndata: x\nevent: c\n\n", &[message("c", "x", "")]);
     expect("event: a\ndata: x\nevent:\n\n", &[data("x")]);
     expect("event:  a \ndata: x\n\n", &[message(" a ", "x", "")]);
 }
 
 #[test]
 fn the_type_does_not_outlive_its_message() {
-    expect(
-        "event: a\ndata: x\n\ndata: y\n\n",
-        &[message("a", "x", ""), data("y")],
-    );
+    expect("event: a\ndata: x\n\ndata: y\n\n", &[message("a", "x", ""), data("y")]);
 }
 
 #[test]
@@ -167,10 +138,7 @@ fn without_data_nothing_is_dispatched_but_the_type_is_reset() {
 
 #[test]
 fn empty_data_is_dispatched() {
-    expect(
-        "data:\n\ndata\n\nevent: e\ndata\n\n",
-        &[data(""), data(""), message("e", "", "")],
-    );
+    expect("data:\n\ndata\n\nevent: e\ndata\n\n", &[data(""), data(""), message("e", "", "")]);
     expect("data\ndata:\ndata: \n\n", &[data("\n\n")]);
 }
 
@@ -178,11 +146,7 @@ fn empty_data_is_dispatched() {
 fn an_id_stays_until_there_is_another() {
     expect(
         "id: 1\ndata: a\n\ndata: b\n\nid: 2\ndata: c\n\n",
-        &[
-            message("message", "a", "1"),
-            message("message", "b", "1"),
-            message("message", "c", "2"),
-        ],
+        &[message("message", "a", "1"), message("message", "b", "1"), message("message", "c", "2")],
     );
     expect("id: 1\nid: 2\ndata: a\n\n", &[message("message", "a", "2")]);
 }
@@ -199,27 +163,15 @@ fn an_id_counts_also_where_nothing_is_dispatched() {
 
 #[test]
 fn an_empty_id_resets() {
-    expect(
-        "id: 1\ndata: a\n\nid\ndata: b\n\n",
-        &[message("message", "a", "1"), data("b")],
-    );
-    expect(
-        "id: 1\ndata: a\n\nid:\ndata: b\n\n",
-        &[message("message", "a", "1"), data("b")],
-    );
+    expect("id: 1\ndata: a\n\nid\ndata: b\n\n", &[message("message", "a", "1"), data("b")]);
+    expect("id: 1\ndata: a\n\nid:\ndata: b\n\n", &[message("message", "a", "1"), data("b")]);
     expect("id: 1\nid: \ndata: b\n\n", &[data("b")]);
 }
 
 #[test]
 fn an_id_with_nul_is_ignored() {
-    expect(
-        "id: 1\nid: 2\x003\ndata: a\n\n",
-        &[message("message", "a", "1")],
-    );
-    expect(
-        "id: 1\n\nid: \0\ndata: a\n\n",
-        &[message("message", "a", "1")],
-    );
+    expect("id: 1\nid: 2\x003\ndata: a\n\n", &[message("message", "a", "1")]);
+    expect("id: 1\n\nid: \0\ndata: a\n\n", &[message("message", "a", "1")]);
 }
 
 #[test]
@@ -235,10 +187,7 @@ fn an_unfinished_message_is_dropped() {
 fn retry_takes_ascii_digits_only() {
     expect("retry: 1000\n", &[Told::Retry(1000)]);
     expect("retry:0\nretry: 007\n", &[Told::Retry(0), Told::Retry(7)]);
-    expect(
-        "retry: 10 \nretry: +1\nretry: -1\nretry: 1.5\nretry: 1e3\nretry:  1\nretry: 0x1\n",
-        &[],
-    );
+    expect("retry: 10 \nretry: +1\nretry: -1\nretry: 1.5\nretry: 1e3\nretry:  1\nretry: 0x1\n", &[]);
     expect("retry: \u{0661}\nretry: 1\u{b2}\nretry: 5\0\n", &[]);
     expect("retry\nretry:\nretry: \n", &[]);
     let mut decoder = Decoder::new();
@@ -251,19 +200,13 @@ fn retry_takes_ascii_digits_only() {
 fn retry_saturates() {
     expect("retry: 18446744073709551615\n", &[Told::Retry(u64::MAX)]);
     expect("retry: 18446744073709551616\n", &[Told::Retry(u64::MAX)]);
-    expect(
-        format!("retry: {}\n", "9".repeat(100)),
-        &[Told::Retry(u64::MAX)],
-    );
+    expect(format!("retry: {}\n", "9".repeat(100)), &[Told::Retry(u64::MAX)]);
     expect(format!("retry: {}1\n", "0".repeat(100)), &[Told::Retry(1)]);
 }
 
 #[test]
 fn retry_counts_within_and_without_a_message() {
-    expect(
-        "data: a\nretry: 1\ndata: b\n\n",
-        &[Told::Retry(1), data("a\nb")],
-    );
+    expect("data: a\nretry: 1\ndata: b\n\n", &[Told::Retry(1), data("a\nb")]);
 }
 
 #[test]
@@ -298,13 +241,8 @@ fn comments_are_dropped_unless_asked_for() {
 
 #[test]
 fn utf8_is_decoded() {
-    for text in [
-        "é",
-        "€",
-        "😀",
-        "a\u{7ff}\u{800}\u{ffff}\u{10000}\u{10ffff}z",
-        "日本語テキスト",
-    ] {
+    for text in ["é", "€", "😀", "a\u{7ff}\u{800}\u{ffff}\u{10000}\u{10ffff}z", "日本語テキスト"]
+    {
         expect(
             format!(":{text}\nid: {text}\nevent: {text}\ndata: {text}\n\n"),
             &[comment(text), message(text, text, text)],
@@ -356,10 +294,7 @@ fn a_character_may_be_cut_between_long_chunks() {
     broken.extend_from_slice(b"data: \xFF\n\n");
     for size in 250..330 {
         let mut decoder = Decoder::new().comments(true);
-        assert_eq!(
-            decode(&mut decoder, stream.as_bytes().chunks(size)),
-            expected
-        );
+        assert_eq!(decode(&mut decoder, stream.as_bytes().chunks(size)), expected);
         let mut decoder = Decoder::new().comments(true);
         let mut told = decode(&mut decoder, broken.chunks(size));
         assert_eq!(told.pop(), Some(message("message", "\u{FFFD}", text)));
@@ -370,10 +305,7 @@ fn a_character_may_be_cut_between_long_chunks() {
 /// A sequence that a line end cuts is not continued on the next line.
 #[test]
 fn a_line_end_ends_an_incomplete_sequence() {
-    expect(
-        b"data: \xF0\x9F\ndata: \x98\x80\n\n",
-        &[data("\u{FFFD}\n\u{FFFD}\u{FFFD}")],
-    );
+    expect(b"data: \xF0\x9F\ndata: \x98\x80\n\n", &[data("\u{FFFD}\n\u{FFFD}\u{FFFD}")]);
     expect(b"data\xC3: a\n\xC3data: b\n\n", &[]);
     expect(b"\xC3\n\ndata: a\n\n", &[data("a")]);
 }
@@ -392,10 +324,7 @@ fn a_reset_begins_a_new_stream() {
     // A CR at the end of the old stream does not swallow an LF of the new one.
     decode(&mut decoder, [&b"data: e\r"[..]]);
     decoder.reset();
-    assert_eq!(
-        decode(&mut decoder, [&b"\ndata: f\n\n"[..]]),
-        [message("message", "f", "1")]
-    );
+    assert_eq!(decode(&mut decoder, [&b"\ndata: f\n\n"[..]]), [message("message", "f", "1")]);
     // A message too large is not skipped any more.
     let mut small = Decoder::with_limit(1);
     decode(&mut small, [&b"data: too large\n"[..]]);
@@ -405,10 +334,7 @@ fn a_reset_begins_a_new_stream() {
     decoder.reset();
     decode(&mut decoder, [&b"\xEF\xBB"[..]]);
     decoder.reset();
-    assert_eq!(
-        decode(&mut decoder, [&b"\xBFdata: g\n\ndata: h\n\n"[..]]),
-        [message("message", "h", "1")]
-    );
+    assert_eq!(decode(&mut decoder, [&b"\xBFdata: g\n\ndata: h\n\n"[..]]), [message("message", "h", "1")]);
 }
 
 #[test]
@@ -416,8 +342,5 @@ fn a_known_id_is_in_force_from_the_start() {
     let mut decoder = Decoder::new().resume_from("41");
     assert_eq!(decoder.last_event_id(), "41");
     let told = decode(&mut decoder, [&b"data: a\n\nid: 42\ndata: b\n\n"[..]]);
-    assert_eq!(
-        told,
-        [message("message", "a", "41"), message("message", "b", "42")]
-    );
+    assert_eq!(told, [message("message", "a", "41"), message("message", "b", "42")]);
 }
