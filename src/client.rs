@@ -369,17 +369,20 @@ impl fmt::Debug for ClientBuilder {
     }
 }
 
-/// What the background thread runs on.
+/// What the background thread runs on, and how.
+#[cfg(any(feature = "async-io", feature = "tokio"))]
+type Background = (Arc<dyn Runtime>, Box<dyn FnOnce(Driver) + Send>);
+
 #[cfg(feature = "async-io")]
-fn background() -> Result<(Arc<dyn Runtime>, impl FnOnce(Driver) + Send + 'static), Error> {
-    Ok((Arc::new(crate::rt::AsyncIo), |driver| async_io::block_on(driver)))
+fn background() -> Result<Background, Error> {
+    Ok((Arc::new(crate::rt::AsyncIo), Box::new(async_io::block_on)))
 }
 
-/// What the background thread runs on.
 #[cfg(all(feature = "tokio", not(feature = "async-io")))]
-fn background() -> Result<(Arc<dyn Runtime>, impl FnOnce(Driver) + Send + 'static), Error> {
+fn background() -> Result<Background, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_thread)?;
-    Ok((Arc::new(crate::rt::Tokio::new(runtime.handle().clone())), move |driver| runtime.block_on(driver)))
+    let handle = crate::rt::Tokio::new(runtime.handle().clone());
+    Ok((Arc::new(handle), Box::new(move |driver| runtime.block_on(driver))))
 }
 
 fn parse_url(text: &str) -> Result<Url, Error> {

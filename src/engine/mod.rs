@@ -40,7 +40,7 @@ pub use self::{
 use self::{
     dialect::{Dialect, Failure, OpenVerdict, Request},
     identity::{Identity, Token},
-    registry::Registry,
+    registry::{Registry, Removed},
     session::{Conn, Link, Open, Phase, Session, SessionId, Submit},
 };
 use crate::{
@@ -271,7 +271,7 @@ impl<L: Outlet> Engine<L> {
         }
         for id in self.registry.select(|_| true) {
             let ready = self.registry.entry(id).is_some_and(|entry| entry.ready);
-            if let Some((outlet, _)) = self.registry.remove(id) {
+            if let Some(Removed { outlet, .. }) = self.registry.remove(id) {
                 self.end_outlet(outlet, (!ready).then_some(Error::Closed));
             }
         }
@@ -368,7 +368,10 @@ impl<L: Outlet> Engine<L> {
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        while let Some((_, id)) = self.impatient.pop_front_if(|(at, _)| *at <= now) {
+        while let Some((at, id)) = self.impatient.front().copied()
+            && at <= now
+        {
+            self.impatient.pop_front();
             let waits = self.registry.entry(id).is_some_and(|entry| !entry.ready);
             if waits {
                 let session = self.registry.topic_of(id).and_then(|topic| self.sessions.get(&topic.session));
@@ -651,16 +654,16 @@ impl<L: Outlet> Engine<L> {
         let Some(topic) = self.registry.get(key) else { return };
         let ids: Vec<_> = topic.entries.iter().map(|entry| entry.id).collect();
         for id in ids {
-            if let Some((outlet, _)) = self.registry.remove(id) {
+            if let Some(Removed { outlet, .. }) = self.registry.remove(id) {
                 self.end_outlet(outlet, Some(error.clone()));
             }
         }
     }
 
     fn remove(&mut self, now: Instant, id: ListenerId, error: Option<Error>) {
-        let Some((outlet, gone)) = self.registry.remove(id) else { return };
+        let Some(Removed { outlet, abandoned }) = self.registry.remove(id) else { return };
         self.end_outlet(outlet, error);
-        if let Some((key, session_id)) = gone {
+        if let Some((key, session_id)) = abandoned {
             if let Some(session) = self.sessions.get_mut(&session_id) {
                 session.remove(now, &key, self.dialect.is_local(&key));
             }

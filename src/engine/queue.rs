@@ -49,13 +49,17 @@ pub(crate) struct Queue {
     /// How many events ever left `items` at the front: the index of the first item.
     taken: u64,
     /// With `Conflate`: record id → index. Boxed, since few listeners need it and idle ones are many.
-    index: Option<Box<HashMap<Box<str>, u64>>>,
+    index: Option<Box<Index>>,
     /// Lost since last told: before the front (`DropOldest`) or behind the back (`DropNewest`).
     untold: u64,
     /// A dropped notice of a gap; a gap must be told in any case.
     untold_gap: Option<Gap>,
     lost: u64,
 }
+
+/// Record id → index of its event.
+#[derive(Debug, Default)]
+struct Index(HashMap<Box<str>, u64>);
 
 impl Queue {
     pub(crate) fn new(topic: Arc<str>, limits: Limits) -> Self {
@@ -125,7 +129,7 @@ impl Queue {
 
     fn append(&mut self, event: Event) {
         if let (Some(index), Some(id)) = (&mut self.index, event.record_id()) {
-            index.insert(id.into(), self.taken + self.items.len() as u64);
+            index.0.insert(id.into(), self.taken + self.items.len() as u64);
         }
         self.bytes += event.raw().len();
         self.items.push_back(event);
@@ -134,10 +138,10 @@ impl Queue {
     fn take_front(&mut self) -> Option<Event> {
         let event = self.items.pop_front()?;
         self.bytes -= event.raw().len();
-        if let (Some(index), Some(id)) = (&mut self.index, event.record_id()) {
-            if index.get(id) == Some(&self.taken) {
-                index.remove(id);
-            }
+        if let (Some(index), Some(id)) = (&mut self.index, event.record_id())
+            && index.0.get(id) == Some(&self.taken)
+        {
+            index.0.remove(id);
         }
         self.taken += 1;
         Some(event)
@@ -178,7 +182,7 @@ impl Queue {
 
     fn replace_same_record(&mut self, event: &Event) -> bool {
         let Some(index) = &self.index else { return false };
-        let Some(at) = event.record_id().and_then(|id| index.get(id)) else { return false };
+        let Some(at) = event.record_id().and_then(|id| index.0.get(id)) else { return false };
         let Some(slot) = self.items.get_mut((at - self.taken) as usize) else { return false };
         self.bytes = self.bytes - slot.raw().len() + event.raw().len();
         *slot = event.clone();
@@ -247,7 +251,7 @@ mod tests {
         }
         queue.push(change("r4", 9));
         assert_eq!(drain(&mut queue), ["lagged 2", "r2 2", "r3 3", "r4 9"]);
-        assert_eq!(queue.index.as_ref().unwrap().len(), 0, "taken events leave nothing behind");
+        assert_eq!(queue.index.as_ref().unwrap().0.len(), 0, "taken events leave nothing behind");
     }
 
     #[test]

@@ -34,6 +34,13 @@ pub(super) struct Entry<L> {
     pub(super) patient: bool,
 }
 
+/// A listener that is gone.
+pub(super) struct Removed<L> {
+    pub(super) outlet: L,
+    /// Its topic and who carries it, if nobody listens to it any more.
+    pub(super) abandoned: Option<(Arc<str>, SessionId)>,
+}
+
 impl<L> Registry<L> {
     pub(super) fn new() -> Self {
         Self { topics: HashMap::new(), listeners: HashMap::new(), next: 1 }
@@ -61,8 +68,7 @@ impl<L> Registry<L> {
         (id, topic)
     }
 
-    /// Removes a listener; the second part is the topic if that was its last one.
-    pub(super) fn remove(&mut self, id: ListenerId) -> Option<(L, Option<(Arc<str>, SessionId)>)> {
+    pub(super) fn remove(&mut self, id: ListenerId) -> Option<Removed<L>> {
         let key = self.listeners.remove(&id)?;
         let topic = self.topics.get_mut(&key)?;
         let at = topic.entries.iter().position(|entry| entry.id == id)?;
@@ -72,7 +78,7 @@ impl<L> Registry<L> {
         if gone {
             self.topics.remove(&key);
         }
-        Some((entry.outlet, gone.then_some((key, session))))
+        Some(Removed { outlet: entry.outlet, abandoned: gone.then_some((key, session)) })
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&Topic<L>> {
