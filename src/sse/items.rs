@@ -95,10 +95,8 @@ impl<'d, 'c> Items<'d, 'c> {
         } else {
             Phase::CutLine
         };
-        let more = decoder.oversize
-            || decoder.data.present
-            || decoder.event.present
-            || decoder.id.present;
+        let more =
+            decoder.oversize || decoder.data.present || decoder.event.present || decoder.id.present;
         let room = if decoder.oversize {
             0
         } else {
@@ -157,7 +155,9 @@ impl<'d, 'c> Items<'d, 'c> {
             }
         }
         loop {
-            let Some(end) = self.ends.next() else { return self.last_line() };
+            let Some(end) = self.ends.next() else {
+                return self.last_line();
+            };
             let line = self.start;
             self.start = end + 1;
             let step = if line == end {
@@ -176,6 +176,7 @@ impl<'d, 'c> Items<'d, 'c> {
     }
 
     /// What comes before whole lines, and after them nothing.
+    #[inline(never)]
     fn rest_of_cut_line(&mut self) -> Option<Step<'c>> {
         if self.phase == Phase::Done {
             return None;
@@ -207,6 +208,7 @@ impl<'d, 'c> Items<'d, 'c> {
     }
 
     /// Keeps what the next chunk will need.
+    #[inline(never)]
     fn last_line(&mut self) -> Option<Step<'c>> {
         self.phase = Phase::Done;
         if let Some(&last) = self.chunk.last() {
@@ -252,6 +254,7 @@ impl<'d, 'c> Items<'d, 'c> {
     }
 
     /// A further line of data: what is not in one piece cannot be borrowed.
+    #[inline(never)]
     fn join(&mut self, value: usize, end: usize) {
         self.more = true;
         let decoder = &mut *self.decoder;
@@ -265,10 +268,13 @@ impl<'d, 'c> Items<'d, 'c> {
 
     #[inline]
     fn other_line(&mut self, head: u64, line: usize, end: usize) -> Option<Step<'c>> {
+        // Keep-alives may be all there is for hours.
+        if head as u8 == b':' && !self.decoder.comments {
+            return None;
+        }
         let (field, offset) = field::classify(head, end - line);
         let value = line + offset;
         match field {
-            Field::Comment if !self.decoder.comments => return None,
             Field::Unknown => return None,
             Field::Event => {
                 if let Some(event) = self.short_text(value, end) {
@@ -342,13 +348,17 @@ impl<'d, 'c> Items<'d, 'c> {
             if let Some(text) = self.text.get(data.start, data.end) {
                 self.data = None;
                 self.decoder.messages += 1;
-                return Some(Step::Message { data: Some(text), event: Some("message") });
+                return Some(Step::Message {
+                    data: Some(text),
+                    event: Some("message"),
+                });
             }
         }
         self.dispatch_more()
     }
 
     /// The end of a message that is more than one line of valid data.
+    #[inline(never)]
     fn dispatch_more(&mut self) -> Option<Step<'c>> {
         self.more = false;
         let decoder = &mut *self.decoder;
@@ -364,7 +374,9 @@ impl<'d, 'c> Items<'d, 'c> {
         } else if decoder.id.take() {
             own_id = decoder.id.bytes.len();
             decoder.last_event_id.clear();
-            decoder.last_event_id.push_str(utf8::repaired(&decoder.id.bytes));
+            decoder
+                .last_event_id
+                .push_str(utf8::repaired(&decoder.id.bytes));
         }
         let own_event = self.event.map_or(decoder.event.len(), str::len);
         let event = match self.event.take() {
@@ -391,7 +403,9 @@ impl<'d, 'c> Items<'d, 'c> {
             let allowed = decoder.limit - own_id - own_event;
             if !utf8::repair(&mut decoder.data.bytes, allowed) {
                 decoder.too_large += 1;
-                return Some(Step::Told(Told::TooLarge { limit: decoder.limit }));
+                return Some(Step::Told(Told::TooLarge {
+                    limit: decoder.limit,
+                }));
             }
         }
         decoder.messages += 1;

@@ -28,6 +28,7 @@ impl<'c> ChunkText<'c> {
                 start: 0,
             };
         }
+        count_work(chunk.len());
         let start = chunk
             .iter()
             .take(3)
@@ -43,7 +44,10 @@ impl<'c> ChunkText<'c> {
     pub(super) fn get(&self, start: usize, end: usize) -> Option<&'c str> {
         match self.text {
             Some(text) => text.get(start - self.start..end - self.start),
-            None => simdutf8::basic::from_utf8(&self.chunk[start..end]).ok(),
+            None => {
+                count_work(end - start);
+                simdutf8::basic::from_utf8(&self.chunk[start..end]).ok()
+            }
         }
     }
 }
