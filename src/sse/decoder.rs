@@ -206,6 +206,16 @@ impl Decoder {
         self.cut.head_len() + self.line.len() + self.data.len() + self.event.len() + self.id.len()
     }
 
+    /// How many bytes may be added to the message at hand, at least.
+    #[inline]
+    pub(super) fn room(&self) -> usize {
+        if self.oversize {
+            0
+        } else {
+            self.limit.saturating_sub(self.buffered())
+        }
+    }
+
     /// How many bytes have been fed.
     pub fn bytes(&self) -> u64 {
         self.bytes

@@ -54,10 +54,10 @@ pub struct Items<'d, 'c> {
     /// Where the next line begins.
     start: usize,
 
-    /// Where the message at hand begins, or 0 if that was in an earlier chunk.
+    /// Where the message at hand begins, or goes on after what the decoder has been given.
     message: usize,
-    /// How far a message may go on from there before somebody has to compute its size: the
-    /// limit, less what was held of it when the chunk came. 0 in a message that is too large.
+    /// How far it may go on from there before somebody has to compute its size: the limit,
+    /// less what the decoder had of it by then. 0 in a message that is too large.
     room: usize,
     /// The values of the message at hand that are borrowed from the chunk. Each is in one
     /// place only, here or in the decoder.
@@ -97,11 +97,7 @@ impl<'d, 'c> Items<'d, 'c> {
         };
         let more =
             decoder.oversize || decoder.data.present || decoder.event.present || decoder.id.present;
-        let room = if decoder.oversize {
-            0
-        } else {
-            decoder.limit.saturating_sub(decoder.buffered())
-        };
+        let room = decoder.room();
         Self {
             decoder,
             chunk,
@@ -201,9 +197,7 @@ impl<'d, 'c> Items<'d, 'c> {
             return None;
         }
         let told = self.decoder.piece(piece, end.is_some());
-        if self.decoder.oversize {
-            self.room = 0;
-        }
+        self.measure();
         told.map(Step::Told)
     }
 
@@ -321,10 +315,15 @@ impl<'d, 'c> Items<'d, 'c> {
         self.hold();
         self.more = true;
         let told = self.decoder.line(field, &self.chunk[start..end]);
-        if self.decoder.oversize {
-            self.room = 0;
-        }
+        self.measure();
         told.map(Step::Told)
+    }
+
+    /// Starts anew to count how far the message may go on, with all that is known of it in
+    /// the decoder: it may have become too large, or have grown by a repair.
+    fn measure(&mut self) {
+        self.message = self.start;
+        self.room = self.decoder.room();
     }
 
     /// The end of a message, unless it is only the second half of a CR LF.

@@ -1,7 +1,7 @@
 //! What is held, what is too large, and how much work it takes.
 
 use super::*;
-use crate::sse::lines::WORK;
+use crate::sse::lines::{LineEnds, WORK};
 use crate::sse::{SHORT_TEXT_LIMIT, field::HEAD};
 
 const CHUNK: usize = 16 * 1024;
@@ -34,6 +34,35 @@ fn a_line_without_end_is_not_held_beyond_the_limit() {
             decode(&mut decoder, [&b"\ndata: rest\n\ndata: next\n\n"[..]]),
             [data("next")]
         );
+    }
+}
+
+#[test]
+fn buffers_do_not_grow_beyond_the_limit() {
+    let limit = 1_050_000;
+    let mut decoder = Decoder::with_limit(limit);
+    decode(&mut decoder, [&b"data: "[..]]);
+    for _ in 0..limit / 1000 {
+        decode(&mut decoder, [&[b'x'; 1000][..]]);
+        assert!(decoder.capacity() <= limit, "{} bytes", decoder.capacity());
+    }
+    assert_eq!(decoder.buffered(), limit);
+}
+
+#[test]
+fn finds_every_line_end_once() {
+    for length in 0..300 {
+        for step in [1, 3, 63, 64, 65, 128, 200, 1000] {
+            let mut chunk = vec![b'\x0b'; length];
+            for at in (0..length).rev().step_by(step) {
+                chunk[at] = [b'\n', b'\r'][at % 2];
+            }
+            let mut ends = LineEnds::new(&chunk);
+            let found: Vec<_> = std::iter::from_fn(|| ends.next()).collect();
+            let is_end = |at: &usize| matches!(chunk[*at], b'\n' | b'\r');
+            let expected: Vec<_> = (0..length).filter(is_end).collect();
+            assert_eq!(found, expected, "every {step} of {length}");
+        }
     }
 }
 
@@ -180,6 +209,28 @@ fn replacement_characters_count_with_three_bytes() {
             assert_eq!(told, [expected.clone(), data("b")]);
         }
     }
+    // An event type or an id may grow by its repair, and leave the data less room.
+    for name in ["event", "id"] {
+        let stream = [
+            name.as_bytes(),
+            b": \xFF\xFF\ndata: 1\ndata: 2\n\ndata: b\n\n",
+        ]
+        .concat();
+        for limit in 0..12 {
+            let mut decoder = Decoder::with_limit(limit);
+            let told = decode(&mut decoder, [&stream[..]]);
+            let fits = told.len() == 2 && decoder.too_large() == 0;
+            assert_eq!(fits, limit >= 6 + 3, "limit {limit}");
+            for size in 1..30 {
+                let mut decoder = Decoder::with_limit(limit);
+                assert_eq!(
+                    decode(&mut decoder, stream.chunks(size)),
+                    told,
+                    "limit {limit}"
+                );
+            }
+        }
+    }
     // Also where they are many, and the event type and the id take their part.
     let mut decoder = Decoder::with_limit(3 * 1000 + 2);
     let stream = [b"event: e\nid: i\ndata: ", &[0xFF; 1000][..], b"\n\n"].concat();
@@ -268,8 +319,8 @@ fn a_giant_message_does_not_pin_its_memory() {
 }
 
 /// Counted in bytes looked at and copied, so that no clock is needed: at most once each for
-/// the lines, the check of the chunk, the check of the value and the buffer, and twice for
-/// the repair of invalid text.
+/// the lines, the check of the chunk, that of a value and the copy into a buffer, and four
+/// times for a repair.
 #[test]
 fn the_work_is_linear_whatever_the_chunks() {
     let long = "é".repeat(100_000);

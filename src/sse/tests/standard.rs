@@ -346,6 +346,27 @@ fn invalid_utf8_is_replaced() {
     }
 }
 
+/// Long chunks are checked as a whole, apart from the characters that they cut.
+#[test]
+fn a_character_may_be_cut_between_long_chunks() {
+    let text = "日本語 😀 é x";
+    let stream = format!("event: {text}\nid: {text}\n: {text}\ndata: {text}\n\n").repeat(30);
+    let expected = vec![[comment(text), message(text, text, text)]; 30].concat();
+    let mut broken = stream.clone().into_bytes();
+    broken.extend_from_slice(b"data: \xFF\n\n");
+    for size in 250..330 {
+        let mut decoder = Decoder::new().comments(true);
+        assert_eq!(
+            decode(&mut decoder, stream.as_bytes().chunks(size)),
+            expected
+        );
+        let mut decoder = Decoder::new().comments(true);
+        let mut told = decode(&mut decoder, broken.chunks(size));
+        assert_eq!(told.pop(), Some(message("message", "\u{FFFD}", text)));
+        assert_eq!(told, expected);
+    }
+}
+
 /// A sequence that a line end cuts is not continued on the next line.
 #[test]
 fn a_line_end_ends_an_incomplete_sequence() {
@@ -375,6 +396,11 @@ fn a_reset_begins_a_new_stream() {
         decode(&mut decoder, [&b"\ndata: f\n\n"[..]]),
         [message("message", "f", "1")]
     );
+    // A message too large is not skipped any more.
+    let mut small = Decoder::with_limit(1);
+    decode(&mut small, [&b"data: too large\n"[..]]);
+    small.reset();
+    assert_eq!(decode(&mut small, [&b"data: i\n\n"[..]]), [data("i")]);
     // Nor does half a BOM go on.
     decoder.reset();
     decode(&mut decoder, [&b"\xEF\xBB"[..]]);
