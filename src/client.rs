@@ -6,7 +6,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    thread,
     time::Duration,
 };
 
@@ -24,7 +23,7 @@ use crate::{
     http::{ClientCertificate, HttpClient, HttpConfig, ProxyMode},
     request::{Request, insert_headers},
     rt::Runtime,
-    shared::{Handle, Shared, no_thread},
+    shared::{Handle, Shared},
 };
 
 /// A client of one server. Cheap to clone: clones are handles to one connection.
@@ -49,6 +48,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::InvalidUrl`] when the URL is not one of `http` or `https` with a host.
+    #[cfg(any(feature = "async-io", feature = "tokio"))]
     pub fn new(url: &str) -> Result<Self, Error> {
         Self::builder(url).build()
     }
@@ -287,10 +287,9 @@ impl ClientBuilder {
     /// What is wrong with the URL or with a setting, or that the system gives no thread.
     #[cfg(any(feature = "async-io", feature = "tokio"))]
     pub fn build(self) -> Result<Client, Error> {
-        let (runtime, block_on) = background()?;
+        let (runtime, block_on) = crate::background::runtime()?;
         let (client, driver) = self.assemble(runtime)?;
-        let thread = thread::Builder::new().name("tidings".into()).spawn(move || block_on(driver));
-        client.handle.set_thread(thread.map_err(no_thread)?);
+        client.handle.set_thread(crate::background::spawn(move || block_on(driver))?);
         Ok(client)
     }
 
@@ -369,22 +368,6 @@ impl fmt::Debug for ClientBuilder {
     }
 }
 
-/// What the background thread runs on, and how.
-#[cfg(any(feature = "async-io", feature = "tokio"))]
-type Background = (Arc<dyn Runtime>, Box<dyn FnOnce(Driver) + Send>);
-
-#[cfg(feature = "async-io")]
-fn background() -> Result<Background, Error> {
-    Ok((Arc::new(crate::rt::AsyncIo), Box::new(async_io::block_on)))
-}
-
-#[cfg(all(feature = "tokio", not(feature = "async-io")))]
-fn background() -> Result<Background, Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_thread)?;
-    let handle = crate::rt::Tokio::new(runtime.handle().clone());
-    Ok((Arc::new(handle), Box::new(move |driver| runtime.block_on(driver))))
-}
-
 fn parse_url(text: &str) -> Result<Url, Error> {
     let invalid = |reason: String| Error::InvalidUrl { url: without_secrets(text), reason };
     let mut url = Url::parse(text.trim()).map_err(|error| match error {
@@ -414,7 +397,7 @@ fn without_secrets(text: &str) -> String {
     if scheme.is_empty() { shown } else { format!("{scheme}://{shown}") }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "async-io"))]
 mod tests {
     use super::*;
 

@@ -75,6 +75,8 @@
 #![warn(clippy::print_stdout)]
 
 mod auth;
+#[cfg(any(feature = "async-io", feature = "tokio"))]
+mod background;
 mod callbacks;
 mod client;
 mod collection;

@@ -165,6 +165,7 @@ impl Shared {
         self.jobs.0.close();
     }
 
+    #[cfg(any(feature = "async-io", feature = "tokio"))]
     pub(crate) fn set_thread(&self, thread: JoinHandle<()>) {
         *lock(&self.thread) = Some(thread);
     }

@@ -41,9 +41,9 @@ fn an_idle_minute_is_all_but_free() {
     fn on_one(future: futures::future::BoxFuture<'static, ()>) {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future);
     }
-    place(Box::pin(wait(client(), live.clone())), |future| smol::block_on(future));
+    place(Box::pin(wait(client(), live.clone())), smol::block_on);
     place(Box::pin(wait(client(), live.clone())), on_one);
-    place(Box::pin(wait(client(), live.clone())), |future| futures::executor::block_on(future));
+    place(Box::pin(wait(client(), live.clone())), futures::executor::block_on);
     // The driver on the host's executor: this pair used to spin a core.
     let (own, driver) = connect(rt::AsyncIo);
     let both = futures::future::join(wait(own, live.clone()), driver);
