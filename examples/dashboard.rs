@@ -51,7 +51,7 @@ async fn dashboard(url: &str) -> Result<(), Box<dyn Error>> {
         }
     }
     somebody.await??;
-    println!("{} messages received", client.stats().messages);
+    println!("{} events delivered", client.stats().delivered);
     Ok(())
 }
 

@@ -58,7 +58,9 @@
 //! with [`Action::Refused`].
 //!
 //! # What it never does
-//! - Panic, whatever the network or the server says, or hold a lock while it runs code of yours.
+//! - Panic, whatever the network or the server says. (A tokio runtime that is shut down under a client that uses its
+//!   sockets does: see `rt::Tokio`.)
+//! - Hold a lock while it runs code of yours.
 //! - Buffer without limit: every queue has one, and counts what it drops ([`Overflow`], [`Stats`]).
 //! - Show a token, a password or the query of a URL, in an error, in `Debug` or in a log.
 //! - Give up on a network that fails, or retry what the server has refused for good.

@@ -21,7 +21,8 @@ const BODY_LIMIT: usize = 64 << 20;
 
 /// A request about to be sent; `.await` sends it. Made by [`Client::send`](crate::Client::send).
 ///
-/// Dropping the future cancels the request.
+/// Dropping the future cancels the request. Where a future is wanted instead of an `.await`, as by most `block_on`,
+/// `spawn` and `join`, call [`into_future`](IntoFuture::into_future).
 #[must_use = "a request is sent when it is awaited"]
 pub struct Request {
     pub(crate) handle: Arc<Handle>,

@@ -21,6 +21,8 @@ use crate::{
 /// [`Realtime::subscribe`](crate::Realtime::subscribe).
 ///
 /// `.await` resolves when the server has acknowledged the topic or refused it; [`start`](Self::start) returns at once.
+/// Where a future is wanted instead of an `.await`, as by most `block_on`, `spawn` and `join`, call
+/// [`into_future`](IntoFuture::into_future).
 ///
 /// ```no_run
 /// # async fn example(client: tidings::Client) -> Result<(), tidings::Error> {
@@ -99,7 +101,10 @@ impl Subscribe {
     /// time in order, never on the one that does I/O; it may call anything, and block. If it panics, that is counted
     /// in [`Stats::panics`](crate::Stats::panics), and it is called for the next event.
     ///
-    /// The subscription that `.await` gives is then only the handle: dropping it unsubscribes.
+    /// The subscription that `.await` gives is then only the handle: dropping it unsubscribes. As a stream it is empty.
+    ///
+    /// A callback that owns a [`Client`](crate::Client) keeps it open: a client whose subscription was
+    /// [detached](Subscription::detach) with such a callback ends with [`Client::close`](crate::Client::close) alone.
     pub fn on(mut self, callback: impl FnMut(Event) + Send + 'static) -> Self {
         self.callback = Some(Box::new(callback));
         self

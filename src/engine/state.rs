@@ -153,7 +153,7 @@ pub struct Stats {
     pub submits_failed: u64,
     /// How long the last accepted submit took.
     pub submit_latency: Duration,
-    /// Messages received.
+    /// Messages received, the handshake of each stream included.
     pub messages: u64,
     /// Bytes of streams received.
     pub bytes: u64,
