@@ -94,6 +94,13 @@ pub struct TokenChanges {
     changes: Pin<Box<async_channel::Receiver<Option<String>>>>,
 }
 
+impl TokenChanges {
+    /// The next token; `None` when the client is closed.
+    pub fn next(&mut self) -> futures::stream::Next<'_, Self> {
+        futures::StreamExt::next(self)
+    }
+}
+
 impl Stream for TokenChanges {
     type Item = Option<String>;
 

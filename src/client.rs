@@ -152,6 +152,13 @@ pub struct States {
     states: Pin<Box<async_channel::Receiver<State>>>,
 }
 
+impl States {
+    /// The next state; `None` when the client is closed.
+    pub fn next(&mut self) -> futures::stream::Next<'_, Self> {
+        futures::StreamExt::next(self)
+    }
+}
+
 impl Stream for States {
     type Item = State;
 
@@ -248,7 +255,8 @@ impl ClientBuilder {
         self
     }
 
-    /// How long `subscribe(..).await` waits for the server's word. 30 seconds unless set.
+    /// How long `subscribe(..).await` waits for the server's word. 30 seconds unless set. A client that was connected
+    /// before waits so long for a lost connection to come back; one that never was fails with its first try.
     pub fn subscribe_timeout(mut self, timeout: Duration) -> Self {
         self.engine.subscribe_timeout = timeout;
         self
@@ -360,7 +368,7 @@ impl ClientBuilder {
 }
 
 /// Longer than any time a host can mean, and short enough to be added to any clock.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -377,6 +385,10 @@ fn parse_url(text: &str) -> Result<Url, Error> {
         error => invalid(error.to_string()),
     })?;
     if !matches!(url.scheme(), "http" | "https") {
+        // `localhost:8090` has a scheme as URLs go.
+        if url.path().starts_with(|c: char| c.is_ascii_digit()) {
+            return Err(invalid("it has no scheme; begin it with http:// or https://".into()));
+        }
         return Err(invalid(format!("its scheme is {:?}; only http and https are spoken", url.scheme())));
     }
     if cfg!(not(feature = "tls")) && url.scheme() == "https" {
@@ -384,6 +396,12 @@ fn parse_url(text: &str) -> Result<Url, Error> {
     }
     url.set_query(None);
     url.set_fragment(None);
+    // The address of the dashboard is what people copy.
+    for (end, what) in [("/_", "the dashboard"), ("/api", "the API")] {
+        if url.path().trim_end_matches('/').ends_with(end) {
+            return Err(invalid(format!("it is that of {what}; leave out {end}")));
+        }
+    }
     Ok(url)
 }
 
@@ -406,11 +424,14 @@ mod tests {
         for (url, text) in [
             ("", "no scheme"),
             ("127.0.0.1:8090", "no scheme"),
-            ("localhost:8090", "only http and https"),
+            ("localhost:8090", "no scheme"),
+            ("mailto:a@b.c", "only http and https"),
+            ("http://127.0.0.1:8090/_/", "leave out /_"),
+            ("https://host/pb/api", "leave out /api"),
             ("ftp://host/", "only http and https"),
             ("http://", "empty host"),
             ("http://user:s3cret@host:99999/?token=s3cret", "port"),
-            ("http://user:s3cret@ho st/", "host"),
+            ("http://user:s3cret@ho st/", "domain name"),
         ] {
             let error = Client::new(url).unwrap_err().to_string();
             assert!(error.contains(text), "{url}: {error}");

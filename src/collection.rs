@@ -38,18 +38,21 @@ impl Collection {
     /// no events.
     pub fn subscribe(&self, topic: &str) -> Subscribe {
         let name = format!("{}/{topic}", self.name);
-        if self.name.is_empty() || topic.is_empty() {
-            let reason = match self.name.is_empty() {
-                true => "the name of the collection is empty".into(),
-                false => "it is empty; use `*` for all records or give a record's id".into(),
-            };
-            return Subscribe::refused(
-                self.handle.clone(),
-                name.clone(),
-                Error::InvalidTopic { topic: name, reason },
-            );
-        }
-        Subscribe::new(self.handle.clone(), name)
+        // The server acknowledges any name, and then sends nothing.
+        let odd = |text: &str| text.contains(|c: char| "/?#&".contains(c) || c.is_whitespace());
+        let reason = if self.name.is_empty() {
+            "the name of the collection is empty"
+        } else if odd(&self.name) {
+            "the name of the collection has a character that no name has"
+        } else if topic.is_empty() {
+            "it is empty; use `*` for all records or give a record's id"
+        } else if odd(topic) {
+            "the record's id has a character that no id has; options go into `filter`, `expand` or `query`"
+        } else {
+            return Subscribe::new(self.handle.clone(), name);
+        };
+        let error = Error::InvalidTopic { topic: name.clone(), reason: reason.into() };
+        Subscribe::refused(self.handle.clone(), name, error)
     }
 
     /// Ends the subscriptions to `topic`, whatever their options, or with `None` all of this collection. Says how

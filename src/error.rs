@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 /// Why a call failed or a subscription ended.
 ///
 /// Cheap to clone. No variant, and no text made from one, holds a token, a password or the query of a URL.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum Error {
     /// The URL of the server cannot be used; found before the network.
@@ -84,6 +84,23 @@ impl fmt::Display for Error {
             Self::Protocol(what) => f.write_str(what),
             Self::Closed => f.write_str("the client is closed"),
         }
+    }
+}
+
+/// The name of the variant and the text: what a `main` that returns this error prints is to be read by people.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Self::InvalidUrl { .. } => "InvalidUrl",
+            Self::InvalidTopic { .. } => "InvalidTopic",
+            Self::InvalidArgument { .. } => "InvalidArgument",
+            Self::Refused(_) => "Refused",
+            Self::Network(_) => "Network",
+            Self::Timeout { .. } => "Timeout",
+            Self::Protocol(_) => "Protocol",
+            Self::Closed => "Closed",
+        };
+        write!(f, "{name}({self})")
     }
 }
 

@@ -117,7 +117,7 @@ impl Gap {
 pub enum GapReason {
     /// The connection was down.
     Disconnected,
-    /// The token was replaced by one of another user, which needs a new stream.
+    /// The client became somebody else. What only the new one may see was not sent before the server knew.
     IdentityChanged,
     /// A message was larger than the limit and was dropped.
     TooLarge,

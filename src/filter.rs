@@ -21,7 +21,7 @@ use crate::Error;
 /// such a value matches nothing or the server answers 400; it never means something else.
 ///
 /// # Errors
-/// [`Error::InvalidArgument`] when `values` is not a map with text keys, when a place has no value, and when a text
+/// [`Error::InvalidArgument`] when `values` is not a map with text keys, when a place has no value or is not closed, and when a text
 /// holds a NUL character, which ends an expression wherever it stands.
 pub fn filter(expression: &str, values: impl Serialize) -> Result<String, Error> {
     let values =
@@ -38,7 +38,9 @@ pub fn filter(expression: &str, values: impl Serialize) -> Result<String, Error>
     while let Some(at) = rest.find("{:") {
         let (before, place) = rest.split_at(at);
         out.push_str(before);
-        let Some(end) = place.find('}') else { break };
+        let Some(end) = place.find('}') else {
+            return Err(Error::argument("filter", format!("a place is not closed: {place:?} has no }}")));
+        };
         let name = &place[2..end];
         let value = values.get(name).ok_or_else(|| {
             Error::argument("filter", format!("the expression has {{:{name}}} and no value is named so"))
@@ -117,6 +119,7 @@ mod tests {
         assert!(filter("{:x}", json!({"x": "a\0"})).unwrap_err().to_string().contains("NUL"));
         assert!(filter("{:x}", json!([1])).is_err());
         assert_eq!(filter("a = 1 && {b", json!({})).unwrap(), "a = 1 && {b");
+        assert!(filter("a = {:a", json!({"a": 1})).unwrap_err().to_string().contains("not closed"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::{
     Error,
+    client::LONGEST,
     driver::{refusal, run_job, strayed},
     shared::Handle,
 };
@@ -53,9 +54,9 @@ impl Request {
         self
     }
 
-    /// Sets how long the whole exchange may take; 30 seconds unless set.
+    /// Sets how long the whole exchange may take; 30 seconds unless set, a year at most.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.timeout = timeout.min(LONGEST);
         self
     }
 
@@ -63,7 +64,7 @@ impl Request {
         let shared = &self.handle;
         let method = Method::from_bytes(self.method.as_bytes())
             .map_err(|_| Error::argument("method", format!("{:?} is no HTTP method", self.method)))?;
-        if self.path.contains("://") {
+        if self.path.split('?').next().is_some_and(|path| path.contains("://")) {
             // The token must not go to wherever a path from outside points.
             return Err(Error::argument("path", "it is a URL; give the path below the server's URL"));
         }

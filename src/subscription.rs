@@ -212,6 +212,11 @@ impl Subscription {
         }
     }
 
+    /// The next event; `None` when nothing more comes. Dropping the future loses nothing.
+    pub fn next(&mut self) -> futures::stream::Next<'_, Self> {
+        futures::StreamExt::next(self)
+    }
+
     /// How many events this listener has lost because it did not keep up.
     pub fn lost(&self) -> u64 {
         self.mailbox.lost()

@@ -160,8 +160,9 @@ fn a_guest_becomes_a_user_on_the_same_stream() {
         assert_eq!(login.record["id"], ada);
         assert!(client.auth().is_valid());
         assert_eq!(client.auth().record().unwrap()["id"], ada);
-        // The next submit carries the token; its acknowledgement is that of this subscription.
-        let _fence = client.collection("notes").subscribe("fence").await.unwrap();
+        // From here on the server takes the stream for Ada's; what came before only she could see.
+        let gap = soon("a gap", notes.next()).await.unwrap();
+        assert_eq!(gap.gap().unwrap().reason, GapReason::IdentityChanged);
         create(&root, "notes", json!({"title": "for Ada"})).await;
         assert_eq!(next(&mut notes).await.record::<Value>().unwrap()["title"], "for Ada");
         assert_eq!(client.realtime().client_id(), stream);

@@ -137,6 +137,8 @@ pub(crate) struct Engine<L> {
     next_session: u32,
     next_serial: u64,
     token: Option<Token>,
+    /// When the token was set.
+    token_since: Option<Instant>,
     rng: fastrand::Rng,
     /// Callers that wait, oldest first; all wait equally long. May hold spent ids.
     impatient: VecDeque<(Instant, ListenerId)>,
@@ -160,6 +162,7 @@ impl<L: Outlet> Engine<L> {
             next_session: 0,
             next_serial: 0,
             token: None,
+            token_since: None,
             rng: fastrand::Rng::with_seed(seed),
             impatient: VecDeque::new(),
             outputs: VecDeque::new(),
@@ -241,6 +244,7 @@ impl<L: Outlet> Engine<L> {
         }
         let identity = Identity::of(token.as_ref());
         self.token = token;
+        self.token_since = Some(now);
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
         for id in ids {
             let Some(open) = self.sessions.get_mut(&id).and_then(Session::open_mut) else { continue };
@@ -541,6 +545,7 @@ impl<L: Outlet> Engine<L> {
             handshake: Some(Event::connect(topic, message.data_bytes())),
             live_since: None,
             identity: Identity::Guest,
+            acked_identity: None,
             stale: true,
             submitted: false,
             submit: Submit::Ready,

@@ -90,6 +90,8 @@ pub(super) struct Open {
     pub(super) live_since: Option<Instant>,
     /// Whom the server takes the stream for, or may take it for.
     pub(super) identity: Identity,
+    /// Whom it took the stream for when it last acknowledged a set.
+    pub(super) acked_identity: Option<Identity>,
     /// The server's set is not, or may not be, what is wanted.
     pub(super) stale: bool,
     /// The server has a set of this stream.

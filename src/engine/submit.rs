@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     Error,
-    event::{Event, Gap},
+    event::{Event, Gap, GapReason},
 };
 
 /// A caller that waits is told of a stream that opens but takes no topics after this many tries.
@@ -98,14 +98,19 @@ impl<L: Outlet> Engine<L> {
         // The token was replaced while the submit was under way.
         open.stale |= open.identity != wanted;
         self.stats.submit_latency = now.saturating_duration_since(flight.sent);
+        // A guest's stream that is a user's now: what only the user may see was not sent in between.
+        let acked_identity = open.acked_identity.replace(open.identity.clone());
+        let upgraded = acked_identity.is_some_and(|before| before != open.identity);
+        let upgrade = self.token_since.filter(|_| upgraded).map(|since| (since, GapReason::IdentityChanged));
         for key in &flight.keys {
             let Some((key, _)) = registry.lookup(key) else { continue };
             let key = key.clone();
             let Some(topic) = registry.get_mut(&key) else { continue };
             // It may have been given up meanwhile and taken up again, by another session.
-            if topic.session != id.session || topic.acked_on == Some(id.serial) {
+            if topic.session != id.session {
                 continue;
             }
+            let hole = if topic.acked_on == Some(id.serial) { upgrade } else { hole };
             topic.acked_on = Some(id.serial);
             for entry in &mut topic.entries {
                 if !entry.ready {

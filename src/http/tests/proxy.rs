@@ -76,9 +76,14 @@ fn unusable_proxies_are_refused_when_the_client_is_built() {
 }
 
 /// The environment belongs to the whole process, so it is set for another one: this test program
-/// once more, running nothing but [`in_an_environment`].
+/// once more, running this test alone, which then makes the request.
 #[test]
 fn the_environment_chooses_the_proxy() {
+    if let Ok(url) = std::env::var("TIDINGS_TEST_URL") {
+        let response = block_on(client(HttpConfig::default()).send(get(url))).unwrap();
+        assert_eq!(text(response), std::env::var("TIDINGS_TEST_EXPECTED").unwrap());
+        return;
+    }
     let (proxy, _requests) = answering(ok("proxied"));
     let (target, _requests) = answering(ok("direct"));
     for (url, no_proxy, expected) in [
@@ -88,7 +93,7 @@ fn the_environment_chooses_the_proxy() {
         (format!("http://{target}/"), "example.org", "proxied"),
     ] {
         let status = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "--ignored", "http::tests::proxy::in_an_environment"])
+            .args(["--exact", "http::tests::proxy::the_environment_chooses_the_proxy"])
             .env_clear()
             .env("HTTP_PROXY", format!("http://{proxy}"))
             .env("NO_PROXY", no_proxy)
@@ -101,12 +106,4 @@ fn the_environment_chooses_the_proxy() {
             "{url} with NO_PROXY={no_proxy}: {status:?}"
         );
     }
-}
-
-#[test]
-#[ignore = "run by the_environment_chooses_the_proxy"]
-fn in_an_environment() {
-    let Ok(url) = std::env::var("TIDINGS_TEST_URL") else { return };
-    let response = block_on(client(HttpConfig::default()).send(get(url))).unwrap();
-    assert_eq!(text(response), std::env::var("TIDINGS_TEST_EXPECTED").unwrap());
 }
