@@ -5,7 +5,6 @@
 
 use std::{error::Error, time::Duration};
 
-use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::json;
 use smol::{Timer, future};

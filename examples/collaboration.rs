@@ -6,7 +6,6 @@
 
 use std::{error::Error, time::Duration};
 
-use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tidings::{Action, Client, Subscription, hub::Hub, rt::Tokio};

@@ -3,7 +3,7 @@
 //! `cargo run --example error_handling`, or with the URL of a PocketBase: the last two cases need a server that
 //! misbehaves on demand and are left out then.
 
-use futures::{StreamExt, executor::block_on};
+use futures::executor::block_on;
 use serde_json::json;
 use tidings::{
     Action, Client, Error,

@@ -9,7 +9,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::StreamExt;
 use tidings::{Action, Client, State, hub::Hub};
 
 /// Prints each state of the connection as it changes; a program would show it to its user.

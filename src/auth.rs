@@ -96,6 +96,7 @@ pub struct TokenChanges {
 
 impl TokenChanges {
     /// The next token; `None` when the client is closed.
+    #[expect(clippy::should_implement_trait, reason = "it is what streams call it")]
     pub fn next(&mut self) -> futures::stream::Next<'_, Self> {
         futures::StreamExt::next(self)
     }

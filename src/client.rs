@@ -18,7 +18,11 @@ use url::Url;
 use crate::{
     Auth, Collection, Error, Overflow, Realtime, State, Stats,
     driver::Driver,
-    engine::{Bounds, Config, Engine, Limits, dialect::pocketbase::PocketBase, identity::Token},
+    engine::{
+        Bounds, Config, Engine, Limits,
+        dialect::{Dialect, pocketbase::PocketBase, rustbaas::RustBaas},
+        identity::Token,
+    },
     filter,
     http::{ClientCertificate, HttpClient, HttpConfig, ProxyMode},
     request::{Request, insert_headers},
@@ -51,6 +55,24 @@ impl Client {
     #[cfg(any(feature = "async-io", feature = "tokio"))]
     pub fn new(url: &str) -> Result<Self, Error> {
         Self::builder(url).build()
+    }
+
+    /// A client of an app on a RustBaaS server, with the default settings: as [`new`](Self::new), with the realm and
+    /// the app that the collections belong to.
+    ///
+    /// Each collection has a stream of its own, shared by all its subscriptions. The server has no filters and no
+    /// `expand`, and says so when asked: see [`Subscribe::only_if`](crate::Subscribe::only_if).
+    ///
+    /// ```
+    /// let client = tidings::Client::rustbaas("http://127.0.0.1:8080", "acme", "web")?;
+    /// # Ok::<(), tidings::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    #[cfg(any(feature = "async-io", feature = "tokio"))]
+    pub fn rustbaas(url: &str, realm: &str, app: &str) -> Result<Self, Error> {
+        Self::builder(url).rustbaas(realm, app).build()
     }
 
     /// A client with settings of your own.
@@ -154,6 +176,7 @@ pub struct States {
 
 impl States {
     /// The next state; `None` when the client is closed.
+    #[expect(clippy::should_implement_trait, reason = "it is what streams call it")]
     pub fn next(&mut self) -> futures::stream::Next<'_, Self> {
         futures::StreamExt::next(self)
     }
@@ -180,6 +203,9 @@ impl fmt::Debug for States {
 #[must_use = "a builder does nothing until it is built"]
 pub struct ClientBuilder {
     url: String,
+    /// Realm and app of a RustBaaS server.
+    rustbaas: Option<(String, String)>,
+    token_in_query: bool,
     token: Option<String>,
     headers: Vec<(String, String)>,
     http: HttpConfig,
@@ -193,6 +219,8 @@ impl ClientBuilder {
     fn new(url: &str) -> Self {
         Self {
             url: url.to_owned(),
+            rustbaas: None,
+            token_in_query: false,
             token: None,
             headers: Vec::new(),
             http: HttpConfig::default(),
@@ -201,6 +229,19 @@ impl ClientBuilder {
             limits: Limits::default(),
             seed: None,
         }
+    }
+
+    /// The server is a RustBaaS, and the collections belong to this app of this realm. See [`Client::rustbaas`].
+    pub fn rustbaas(mut self, realm: impl Into<String>, app: impl Into<String>) -> Self {
+        self.rustbaas = Some((realm.into(), app.into()));
+        self
+    }
+
+    /// Sends the token of a RustBaaS stream as `?access_token=` instead of a header. It then ends in access logs: only
+    /// for where headers are taken away.
+    pub fn token_in_query(mut self) -> Self {
+        self.token_in_query = true;
+        self
     }
 
     /// The token to begin with. See [`Auth::set_token`].
@@ -358,7 +399,19 @@ impl ClientBuilder {
         let token = self.token.as_deref().map(Token::new).transpose()?;
         let http = HttpClient::new(runtime.clone(), http)?;
         let seed = self.seed.unwrap_or_else(|| fastrand::u64(..));
-        let dialect = Arc::new(PocketBase::default());
+        let dialect: Arc<dyn Dialect> = match self.rustbaas {
+            Some((realm, app)) if realm.is_empty() || app.is_empty() => {
+                return Err(Error::argument("realm or app", "it is empty"));
+            }
+            Some((realm, app)) => Arc::new(RustBaas { realm, app, token_in_query: self.token_in_query }),
+            None if self.token_in_query => {
+                return Err(Error::unsupported(
+                    "a token in the query",
+                    "PocketBase takes it in a header only",
+                ));
+            }
+            None => Arc::new(PocketBase::default()),
+        };
         let mut engine = Engine::new(dialect.clone(), self.engine, seed);
         engine.set_token(runtime.now(), token);
         let shared = Shared::new(engine, dialect, runtime, http, base, headers, self.limits);

@@ -80,7 +80,7 @@ impl Collection {
     /// can fail with.
     pub async fn auth_with_password(&self, identity: &str, password: &str) -> Result<AuthResponse, Error> {
         let body = json!({"identity": identity, "password": password});
-        let path = format!("{}/auth-with-password", self.path());
+        let path = format!("{}/auth-with-password", self.handle.dialect.log_in_path(&self.name)?);
         let answer = match self.post(&path, Some(body.clone())).await {
             Err(error) if self.name == "_superusers" && error.status() == Some(404) => {
                 // Servers before 0.23.
@@ -96,19 +96,13 @@ impl Collection {
     /// # Errors
     /// [`Error::Refused`] with status 401 when the token has expired or was revoked.
     pub async fn auth_refresh(&self) -> Result<AuthResponse, Error> {
-        let answer = self.post(&format!("{}/auth-refresh", self.path()), None).await?;
+        let path = format!("{}/auth-refresh", self.handle.dialect.log_in_path(&self.name)?);
+        let answer = self.post(&path, None).await?;
         self.adopt(answer)
     }
 
     async fn post(&self, path: &str, body: Option<Value>) -> Result<Response, Error> {
         Request::new(self.handle.clone(), "POST", path, body).await
-    }
-
-    fn path(&self) -> String {
-        use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-        // Names are letters, digits and underscores; anything else must not reach another path.
-        const NAME: &percent_encoding::AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-');
-        format!("/api/collections/{}", utf8_percent_encode(&self.name, NAME))
     }
 
     fn adopt(&self, answer: Response) -> Result<AuthResponse, Error> {

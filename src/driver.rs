@@ -27,7 +27,7 @@ use crate::{
     Error, Refusal,
     engine::{
         ConnId, Output,
-        dialect::{Failure, Request},
+        dialect::{Failure, Request, TokenPlace},
         identity::Token,
     },
     http::Response,
@@ -96,15 +96,15 @@ impl Driver {
             let Some(output) = output else { return any };
             any = true;
             match output {
-                Output::Open { conn, request } => {
+                Output::Open { conn, request, token } => {
                     let found_at = Arc::default();
-                    let job = stream(self.shared.clone(), conn, request, Arc::clone(&found_at));
+                    let job = stream(self.shared.clone(), conn, request, token, Arc::clone(&found_at));
                     let stream = self.start(job);
                     self.connections.insert(conn, Connection { stream, submit: None, found_at });
                 }
                 Output::Submit { conn, request, token } => {
                     let Some(Connection { found_at, .. }) = self.connections.get(&conn) else { continue };
-                    let url = found_at.get().cloned().unwrap_or_else(|| self.shared.url(request.path));
+                    let url = found_at.get().cloned().unwrap_or_else(|| self.shared.url(&request.path));
                     let submit = self.start(submit(self.shared.clone(), conn, request, url, token));
                     if let Some(connection) = self.connections.get_mut(&conn) {
                         connection.submit = Some(submit);
@@ -230,8 +230,14 @@ impl std::fmt::Debug for Alarm {
 }
 
 /// The life of one stream.
-async fn stream(shared: Arc<Shared>, conn: ConnId, request: Request, found_at: Arc<OnceLock<Url>>) {
-    let failure = read(&shared, conn, request, &found_at).await.err();
+async fn stream(
+    shared: Arc<Shared>,
+    conn: ConnId,
+    request: Request,
+    token: Option<Token>,
+    found_at: Arc<OnceLock<Url>>,
+) {
+    let failure = read(&shared, conn, request, token, &found_at).await.err();
     shared.engine_for_driver().ended(shared.now(), conn, failure);
 }
 
@@ -240,9 +246,10 @@ async fn read(
     shared: &Shared,
     conn: ConnId,
     request: Request,
+    token: Option<Token>,
     found_at: &OnceLock<Url>,
 ) -> Result<(), Failure> {
-    let mut http = http_request(shared, shared.url(request.path), request, None);
+    let mut http = http_request(shared, shared.url(&request.path), request, token.as_ref());
     http.headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
     http.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let response = shared.http.send(http).await.map_err(lost)?;
@@ -297,7 +304,17 @@ async fn submit(shared: Arc<Shared>, conn: ConnId, request: Request, url: Url, t
 
 fn http_request(shared: &Shared, url: Url, request: Request, token: Option<&Token>) -> crate::http::Request {
     let method = if request.method == "POST" { hyper::Method::POST } else { hyper::Method::GET };
-    let token = token.filter(|_| request.authorized);
+    let mut url = url;
+    let token = match request.token {
+        TokenPlace::Nowhere => None,
+        TokenPlace::Header => token,
+        TokenPlace::Query(name) => {
+            if let Some(token) = token {
+                url.query_pairs_mut().append_pair(name, token.as_str());
+            }
+            None
+        }
+    };
     let mut http = shared.request(method, url, token, request.body);
     http.pin = request.pin;
     http

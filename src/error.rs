@@ -29,6 +29,13 @@ pub enum Error {
         /// What is wrong with it and what to do.
         reason: String,
     },
+    /// The backend cannot do this; found before the network.
+    Unsupported {
+        /// What was asked for.
+        what: String,
+        /// Why, and what to do instead.
+        reason: String,
+    },
     /// The server answered, and its answer was no.
     Refused(Refusal),
     /// The server could not be reached, or the connection broke.
@@ -67,6 +74,10 @@ impl Error {
         }
     }
 
+    pub(crate) fn unsupported(what: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Unsupported { what: what.into(), reason: reason.into() }
+    }
+
     pub(crate) fn argument(argument: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::InvalidArgument { argument: argument.into(), reason: reason.into() }
     }
@@ -78,6 +89,7 @@ impl fmt::Display for Error {
             Self::InvalidUrl { url, reason } => write!(f, "invalid URL {url:?}: {reason}"),
             Self::InvalidTopic { topic, reason } => write!(f, "invalid topic {topic:?}: {reason}"),
             Self::InvalidArgument { argument, reason } => write!(f, "invalid {argument}: {reason}"),
+            Self::Unsupported { what, reason } => write!(f, "{what} is not supported here: {reason}"),
             Self::Refused(refusal) => refusal.fmt(f),
             Self::Network(error) => error.fmt(f),
             Self::Timeout { what, after } => write!(f, "{what} took longer than {after:?}"),
@@ -94,6 +106,7 @@ impl fmt::Debug for Error {
             Self::InvalidUrl { .. } => "InvalidUrl",
             Self::InvalidTopic { .. } => "InvalidTopic",
             Self::InvalidArgument { .. } => "InvalidArgument",
+            Self::Unsupported { .. } => "Unsupported",
             Self::Refused(_) => "Refused",
             Self::Network(_) => "Network",
             Self::Timeout { .. } => "Timeout",

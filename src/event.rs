@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use crate::Error;
 
@@ -27,6 +27,8 @@ enum Content {
     /// What the server sent.
     Message {
         data: Box<[u8]>,
+        shape: Shape,
+        name: Option<Box<str>>,
         head: OnceLock<Head>,
     },
     /// The handshake of a stream.
@@ -36,6 +38,15 @@ enum Content {
     Gap(Gap),
     Lagged(u64),
     Refused(Error),
+}
+
+/// How a payload says what has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// `{"record": {…}, "action": "…"}`.
+    Wrapped,
+    /// The record alone, its fields under `fields`; the name of the event told the action.
+    Bare(Action),
 }
 
 /// What of a payload is asked for most.
@@ -124,8 +135,10 @@ pub enum GapReason {
 }
 
 impl Event {
-    pub(crate) fn message(topic: Arc<str>, data: &[u8]) -> Self {
-        Self::new(topic, Content::Message { data: data.into(), head: OnceLock::new() })
+    /// A message; `name` is that of the event where it is not the topic.
+    pub(crate) fn message(topic: Arc<str>, data: &[u8], shape: Shape, name: Option<&str>) -> Self {
+        let name = name.map(Into::into);
+        Self::new(topic, Content::Message { data: data.into(), shape, name, head: OnceLock::new() })
     }
 
     pub(crate) fn connect(topic: Arc<str>, data: &[u8]) -> Self {
@@ -156,7 +169,8 @@ impl Event {
     /// What this event tells.
     pub fn action(&self) -> Action {
         match &self.0.content {
-            Content::Message { data, head } => head.get_or_init(|| Head::parse(data)).action,
+            Content::Message { shape: Shape::Bare(action), .. } => *action,
+            Content::Message { .. } => self.head().map_or(Action::Custom, |head| head.action),
             Content::Connect { .. } => Action::Connect,
             Content::Gap(_) => Action::Gap,
             Content::Lagged(lost) => Action::Lagged(*lost),
@@ -166,13 +180,19 @@ impl Event {
 
     /// The `id` of the record, unless there is none or `fields` stripped it.
     pub fn record_id(&self) -> Option<&str> {
+        self.head()?.record_id.as_deref()
+    }
+
+    /// The name of the event as the server sent it. With PocketBase it is the topic; with RustBaaS it is
+    /// `record_created` and the like, or the `type` of a custom message. For notices, the topic.
+    pub fn name(&self) -> &str {
         match &self.0.content {
-            Content::Message { data, head } => head.get_or_init(|| Head::parse(data)).record_id.as_deref(),
-            _ => None,
+            Content::Message { name: Some(name), .. } => name,
+            _ => self.topic(),
         }
     }
 
-    /// The record, as a type of yours.
+    /// The record, as a type of yours. With RustBaaS, what stands under `fields` stands beside the `id`.
     ///
     /// # Errors
     /// [`Error::Protocol`] when the event carries no record or the record does not fit `T`.
@@ -181,15 +201,25 @@ impl Event {
         struct Payload<T> {
             record: T,
         }
-        self.parse::<Payload<T>>().map(|payload| payload.record)
+        match &self.0.content {
+            Content::Message { shape: Shape::Bare(action), .. } if *action != Action::Custom => {
+                serde_json::from_value(self.flat_record()?).map_err(|error| self.unreadable(&error))
+            }
+            _ => self.parse::<Payload<T>>().map(|payload| payload.record),
+        }
     }
 
-    /// The whole payload as JSON.
+    /// The whole payload as JSON: for changes of records `{"action": …, "record": {…}}`, whatever the backend.
     ///
     /// # Errors
     /// [`Error::Protocol`] when the payload is not JSON: server hooks may send anything, see [`raw`](Self::raw).
-    pub fn json(&self) -> Result<serde_json::Value, Error> {
-        self.parse()
+    pub fn json(&self) -> Result<Value, Error> {
+        match &self.0.content {
+            Content::Message { shape: Shape::Bare(action), .. } if *action != Action::Custom => {
+                Ok(serde_json::json!({"action": action.as_str(), "record": self.flat_record()?}))
+            }
+            _ => self.parse(),
+        }
     }
 
     /// The payload as received, valid UTF-8; empty for notices.
@@ -222,9 +252,33 @@ impl Event {
         !matches!(self.0.content, Content::Message { .. } | Content::Connect { .. })
     }
 
+    fn head(&self) -> Option<&Head> {
+        match &self.0.content {
+            Content::Message { data, shape, head, .. } => {
+                Some(head.get_or_init(|| Head::parse(data, *shape)))
+            }
+            _ => None,
+        }
+    }
+
+    /// A bare record with its fields beside its id, as the other backends send it.
+    fn flat_record(&self) -> Result<Value, Error> {
+        let mut record: serde_json::Map<String, Value> = self.parse()?;
+        if let Some(Value::Object(fields)) = record.remove("fields") {
+            for (name, value) in fields {
+                // What the server says of the record itself is not to be covered by a field of the same name.
+                record.entry(name).or_insert(value);
+            }
+        }
+        Ok(record.into())
+    }
+
     fn parse<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_slice(self.raw())
-            .map_err(|error| Error::Protocol(format!("the payload of {} event: {error}", self.action())))
+        serde_json::from_slice(self.raw()).map_err(|error| self.unreadable(&error))
+    }
+
+    fn unreadable(&self, error: &serde_json::Error) -> Error {
+        Error::Protocol(format!("the payload of {} event: {error}", self.action()))
     }
 }
 
@@ -244,18 +298,24 @@ impl fmt::Debug for Event {
     }
 }
 
+#[derive(serde::Deserialize)]
+struct Record {
+    id: Box<str>,
+}
+
 impl Head {
-    fn parse(data: &[u8]) -> Self {
+    fn parse(data: &[u8], shape: Shape) -> Self {
+        if let Shape::Bare(action) = shape {
+            let record = serde_json::from_slice::<Record>(data).ok();
+            let record_id = record.filter(|_| action != Action::Custom).map(|record| record.id);
+            return Self { action, record_id };
+        }
         #[derive(Default, serde::Deserialize)]
         struct Payload<'a> {
             #[serde(borrow)]
             record: Option<&'a RawValue>,
             #[serde(borrow)]
             action: Option<&'a RawValue>,
-        }
-        #[derive(serde::Deserialize)]
-        struct Record {
-            id: Box<str>,
         }
         // Custom messages may hold anything, so nothing here may fail.
         let payload: Payload<'_> = serde_json::from_slice(data).unwrap_or_default();
@@ -278,7 +338,7 @@ mod tests {
     use super::*;
 
     fn event(data: &str) -> Event {
-        Event::message("posts/*".into(), data.as_bytes())
+        Event::message("posts/*".into(), data.as_bytes(), Shape::Wrapped, None)
     }
 
     #[test]
@@ -297,6 +357,21 @@ mod tests {
             assert_eq!(event(data).action(), Action::Custom, "{data}");
             assert_eq!(event(data).record_id(), None, "{data}");
         }
+    }
+
+    #[test]
+    fn a_bare_record_reads_like_a_wrapped_one() {
+        let data = r#"{"id":"abc","collection":"posts","fields":{"title":"x","id":"no"},"created_at":"t"}"#;
+        let shape = Shape::Bare(Action::Update);
+        let event = Event::message("posts/*".into(), data.as_bytes(), shape, Some("record_updated"));
+        assert_eq!(
+            (event.action(), event.record_id(), event.name()),
+            (Action::Update, Some("abc"), "record_updated")
+        );
+        let record = serde_json::json!({"id": "abc", "collection": "posts", "title": "x", "created_at": "t"});
+        assert_eq!(event.record::<Value>().unwrap(), record);
+        assert_eq!(event.json().unwrap(), serde_json::json!({"action": "update", "record": record}));
+        assert_eq!(event.raw(), data.as_bytes());
     }
 
     #[test]

@@ -5,7 +5,6 @@
 //! it, or a notice that says what may be missing: [`Action::Gap`], [`Action::Lagged`].
 //!
 //! ```
-//! use futures::StreamExt;
 //! use serde_json::json;
 //! use tidings::{Action, Client};
 //!

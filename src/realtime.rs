@@ -47,7 +47,8 @@ impl Realtime {
         self.handle.set_on_disconnect(Some(Arc::new(handler)))
     }
 
-    /// The server's id of the stream, while there is one; of the first, where many topics need several.
+    /// The server's id of the stream, while there is one; of the first, where many topics need several. RustBaaS gives
+    /// its streams no id.
     pub fn client_id(&self) -> Option<String> {
         self.handle.engine().client_id().map(str::to_owned)
     }

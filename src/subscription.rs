@@ -40,6 +40,7 @@ pub struct Subscribe {
     topic: Topic,
     limits: Limits,
     callback: Option<Callback>,
+    only_if: Option<Predicate>,
     /// What the builder was given and cannot use.
     error: Option<Error>,
 }
@@ -47,7 +48,7 @@ pub struct Subscribe {
 impl Subscribe {
     pub(crate) fn new(handle: Arc<Handle>, topic: String) -> Self {
         let limits = handle.limits;
-        Self { handle, topic: Topic::new(topic), limits, callback: None, error: None }
+        Self { handle, topic: Topic::new(topic), limits, callback: None, only_if: None, error: None }
     }
 
     pub(crate) fn refused(handle: Arc<Handle>, topic: String, error: Error) -> Self {
@@ -97,6 +98,17 @@ impl Subscribe {
         self
     }
 
+    /// Only events for which `predicate` is true come; notices always do. It runs where the event is taken out, on your
+    /// task or on the callback thread, so an event that it turns down has stood in the queue. A server-side
+    /// [`filter`](Self::filter) is cheaper where there is one; RustBaaS has none.
+    pub fn only_if(mut self, predicate: impl Fn(&Event) -> bool + Send + Sync + 'static) -> Self {
+        self.only_if = Some(match self.only_if.take() {
+            Some(first) => Box::new(move |event| first(event) && predicate(event)),
+            None => Box::new(predicate),
+        });
+        self
+    }
+
     /// Gives events to a callback instead of the stream. It runs on the client's callback thread, one event at a
     /// time in order, never on the one that does I/O; it may call anything, and block. If it panics, that is counted
     /// in [`Stats::panics`](crate::Stats::panics), and it is called for the next event.
@@ -123,10 +135,13 @@ impl Subscribe {
         if let Some(error) = self.error {
             return Err(error);
         }
-        let Self { handle, topic, limits, callback, .. } = self;
-        let key = topic.key(handle.dialect.max_key())?;
+        let Self { handle, topic, limits, callback, mut only_if, .. } = self;
+        let key = handle.dialect.key(&topic)?;
         let mailbox = match callback {
-            Some(callback) => {
+            Some(mut callback) => {
+                if let Some(only_if) = only_if.take() {
+                    callback = filtered(callback, only_if);
+                }
                 handle.callbacks.start().map_err(no_thread)?;
                 Mailbox::for_callback(key.clone(), limits, handle.callbacks.clone(), callback)
             }
@@ -134,7 +149,7 @@ impl Subscribe {
         };
         let now = handle.now();
         let id = handle.engine().subscribe(now, &key, mailbox.clone(), patient)?;
-        Ok(Subscription { handle: Some(handle), id, mailbox })
+        Ok(Subscription { handle: Some(handle), id, mailbox, only_if })
     }
 }
 
@@ -170,6 +185,18 @@ pub struct Subscription {
     handle: Option<Arc<Handle>>,
     id: ListenerId,
     mailbox: Arc<Mailbox>,
+    only_if: Option<Predicate>,
+}
+
+/// What a host asks of an event.
+type Predicate = Box<dyn Fn(&Event) -> bool + Send + Sync>;
+
+fn filtered(mut callback: Callback, only_if: Predicate) -> Callback {
+    Box::new(move |event| {
+        if event.is_notice() || only_if(&event) {
+            callback(event);
+        }
+    })
 }
 
 /// How a [`Subscription`] stands.
@@ -213,6 +240,7 @@ impl Subscription {
     }
 
     /// The next event; `None` when nothing more comes. Dropping the future loses nothing.
+    #[expect(clippy::should_implement_trait, reason = "it is what streams call it")]
     pub fn next(&mut self) -> futures::stream::Next<'_, Self> {
         futures::StreamExt::next(self)
     }
@@ -236,7 +264,13 @@ impl Stream for Subscription {
     type Item = Event;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        self.mailbox.poll_next(cx)
+        loop {
+            let event = std::task::ready!(self.mailbox.poll_next(cx));
+            match (&event, &self.only_if) {
+                (Some(event), Some(only_if)) if !event.is_notice() && !only_if(event) => {}
+                _ => return Poll::Ready(event),
+            }
+        }
     }
 }
 

@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use futures::StreamExt;
 use serde_json::json;
 use tidings::{Action, Client, State, hub::Hub, rt};
 

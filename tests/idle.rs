@@ -4,7 +4,6 @@
 
 use std::{fs, sync::mpsc, thread, time::Duration};
 
-use futures::StreamExt;
 use tidings::{Client, hub::Hub, rt};
 
 /// CPU time used by all threads of this process so far.

@@ -4,7 +4,6 @@
 
 use std::{fs, thread, time::Duration};
 
-use futures::StreamExt;
 use serde_json::json;
 use tidings::{Client, hub::Hub};
 

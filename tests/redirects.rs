@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use futures::StreamExt;
 use serde_json::json;
 use tidings::{
     Client, Error,

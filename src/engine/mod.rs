@@ -38,7 +38,7 @@ pub use self::{
 };
 
 use self::{
-    dialect::{Dialect, Failure, OpenVerdict, Request},
+    dialect::{Dialect, Failure, OpenVerdict, Request, Streams, TokenPlace},
     identity::{Identity, Token},
     registry::{Registry, Removed},
     session::{Conn, Link, Open, Phase, Session, SessionId, Submit},
@@ -46,7 +46,7 @@ use self::{
 use crate::{
     Error,
     event::{Event, Gap, GapReason},
-    sse::{Decoder, Item},
+    sse::{Decoder, Item, Message},
 };
 
 /// Where one listener's events go.
@@ -73,7 +73,7 @@ pub(crate) struct Delivered {
 #[derive(Debug)]
 pub(crate) enum Output {
     /// Open a stream; answer with [`Engine::opened`], then [`Engine::received`] and [`Engine::ended`].
-    Open { conn: ConnId, request: Request },
+    Open { conn: ConnId, request: Request, token: Option<Token> },
     /// Submit a set of topics; answer with [`Engine::submitted`].
     Submit { conn: ConnId, request: Request, token: Option<Token> },
     /// Let go of a connection and all that belongs to it. No answer.
@@ -190,12 +190,17 @@ impl<L: Outlet> Engine<L> {
         }
         let Self { registry, sessions, next_session, dialect, .. } = self;
         let place = |key: &Arc<str>| {
-            let (topics, bytes) = dialect.capacity();
-            let room = |s: &Session| s.keys.len() < topics && s.weight + key.len() <= bytes;
+            let stream = dialect.stream_of(key);
+            let room = |session: &Session| match dialect.streams() {
+                Streams::Multiplexed { topics, bytes } => {
+                    session.keys.len() < topics && session.weight + key.len() <= bytes
+                }
+                Streams::Direct => &*session.stream == stream,
+            };
             let id = sessions.iter().find(|(_, s)| room(s)).map(|(id, _)| *id).unwrap_or_else(|| {
                 let id = SessionId(*next_session);
                 *next_session += 1;
-                sessions.insert(id, Session::new());
+                sessions.insert(id, Session::new(stream));
                 id
             });
             let session = sessions.get_mut(&id).expect("found or made above");
@@ -247,12 +252,25 @@ impl<L: Outlet> Engine<L> {
         self.token_since = Some(now);
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
         for id in ids {
-            let Some(open) = self.sessions.get_mut(&id).and_then(Session::open_mut) else { continue };
-            if open.identity.may_become(&identity) {
-                open.stale = true;
-                self.pump(now, id);
-            } else {
-                self.lose(now, id, Reason::IdentityChanged, None);
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            let is_refused = matches!(&session.link, Link::Waiting { why: Reason::Refused(_), .. });
+            match self.dialect.streams() {
+                Streams::Direct if session.conn().is_some_and(|conn| conn.identity != identity) => {
+                    self.lose(now, id, Reason::IdentityChanged, None);
+                }
+                // It may have been the old token that was refused.
+                Streams::Direct if is_refused => self.open(now, id),
+                Streams::Direct => {}
+                Streams::Multiplexed { .. } => {
+                    let Some(conn) = session.conn_mut() else { continue };
+                    let Phase::Open(open) = &mut conn.phase else { continue };
+                    if conn.identity.may_become(&identity) {
+                        open.stale = true;
+                        self.pump(now, id);
+                    } else {
+                        self.lose(now, id, Reason::IdentityChanged, None);
+                    }
+                }
             }
         }
     }
@@ -294,10 +312,12 @@ impl<L: Outlet> Engine<L> {
     /// The head of a stream has come, with success and the content type of an event stream.
     pub(crate) fn opened(&mut self, now: Instant, id: ConnId, peer: Option<SocketAddr>) {
         let deadline = now + self.config.handshake_timeout;
+        let is_direct = self.dialect.streams() == Streams::Direct;
         let Some(conn) = self.conn(id) else { return };
         conn.peer = peer;
         conn.heard = now;
-        conn.phase = Phase::Handshake { deadline };
+        conn.phase = if is_direct { Phase::Open(Open::new("", None)) } else { Phase::Handshake { deadline } };
+        self.pump(now, id.session);
     }
 
     /// Bytes of a stream have come.
@@ -311,7 +331,7 @@ impl<L: Outlet> Engine<L> {
             match item {
                 Item::Message(message) => {
                     self.stats.messages += 1;
-                    if !self.deliver(id.session, message.event(), message.data_bytes()) {
+                    if !self.deliver(id.session, &message) {
                         self.shake_hands(id.session, &message);
                     }
                 }
@@ -433,7 +453,8 @@ impl<L: Outlet> Engine<L> {
 
     /// The id of the stream, or of the first where there are several.
     pub(crate) fn client_id(&self) -> Option<&str> {
-        self.sessions.values().find_map(|session| session.open()).map(|open| &*open.client_id)
+        let open = self.sessions.values().filter_map(Session::open);
+        open.map(|open| &*open.client_id).find(|id| !id.is_empty())
     }
 
     /// The topics wanted, as they stand on the wire, sorted.
@@ -524,55 +545,57 @@ impl<L: Outlet> Engine<L> {
             serial,
             decoder: Decoder::with_limit(self.config.message_limit),
             peer: None,
+            identity: match self.dialect.streams() {
+                // The first submit says whose it is.
+                Streams::Multiplexed { .. } => Identity::Guest,
+                Streams::Direct => Identity::of(self.token.as_ref()),
+            },
             heard: now,
             phase: Phase::Connecting { deadline: now + self.config.open_timeout },
         }));
-        let request = Request { pin: session.pin, ..self.dialect.open() };
-        self.outputs.push_back(Output::Open { conn: ConnId { session: id, serial }, request });
+        let request = Request { pin: session.pin, ..self.dialect.open(&session.stream) };
+        let token = self.token.clone().filter(|_| request.token != TokenPlace::Nowhere);
+        self.outputs.push_back(Output::Open { conn: ConnId { session: id, serial }, request, token });
     }
 
     /// The first message of a stream names it.
-    fn shake_hands(&mut self, id: SessionId, message: &crate::sse::Message<'_>) {
+    fn shake_hands(&mut self, id: SessionId, message: &Message<'_>) {
         let Some(conn) = self.sessions.get_mut(&id).and_then(Session::conn_mut) else { return };
         if !matches!(conn.phase, Phase::Handshake { .. }) {
             self.stats.unmatched += 1;
             return;
         }
-        let Some(client_id) = self.dialect.handshake(message) else { return };
-        let topic = self.dialect.handshake_topic().into();
-        conn.phase = Phase::Open(Open {
-            client_id,
-            handshake: Some(Event::connect(topic, message.data_bytes())),
-            live_since: None,
-            identity: Identity::Guest,
-            acked_identity: None,
-            stale: true,
-            submitted: false,
-            submit: Submit::Ready,
-            batch: usize::MAX,
-            failures: 0,
-            last_failure: None,
-        });
+        let Some(submits) = self.dialect.submits() else { return };
+        let Some(client_id) = submits.handshake(message) else { return };
+        let handshake = Event::connect(submits.handshake_topic().into(), message.data_bytes());
+        conn.phase = Phase::Open(Open::new(&client_id, Some(handshake)));
     }
 
-    /// Hands a message to all listeners of its topic, or says that there are none.
-    fn deliver(&mut self, from: SessionId, key: &str, data: &[u8]) -> bool {
-        let Some((key, topic)) = self.registry.lookup(key) else { return false };
-        // A topic that was given up and taken up again may have another session now, while the first one's server
-        // has not heard of it yet.
-        if self.dialect.is_local(key) || topic.session != from {
-            return false;
-        }
-        let event = Event::message(key.clone(), data);
-        for entry in &topic.entries {
-            let Delivered { wake, lost } = entry.outlet.deliver(event.clone());
-            self.stats.delivered += 1;
-            self.stats.lost += lost;
-            if wake {
-                self.woken.push(entry.outlet.clone());
+    /// Hands a message to all listeners of its topics, or says that there are none.
+    fn deliver(&mut self, from: SessionId, message: &Message<'_>) -> bool {
+        let Self { registry, sessions, dialect, stats, woken, .. } = self;
+        let Some(session) = sessions.get(&from) else { return false };
+        let mut any = false;
+        dialect.route(&session.stream, message, &mut |key, shape| {
+            let Some((key, topic)) = registry.lookup(key) else { return };
+            // A topic that was given up and taken up again may have another session now, while the first one's
+            // server has not heard of it yet.
+            if dialect.is_local(key) || topic.session != from {
+                return;
             }
-        }
-        true
+            any = true;
+            let name = (message.event() != &**key).then(|| message.event());
+            let event = Event::message(key.clone(), message.data_bytes(), shape, name);
+            for entry in &topic.entries {
+                let Delivered { wake, lost } = entry.outlet.deliver(event.clone());
+                stats.delivered += 1;
+                stats.lost += lost;
+                if wake {
+                    woken.push(entry.outlet.clone());
+                }
+            }
+        });
+        any
     }
 
     /// The connection is of no use any more, for whatever reason: plan the next one.

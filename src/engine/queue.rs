@@ -193,7 +193,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::GapReason;
+    use crate::event::{GapReason, Shape};
     use std::time::Instant;
 
     fn queue(events: usize, overflow: Overflow) -> Queue {
@@ -201,10 +201,8 @@ mod tests {
     }
 
     fn change(id: &str, n: u32) -> Event {
-        Event::message(
-            "t".into(),
-            format!(r#"{{"record":{{"id":"{id}"}},"action":"update","n":{n}}}"#).as_bytes(),
-        )
+        let data = format!(r#"{{"record":{{"id":"{id}"}},"action":"update","n":{n}}}"#);
+        Event::message("t".into(), data.as_bytes(), Shape::Wrapped, None)
     }
 
     fn drain(queue: &mut Queue) -> Vec<String> {
@@ -286,7 +284,7 @@ mod tests {
         let mut queue = Queue::new("t".into(), limits);
         (0..10).for_each(|n| queue.push(change("abcdef", n)));
         assert!(queue.bytes <= 100 && queue.len() == 2, "{}", queue.bytes);
-        queue.push(Event::message("t".into(), &[b'x'; 1000]));
+        queue.push(Event::message("t".into(), &[b'x'; 1000], Shape::Wrapped, None));
         assert_eq!((queue.len(), queue.lost()), (1, 10));
     }
 }

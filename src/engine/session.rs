@@ -29,6 +29,8 @@ const SUSPENDED_AFTER: Duration = Duration::from_secs(120);
 
 #[derive(Debug)]
 pub(super) struct Session {
+    /// The name of the stream, where streams have names.
+    pub(super) stream: Box<str>,
     /// In the order of subscription.
     pub(super) keys: Vec<Arc<str>>,
     /// Bytes of `keys`.
@@ -62,6 +64,8 @@ pub(super) struct Conn {
     pub(super) serial: u64,
     pub(super) decoder: Decoder,
     pub(super) peer: Option<SocketAddr>,
+    /// Whom the server takes the stream for, or may take it for.
+    pub(super) identity: Identity,
     /// When bytes last came.
     pub(super) heard: Instant,
     pub(super) phase: Phase,
@@ -88,8 +92,6 @@ pub(super) struct Open {
     pub(super) handshake: Option<Event>,
     /// Since when everything was acknowledged for the first time.
     pub(super) live_since: Option<Instant>,
-    /// Whom the server takes the stream for, or may take it for.
-    pub(super) identity: Identity,
     /// Whom it took the stream for when it last acknowledged a set.
     pub(super) acked_identity: Option<Identity>,
     /// The server's set is not, or may not be, what is wanted.
@@ -124,9 +126,27 @@ pub(super) struct InFlight {
     pub(super) deadline: Instant,
 }
 
-impl Session {
-    pub(super) fn new() -> Self {
+impl Open {
+    pub(super) fn new(client_id: &str, handshake: Option<Event>) -> Self {
         Self {
+            client_id: client_id.into(),
+            handshake,
+            live_since: None,
+            acked_identity: None,
+            stale: true,
+            submitted: false,
+            submit: Submit::Ready,
+            batch: usize::MAX,
+            failures: 0,
+            last_failure: None,
+        }
+    }
+}
+
+impl Session {
+    pub(super) fn new(stream: &str) -> Self {
+        Self {
+            stream: stream.into(),
             keys: Vec::new(),
             weight: 0,
             changed: None,

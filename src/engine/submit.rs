@@ -47,6 +47,7 @@ impl<L: Outlet> Engine<L> {
         session.settle();
         let Session { keys, link: Link::Up(conn), .. } = session else { return };
         let Phase::Open(open) = &mut conn.phase else { return };
+        let conn_id = ConnId { session: id, serial: conn.serial };
         let mut fresh = 0;
         let mut complete = true;
         let mut set = Vec::with_capacity(keys.len());
@@ -63,6 +64,12 @@ impl<L: Outlet> Engine<L> {
             set.push(key.clone());
         }
         open.stale = !complete;
+        let Some(submits) = dialect.submits() else {
+            // The stream carries them all as it is.
+            let flight = InFlight { keys: set, complete: true, sent: now, deadline: now };
+            self.accepted(now, conn_id, flight);
+            return;
+        };
         if set.is_empty() && !open.submitted {
             // Nothing to submit: the handshake is all that was asked for.
             open.submit = Submit::Ready;
@@ -70,11 +77,11 @@ impl<L: Outlet> Engine<L> {
             return;
         }
         let names: Vec<&str> = set.iter().map(|key| &**key).collect();
-        let request = Request { pin: conn.peer, ..dialect.submit(&open.client_id, &names) };
+        let request = Request { pin: conn.peer, ..submits.submit(&open.client_id, &names) };
         let token = self.token.clone();
         open.submitted = true;
         // Already now: the server may bind the stream and its answer be lost.
-        open.identity = Identity::of(token.as_ref());
+        conn.identity = Identity::of(token.as_ref());
         open.submit = Submit::InFlight(InFlight {
             keys: set,
             complete,
@@ -82,8 +89,7 @@ impl<L: Outlet> Engine<L> {
             deadline: now + self.config.submit_timeout,
         });
         self.stats.submits += 1;
-        let conn = ConnId { session: id, serial: conn.serial };
-        self.outputs.push_back(Output::Submit { conn, request, token });
+        self.outputs.push_back(Output::Submit { conn: conn_id, request, token });
     }
 
     fn accepted(&mut self, now: Instant, id: ConnId, flight: InFlight) {
@@ -91,16 +97,17 @@ impl<L: Outlet> Engine<L> {
         let Some(session) = sessions.get_mut(&id.session) else { return };
         let hole = session.hole;
         let wanted = Identity::of(self.token.as_ref());
-        let Some(open) = session.open_mut() else { return };
+        let Some(conn) = session.conn_mut() else { return };
+        let Phase::Open(open) = &mut conn.phase else { return };
         open.failures = 0;
         open.last_failure = None;
         open.batch = open.batch.saturating_mul(2);
         // The token was replaced while the submit was under way.
-        open.stale |= open.identity != wanted;
+        open.stale |= conn.identity != wanted;
         self.stats.submit_latency = now.saturating_duration_since(flight.sent);
         // A guest's stream that is a user's now: what only the user may see was not sent in between.
-        let acked_identity = open.acked_identity.replace(open.identity.clone());
-        let upgraded = acked_identity.is_some_and(|before| before != open.identity);
+        let acked_identity = open.acked_identity.replace(conn.identity.clone());
+        let upgraded = acked_identity.is_some_and(|before| before != conn.identity);
         let upgrade = self.token_since.filter(|_| upgraded).map(|since| (since, GapReason::IdentityChanged));
         for key in &flight.keys {
             let Some((key, _)) = registry.lookup(key) else { continue };
@@ -136,7 +143,9 @@ impl<L: Outlet> Engine<L> {
     fn rejected(&mut self, now: Instant, id: ConnId, flight: InFlight, failure: Failure) {
         self.stats.submits_failed += 1;
         let verdict = match &failure {
-            Failure::Refused(refusal) => self.dialect.judge_submit(refusal),
+            Failure::Refused(refusal) => {
+                self.dialect.submits().map_or(SubmitVerdict::Later, |submits| submits.judge(refusal))
+            }
             Failure::Lost(_) => SubmitVerdict::Later,
         };
         let retry_after = match &failure {

@@ -1,20 +1,26 @@
 //! What differs from server to server. A backend is one file here, behind [`Dialect`].
 
 pub(crate) mod pocketbase;
+pub(crate) mod rustbaas;
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
-use crate::{Error, Refusal, sse::Message};
+use super::topic::Topic;
+use crate::{Error, Refusal, event::Shape, sse::Message};
 
 /// How topics become streams and messages become events.
 ///
 /// A dialect is plain knowledge: it holds no state and decides nothing about time.
 pub(crate) trait Dialect: fmt::Debug + Send + Sync {
-    /// The longest key the server takes, in bytes.
-    fn max_key(&self) -> usize;
+    /// The key under which a topic stands on the wire or, without a wire, in the registry; refuses what the server
+    /// cannot do.
+    fn key(&self, topic: &Topic) -> Result<Arc<str>, Error>;
 
-    /// How many topics and how many bytes of keys one stream carries; more open another.
-    fn capacity(&self) -> (usize, usize);
+    /// How topics share streams.
+    fn streams(&self) -> Streams;
+
+    /// The stream that carries a topic, where topics have [streams of their own](Streams::Direct).
+    fn stream_of<'a>(&self, key: &'a str) -> &'a str;
 
     /// Whether the topic exists only on this side and is not submitted.
     fn is_local(&self, key: &str) -> bool;
@@ -22,9 +28,44 @@ pub(crate) trait Dialect: fmt::Debug + Send + Sync {
     /// The silence after which a stream is taken for dead.
     fn silence_limit(&self) -> Duration;
 
-    /// The request that opens a stream.
-    fn open(&self) -> Request;
+    /// The request that opens a stream, by its name where it has one.
+    fn open(&self, stream: &str) -> Request;
 
+    /// Names the keys that a message is for, and how its payload is to be read.
+    fn route(&self, stream: &str, message: &Message<'_>, to: &mut dyn FnMut(&str, Shape));
+
+    /// What an answer to the opening request means.
+    fn judge_open(&self, refusal: &Refusal) -> OpenVerdict {
+        match refusal.status() {
+            401 | 403 | 404 => OpenVerdict::Final,
+            // The event source's own way of saying "do not come back".
+            204 => OpenVerdict::Final,
+            status if is_transient(status) => OpenVerdict::Later,
+            _ => OpenVerdict::Refused,
+        }
+    }
+
+    /// Where to log in to a collection of users, or why that is not known.
+    fn log_in_path(&self, collection: &str) -> Result<String, Error>;
+
+    /// How a stream is told its topics, with [`Streams::Multiplexed`].
+    fn submits(&self) -> Option<&dyn Submits> {
+        None
+    }
+}
+
+/// How topics share streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Streams {
+    /// A stream carries any topics, up to so many and so many bytes of their keys, and is told them by a submit,
+    /// which also binds it to a user.
+    Multiplexed { topics: usize, bytes: usize },
+    /// The request that opens a stream says what it carries, and whose it is.
+    Direct,
+}
+
+/// Handshake and submits of a multiplexed stream.
+pub(crate) trait Submits {
     /// The client id, if the message is the handshake.
     fn handshake(&self, message: &Message<'_>) -> Option<Box<str>>;
 
@@ -34,23 +75,28 @@ pub(crate) trait Dialect: fmt::Debug + Send + Sync {
     /// The request that makes `keys` the set of topics of the stream.
     fn submit(&self, client_id: &str, keys: &[&str]) -> Request;
 
-    /// What an answer to the opening request means.
-    fn judge_open(&self, refusal: &Refusal) -> OpenVerdict;
-
     /// What an answer other than success to a submit means.
-    fn judge_submit(&self, refusal: &Refusal) -> SubmitVerdict;
+    fn judge(&self, refusal: &Refusal) -> SubmitVerdict;
 }
 
 /// A request as the engine wants it; the driver adds base URL, token and headers of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
     pub(crate) method: &'static str,
-    pub(crate) path: &'static str,
+    pub(crate) path: String,
     pub(crate) body: Option<Vec<u8>>,
-    /// Whether the token goes with it.
-    pub(crate) authorized: bool,
+    pub(crate) token: TokenPlace,
     /// Where the stream was reached: the server compares the addresses of both requests.
     pub(crate) pin: Option<SocketAddr>,
+}
+
+/// Where the token stands in a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TokenPlace {
+    Nowhere,
+    Header,
+    /// A parameter of this name. It ends in access logs, so only a host that asks for it gets it.
+    Query(&'static str),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,11 +1,12 @@
 //! PocketBase and BosBase: one stream for many topics, which a POST sets.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
-use super::{Dialect, OpenVerdict, Request, SubmitVerdict, is_transient};
-use crate::{Refusal, sse::Message};
+use super::{Dialect, Request, Streams, SubmitVerdict, Submits, TokenPlace, is_transient};
+use crate::{Error, Refusal, engine::topic::Topic, event::Shape, sse::Message};
 
 #[derive(Debug)]
 pub(crate) struct PocketBase {
@@ -23,13 +24,21 @@ impl Default for PocketBase {
 const PATH: &str = "/api/realtime";
 const HANDSHAKE: &str = "PB_CONNECT";
 
+/// The longest key that the server takes, in bytes.
+const MAX_KEY: usize = 2500;
+
 impl Dialect for PocketBase {
-    fn max_key(&self) -> usize {
-        2500
+    fn key(&self, topic: &Topic) -> Result<Arc<str>, Error> {
+        topic.key(MAX_KEY)
     }
 
-    fn capacity(&self) -> (usize, usize) {
-        self.capacity
+    fn streams(&self) -> Streams {
+        let (topics, bytes) = self.capacity;
+        Streams::Multiplexed { topics, bytes }
+    }
+
+    fn stream_of<'a>(&self, _key: &'a str) -> &'a str {
+        ""
     }
 
     fn is_local(&self, key: &str) -> bool {
@@ -42,10 +51,27 @@ impl Dialect for PocketBase {
     }
 
     /// No token: the server does not look at it here, the first submit is what binds a stream to a user.
-    fn open(&self) -> Request {
-        Request { method: "GET", path: PATH, body: None, authorized: false, pin: None }
+    fn open(&self, _stream: &str) -> Request {
+        Request { method: "GET", path: PATH.into(), body: None, token: TokenPlace::Nowhere, pin: None }
     }
 
+    /// The event name echoes the key byte for byte.
+    fn route(&self, _stream: &str, message: &Message<'_>, to: &mut dyn FnMut(&str, Shape)) {
+        to(message.event(), Shape::Wrapped);
+    }
+
+    fn log_in_path(&self, collection: &str) -> Result<String, Error> {
+        // Names are letters, digits and underscores; anything else must not reach another path.
+        const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-');
+        Ok(format!("/api/collections/{}", utf8_percent_encode(collection, NAME)))
+    }
+
+    fn submits(&self) -> Option<&dyn Submits> {
+        Some(self)
+    }
+}
+
+impl Submits for PocketBase {
     fn handshake(&self, message: &Message<'_>) -> Option<Box<str>> {
         #[derive(Deserialize)]
         struct Connect {
@@ -76,20 +102,10 @@ impl Dialect for PocketBase {
         }
         let body = Body { client_id, subscriptions: keys };
         let body = serde_json::to_vec(&body).expect("strings always serialize");
-        Request { method: "POST", path: PATH, body: Some(body), authorized: true, pin: None }
+        Request { method: "POST", path: PATH.into(), body: Some(body), token: TokenPlace::Header, pin: None }
     }
 
-    fn judge_open(&self, refusal: &Refusal) -> OpenVerdict {
-        match refusal.status() {
-            401 | 403 | 404 => OpenVerdict::Final,
-            // The event source's own way of saying "do not come back".
-            204 => OpenVerdict::Final,
-            status if is_transient(status) => OpenVerdict::Later,
-            _ => OpenVerdict::Refused,
-        }
-    }
-
-    fn judge_submit(&self, refusal: &Refusal) -> SubmitVerdict {
+    fn judge(&self, refusal: &Refusal) -> SubmitVerdict {
         let message = refusal.message();
         match refusal.status() {
             status if is_transient(status) => SubmitVerdict::Later,
@@ -116,7 +132,7 @@ mod tests {
     use super::*;
 
     fn verdict(status: u16, body: &str) -> SubmitVerdict {
-        PocketBase::default().judge_submit(&Refusal::new(status, body.into(), None))
+        PocketBase::default().judge(&Refusal::new(status, body.into(), None))
     }
 
     #[test]
