@@ -106,57 +106,22 @@ fn refuses_the_next_requests_and_then_no_more() {
     let busy = Answer::status(429).retry_after(Duration::from_millis(1500));
     faults.answer_next(Endpoint::Submit, busy, 1);
     let answer = submit(&hub, &stream.client_id, &["a"]).send();
-    assert_eq!(
-        (answer.status, answer.header("retry-after")),
-        (429, Some("2"))
-    );
-    assert_eq!(
-        answer.body,
-        r#"{"data":{},"message":"Too Many Requests.","status":429}"#
-    );
-    assert_eq!(
-        submit(&hub, &stream.client_id, &["a"])
-            .token("x")
-            .send()
-            .status,
-        204
-    );
+    assert_eq!((answer.status, answer.header("retry-after")), (429, Some("2")));
+    assert_eq!(answer.body, r#"{"data":{},"message":"Too Many Requests.","status":429}"#);
+    assert_eq!(submit(&hub, &stream.client_id, &["a"]).token("x").send().status, 204);
     let log: Vec<_> = hub
         .submits()
         .into_iter()
-        .map(|submit| {
-            (
-                submit.client_id,
-                submit.topics,
-                submit.status,
-                submit.had_authorization,
-            )
-        })
+        .map(|submit| (submit.client_id, submit.topics, submit.status, submit.had_authorization))
         .collect();
     let (id, topics) = (stream.client_id.clone(), vec!["a".to_owned()]);
-    assert_eq!(
-        log,
-        [
-            (id.clone(), topics.clone(), 429, false),
-            (id, topics, 204, true)
-        ]
-    );
+    assert_eq!(log, [(id.clone(), topics.clone(), 429, false), (id, topics, 204, true)]);
 
     faults.answer_next(Endpoint::Health, Answer::html("<p>Sign in</p>"), 1);
     let answer = health(&hub).send();
-    assert_eq!(
-        answer.header("content-type"),
-        Some("text/html; charset=utf-8")
-    );
-    assert_eq!(
-        (answer.status, answer.body.as_str()),
-        (200, "<p>Sign in</p>")
-    );
-    faults.answer_next(
-        Endpoint::Connect,
-        Answer::redirect("http://127.0.0.1:1/x"),
-        1,
-    );
+    assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
+    assert_eq!((answer.status, answer.body.as_str()), (200, "<p>Sign in</p>"));
+    faults.answer_next(Endpoint::Connect, Answer::redirect("http://127.0.0.1:1/x"), 1);
     let redirected = Stream::open(hub.addr());
     assert_eq!(redirected.status, 307);
     assert_eq!(redirected.header("location"), Some("http://127.0.0.1:1/x"));
@@ -173,17 +138,14 @@ fn refuses_the_next_requests_and_then_no_more() {
 #[test]
 fn hangs_up_and_keeps_silent() {
     let hub = start();
-    hub.faults()
-        .answer_next(Endpoint::Health, Answer::hang_up(), 1);
+    hub.faults().answer_next(Endpoint::Health, Answer::hang_up(), 1);
     let error = health(&hub).try_send().expect_err("no answer");
     assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
-    hub.faults()
-        .answer_next(Endpoint::Health, Answer::reset(), 1);
+    hub.faults().answer_next(Endpoint::Health, Answer::reset(), 1);
     let error = health(&hub).try_send().expect_err("no answer");
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
 
-    hub.faults()
-        .answer_next(Endpoint::Connect, Answer::silence(), 1);
+    hub.faults().answer_next(Endpoint::Connect, Answer::silence(), 1);
     let addr = hub.addr();
     let waiting = std::thread::spawn(move || Stream::try_open(addr).is_err());
     assert!(hub.wait_until(|stats| stats.connects == 1, PATIENCE));
@@ -270,20 +232,12 @@ fn restarts_on_the_same_port_and_forgets_clients() {
     let addr = hub.addr();
     hub.restart().expect("the same port");
     assert_eq!(before.end(), End::Clean);
-    assert_eq!(
-        (hub.addr(), hub.stats().streams, hub.topics().len()),
-        (addr, 0, 0)
-    );
-    assert_eq!(
-        submit(&hub, &before.client_id, &["posts/*"]).send().status,
-        404
-    );
+    assert_eq!((hub.addr(), hub.stats().streams, hub.topics().len()), (addr, 0, 0));
+    assert_eq!(submit(&hub, &before.client_id, &["posts/*"]).send().status, 404);
     assert_eq!(hub.records("posts"), [post]);
     let mut after = Stream::open(addr);
     assert_ne!(after.client_id, before.client_id);
-    let answer = submit(&hub, &after.client_id, &["posts/*"])
-        .token(&token)
-        .send();
+    let answer = submit(&hub, &after.client_id, &["posts/*"]).token(&token).send();
     assert_eq!(answer.status, 204);
     hub.create("posts", json!({ "title": "new" }));
     assert_eq!(after.next().value()["record"]["title"], "new");
@@ -298,14 +252,8 @@ fn draws_ids_and_order_from_the_seed() {
         for n in 0..8 {
             hub.create("posts", json!({ "n": n }));
         }
-        let told: Vec<_> = (0..8)
-            .map(|_| stream.next().value()["record"]["n"].clone())
-            .collect();
-        let ids: Vec<_> = hub
-            .records("posts")
-            .iter()
-            .map(|post| post["id"].clone())
-            .collect();
+        let told: Vec<_> = (0..8).map(|_| stream.next().value()["record"]["n"].clone()).collect();
+        let ids: Vec<_> = hub.records("posts").iter().map(|post| post["id"].clone()).collect();
         (stream.client_id.clone(), ids, told)
     };
     let first = run(7);
@@ -322,17 +270,11 @@ fn draws_ids_and_order_from_the_seed() {
 fn drops_identities_silently() {
     let hub = start();
     let user = hub.add_user("users", "ann@example.com", "secret");
-    hub.list_rule("notes", |request, record| {
-        record["owner"] == request.auth_id()
-    });
+    hub.list_rule("notes", |request, record| record["owner"] == request.auth_id());
     let token = hub.token("users", &user, Duration::from_secs(60));
     let expired = hub.token("users", &user, Duration::ZERO);
     let mut stream = Stream::open(hub.addr());
-    let with = |token: &str| {
-        submit(&hub, &stream.client_id, &["notes/*", "x"])
-            .token(token)
-            .send()
-    };
+    let with = |token: &str| submit(&hub, &stream.client_id, &["notes/*", "x"]).token(token).send();
     assert_eq!(with(&token).status, 204);
     assert_eq!(with(&expired).status, 403);
     let list = |token: &str| {
@@ -361,10 +303,7 @@ fn expands_six_relations_deep() {
         let link = hub.create("links", json!({ "next": id }));
         id = link["id"].as_str().expect("an id").to_owned();
     }
-    let path = format!(
-        "/api/collections/links/records/{id}?expand={}",
-        ["next"; 8].join(".")
-    );
+    let path = format!("/api/collections/links/records/{id}?expand={}", ["next"; 8].join("."));
     let mut link = &ask(hub.addr(), "GET", &path).send().value();
     let mut depth = 0;
     while let Some(next) = link["expand"].get("next") {
@@ -376,9 +315,7 @@ fn expands_six_relations_deep() {
 #[test]
 fn makes_collections_unless_strict() {
     let posts = |hub: &Hub, method: &'static str| {
-        ask(hub.addr(), method, "/api/collections/posts/records")
-            .send()
-            .status
+        ask(hub.addr(), method, "/api/collections/posts/records").send().status
     };
     let hub = start();
     assert_eq!((posts(&hub, "GET"), posts(&hub, "POST")), (200, 200));
@@ -393,12 +330,7 @@ fn serves_a_thousand_streams() {
     let hub = start();
     let mut streams: Vec<_> = (0..1000).map(|_| Stream::open(hub.addr())).collect();
     for stream in &streams {
-        assert_eq!(
-            submit(&hub, &stream.client_id, &["posts/*", "all"])
-                .send()
-                .status,
-            204
-        );
+        assert_eq!(submit(&hub, &stream.client_id, &["posts/*", "all"]).send().status, 204);
     }
     let full = |stats: &Stats| stats.streams == 1000 && stats.accepted == 1000;
     assert!(hub.wait_until(full, PATIENCE));
@@ -406,10 +338,7 @@ fn serves_a_thousand_streams() {
     hub.create("posts", json!({ "n": 1 }));
     assert_eq!(hub.publish("all", "2"), 1000);
     for stream in &mut streams {
-        assert_eq!(
-            (stream.next().event, stream.next().event),
-            ("posts/*".into(), "all".into())
-        );
+        assert_eq!((stream.next().event, stream.next().event), ("posts/*".into(), "all".into()));
     }
     assert_eq!(hub.faults().end_streams(), 1000);
     for stream in &mut streams {

@@ -36,7 +36,5 @@ fn stops_within_a_second_and_leaves_nothing() {
 
 /// How many threads (`task`) or descriptors (`fd`) this process has.
 fn count(what: &str) -> usize {
-    std::fs::read_dir(format!("/proc/self/{what}"))
-        .expect("Linux")
-        .count()
+    std::fs::read_dir(format!("/proc/self/{what}")).expect("Linux").count()
 }

@@ -37,11 +37,7 @@ struct Credential {
 
 impl Accounts {
     pub(super) fn new(secret: u64, lifetime: Duration) -> Self {
-        Self {
-            secret,
-            lifetime,
-            credentials: HashMap::new(),
-        }
+        Self { secret, lifetime, credentials: HashMap::new() }
     }
 
     pub(super) fn set_lifetime(&mut self, lifetime: Duration) {
@@ -49,17 +45,8 @@ impl Accounts {
     }
 
     pub(super) fn enrol(&mut self, identity: Identity, password: String) {
-        let generation = self
-            .credentials
-            .get(&identity)
-            .map_or(0, |old| old.generation + 1);
-        self.credentials.insert(
-            identity,
-            Credential {
-                password,
-                generation,
-            },
-        );
+        let generation = self.credentials.get(&identity).map_or(0, |old| old.generation + 1);
+        self.credentials.insert(identity, Credential { password, generation });
     }
 
     /// Voids every token of an account. False where there is no such account.
@@ -126,15 +113,10 @@ impl State {
         let identity = (collection.name.clone(), claims["id"].as_str()?.to_owned());
         let fresh = clock::now_ms() < claims["exp"].as_u64()?.checked_mul(1000)?;
         let known = self.accounts.credentials.contains_key(&identity);
-        (known && fresh && self.accounts.signature(&identity, signed) == signature)
-            .then_some(identity)
+        (known && fresh && self.accounts.signature(&identity, signed) == signature).then_some(identity)
     }
 
-    pub(super) fn auth_with_password(
-        &mut self,
-        collection: &str,
-        body: &[u8],
-    ) -> Result<Value, Refusal> {
+    pub(super) fn auth_with_password(&mut self, collection: &str, body: &[u8]) -> Result<Value, Refusal> {
         self.auth_collection(collection)?;
         let bad_body = || Refusal::new(400, "An error occurred while loading the submitted data.");
         let body: Map<String, Value> = if body.is_empty() {
@@ -164,11 +146,7 @@ impl State {
         self.token_response(&identity)
     }
 
-    pub(super) fn auth_refresh(
-        &mut self,
-        collection: &str,
-        requester: &Requester,
-    ) -> Result<Value, Refusal> {
+    pub(super) fn auth_refresh(&mut self, collection: &str, requester: &Requester) -> Result<Value, Refusal> {
         let name = self.auth_collection(collection)?;
         let Some(identity) = &requester.identity else {
             let message = "The request requires valid record authorization token.";
@@ -176,10 +154,7 @@ impl State {
         };
         if identity.0 != name {
             // The name is the token's own, odd as it reads.
-            let message = format!(
-                "The request requires auth record from {} collection.",
-                identity.0
-            );
+            let message = format!("The request requires auth record from {} collection.", identity.0);
             return Err(Refusal::new(403, message));
         }
         self.token_response(identity)
@@ -205,10 +180,7 @@ impl State {
             .ok_or_else(|| Refusal::new(404, "Missing or invalid collection context."))?;
         match found.kind {
             Kind::Auth => Ok(found.name.clone()),
-            Kind::Base => Err(Refusal::new(
-                404,
-                "Missing or invalid auth collection context.",
-            )),
+            Kind::Base => Err(Refusal::new(404, "Missing or invalid auth collection context.")),
         }
     }
 
@@ -216,10 +188,7 @@ impl State {
         let failed = || Refusal::new(400, "Failed to authenticate.");
         let collection = self.collection(&identity.0).ok_or_else(failed)?;
         let record = collection.record(&identity.1).ok_or_else(failed)?;
-        let own = Requester {
-            identity: Some(identity.clone()),
-            ..Requester::default()
-        };
+        let own = Requester { identity: Some(identity.clone()), ..Requester::default() };
         Ok(json!({
             "record": self.visible(collection, record, &own, &Sight::default()),
             "token": self.accounts.issue(identity, &collection.id, None),

@@ -124,8 +124,7 @@ impl Faults {
     /// between and sends what was queued.
     pub fn freeze(&self, on: bool) {
         self.shared.switches.frozen.store(on, Ordering::SeqCst);
-        self.shared
-            .change(|state| state.links.values().for_each(|link| link.thawed.wake()));
+        self.shared.change(|state| state.links.values().for_each(|link| link.thawed.wake()));
     }
 
     /// The next `times` requests to `endpoint` get `status` and the error body
@@ -149,8 +148,7 @@ impl Faults {
     /// A switch: every request to `endpoint` waits this long before it is
     /// looked at. Zero takes it back.
     pub fn delay(&self, endpoint: Endpoint, delay: Duration) {
-        self.shared
-            .change(|state| state.faults.delays.insert(endpoint, delay));
+        self.shared.change(|state| state.faults.delays.insert(endpoint, delay));
     }
 
     /// A switch: every byte of a stream is written by itself, so that readers
@@ -211,28 +209,19 @@ impl Answer {
     pub fn status(status: u16) -> Self {
         #[expect(clippy::expect_used, reason = "documented")]
         let status = StatusCode::from_u16(status).expect("a status is between 100 and 999");
-        let answer = Self(Reaction::Respond {
-            status,
-            headers: HeaderMap::new(),
-            body: Vec::new(),
-        });
+        let answer = Self(Reaction::Respond { status, headers: HeaderMap::new(), body: Vec::new() });
         if status.as_u16() < 400 {
             return answer;
         }
         let reason = status.canonical_reason().unwrap_or("Error");
-        let error =
-            json!({ "data": {}, "message": format!("{reason}."), "status": status.as_u16() });
-        answer
-            .content_type("application/json")
-            .body(error.to_string())
+        let error = json!({ "data": {}, "message": format!("{reason}."), "status": status.as_u16() });
+        answer.content_type("application/json").body(error.to_string())
     }
 
     /// 200 with a web page: a captive portal, or a proxy's error page.
     #[must_use]
     pub fn html(page: impl Into<Vec<u8>>) -> Self {
-        Self::status(200)
-            .content_type("text/html; charset=utf-8")
-            .body(page)
+        Self::status(200).content_type("text/html; charset=utf-8").body(page)
     }
 
     /// 307 to another address.
@@ -320,37 +309,20 @@ fn value(text: &str) -> HeaderValue {
 impl State {
     /// What the plan has for a request that just came.
     pub(super) fn planned(&mut self, endpoint: Endpoint) -> (Option<Duration>, Option<Answer>) {
-        let delay = self
-            .faults
-            .delays
-            .get(&endpoint)
-            .copied()
-            .filter(|delay| !delay.is_zero());
-        let answer = self
-            .faults
-            .answers
-            .get_mut(&endpoint)
-            .and_then(VecDeque::pop_front);
+        let delay = self.faults.delays.get(&endpoint).copied().filter(|delay| !delay.is_zero());
+        let answer = self.faults.answers.get_mut(&endpoint).and_then(VecDeque::pop_front);
         (delay, answer)
     }
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self {
-            life: LIFE,
-            idle: IDLE,
-            reorder: 0,
-            delays: HashMap::new(),
-            answers: HashMap::new(),
-        }
+        Self { life: LIFE, idle: IDLE, reorder: 0, delays: HashMap::new(), answers: HashMap::new() }
     }
 }
 
 impl fmt::Debug for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Faults")
-            .field(&self.shared.look().faults)
-            .finish()
+        f.debug_tuple("Faults").field(&self.shared.look().faults).finish()
     }
 }

@@ -14,12 +14,7 @@ use serde_json::Value;
 pub(super) enum Filter {
     All(Vec<Filter>),
     Any(Vec<Filter>),
-    Compare {
-        left: Operand,
-        op: Op,
-        any: bool,
-        right: Operand,
-    },
+    Compare { left: Operand, op: Op, any: bool, right: Operand },
 }
 
 #[derive(Debug, Clone)]
@@ -77,19 +72,13 @@ impl Filter {
         let mut parser = Parser { rest: text };
         let filter = parser.disjunction(0)?;
         parser.skip_blank();
-        if parser.rest.is_empty() {
-            Ok(filter)
-        } else {
-            Err(Unparsable)
-        }
+        if parser.rest.is_empty() { Ok(filter) } else { Err(Unparsable) }
     }
 
     /// Every path that the filter names, in order.
     pub(super) fn paths(&self) -> Vec<&[String]> {
         match self {
-            Filter::All(parts) | Filter::Any(parts) => {
-                parts.iter().flat_map(Filter::paths).collect()
-            }
+            Filter::All(parts) | Filter::Any(parts) => parts.iter().flat_map(Filter::paths).collect(),
             Filter::Compare { left, right, .. } => [left, right]
                 .into_iter()
                 .filter_map(|operand| match operand {
@@ -104,20 +93,11 @@ impl Filter {
         match self {
             Filter::All(parts) => parts.iter().all(|part| part.matches(names)),
             Filter::Any(parts) => parts.iter().any(|part| part.matches(names)),
-            Filter::Compare {
-                left,
-                op,
-                any,
-                right,
-            } => {
+            Filter::Compare { left, op, any, right } => {
                 let left = left.terms(names);
                 let right = right.terms(names);
                 let mut pairs = left.iter().flat_map(|l| right.iter().map(move |r| (l, r)));
-                if *any {
-                    pairs.any(|(l, r)| op.holds(l, r))
-                } else {
-                    pairs.all(|(l, r)| op.holds(l, r))
-                }
+                if *any { pairs.any(|(l, r)| op.holds(l, r)) } else { pairs.all(|(l, r)| op.holds(l, r)) }
             }
         }
     }
@@ -146,12 +126,7 @@ enum Origin {
 
 impl Operand {
     fn terms(&self, names: &impl Names) -> Vec<Term> {
-        let literal = |scalar| {
-            vec![Term {
-                scalar,
-                origin: Origin::Literal,
-            }]
-        };
+        let literal = |scalar| vec![Term { scalar, origin: Origin::Literal }];
         match self {
             Operand::Text(text) => literal(Scalar::Text(text.clone())),
             Operand::Number(number) => literal(Scalar::Number(*number)),
@@ -159,11 +134,7 @@ impl Operand {
             Operand::Name { path, modifier } => {
                 let mut terms = Vec::new();
                 for found in names.resolve(path) {
-                    let origin = if found.in_json {
-                        Origin::Json
-                    } else {
-                        Origin::Column
-                    };
+                    let origin = if found.in_json { Origin::Json } else { Origin::Column };
                     let each = match (modifier, found.value) {
                         (Some(Modifier::Each), Value::Array(items)) => items,
                         (Some(Modifier::Length), Value::Array(items)) => vec![items.len().into()],
@@ -172,18 +143,14 @@ impl Operand {
                     };
                     for value in each {
                         let mut scalar = Scalar::of(&value);
-                        if let (Some(Modifier::Lower), Scalar::Text(text)) = (modifier, &mut scalar)
-                        {
+                        if let (Some(Modifier::Lower), Scalar::Text(text)) = (modifier, &mut scalar) {
                             *text = text.to_lowercase();
                         }
                         terms.push(Term { scalar, origin });
                     }
                 }
                 if terms.is_empty() {
-                    terms.push(Term {
-                        scalar: Scalar::Null,
-                        origin: Origin::Column,
-                    });
+                    terms.push(Term { scalar: Scalar::Null, origin: Origin::Column });
                 }
                 terms
             }
@@ -387,11 +354,7 @@ impl Parser<'_> {
                 return Err(Unparsable);
             }
             let inner = self.disjunction(depth + 1)?;
-            return if self.eat(")") {
-                Ok(inner)
-            } else {
-                Err(Unparsable)
-            };
+            return if self.eat(")") { Ok(inner) } else { Err(Unparsable) };
         }
         let left = self.operand()?;
         let any = self.eat("?");
@@ -411,12 +374,7 @@ impl Parser<'_> {
         .ok_or(Unparsable)?
         .1;
         let right = self.operand()?;
-        Ok(Filter::Compare {
-            left,
-            op,
-            any,
-            right,
-        })
+        Ok(Filter::Compare { left, op, any, right })
     }
 
     fn operand(&mut self) -> Result<Operand, Unparsable> {
@@ -465,8 +423,7 @@ impl Parser<'_> {
     }
 
     fn name(&mut self) -> Result<Operand, Unparsable> {
-        let token =
-            self.take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '@' | '.' | ':'));
+        let token = self.take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '@' | '.' | ':'));
         match token.to_ascii_lowercase().as_str() {
             "true" => return Ok(Operand::Number(1.0)),
             "false" => return Ok(Operand::Number(0.0)),

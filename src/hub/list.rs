@@ -47,12 +47,7 @@ impl State {
             .records()
             .filter(|record| self.may_see(collection, record, requester, Look::List))
             .filter(|record| {
-                let lens = Lens {
-                    state: self,
-                    collection,
-                    record,
-                    requester,
-                };
+                let lens = Lens { state: self, collection, record, requester };
                 filter.as_ref().is_none_or(|filter| filter.matches(&lens))
             })
             .collect();
@@ -68,11 +63,8 @@ impl State {
             .take(per_page)
             .map(|record| self.visible(collection, record, requester, &sight))
             .collect();
-        let (total_items, total_pages) = if skip_total {
-            (json!(-1), json!(-1))
-        } else {
-            (json!(total), json!(total.div_ceil(per_page)))
-        };
+        let (total_items, total_pages) =
+            if skip_total { (json!(-1), json!(-1)) } else { (json!(total), json!(total.div_ceil(per_page))) };
         Ok(json!({
             "items": items,
             "page": page,
@@ -114,19 +106,14 @@ impl State {
             return false;
         }
         match collection.relations.get(&path[0]) {
-            Some(target) if path.len() > 1 => self
-                .collection(target)
-                .is_some_and(|target| self.knows_path(target, &path[1..])),
+            Some(target) if path.len() > 1 => {
+                self.collection(target).is_some_and(|target| self.knows_path(target, &path[1..]))
+            }
             _ => true,
         }
     }
 
-    fn sort(
-        &self,
-        collection: &Collection,
-        order: &str,
-        found: &mut Vec<&Value>,
-    ) -> Result<(), Refusal> {
+    fn sort(&self, collection: &Collection, order: &str, found: &mut Vec<&Value>) -> Result<(), Refusal> {
         let mut keys = Vec::new();
         for key in order.split(',').map(str::trim) {
             let (descending, name) = match key.strip_prefix('-') {
@@ -164,11 +151,7 @@ impl State {
                     (Value::String(a), Value::String(b)) => a.cmp(b),
                     _ => as_number(a).total_cmp(&as_number(b)),
                 });
-                let by_key = if *descending {
-                    by_key.reverse()
-                } else {
-                    by_key
-                };
+                let by_key = if *descending { by_key.reverse() } else { by_key };
                 if by_key.is_ne() {
                     return by_key;
                 }
@@ -183,10 +166,7 @@ impl State {
     fn walk(&self, collection: &Collection, record: &Value, path: &[String]) -> Vec<Found> {
         let value = &record[&path[0]];
         if path.len() == 1 {
-            return vec![Found {
-                value: value.clone(),
-                in_json: false,
-            }];
+            return vec![Found { value: value.clone(), in_json: false }];
         }
         if let Some(target) = collection.relations.get(&path[0]) {
             let Some(target) = self.collection(target) else {
@@ -194,19 +174,14 @@ impl State {
             };
             let ids = collection.ids(value);
             let records = ids.iter().filter_map(|id| target.record(id));
-            return records
-                .flat_map(|record| self.walk(target, record, &path[1..]))
-                .collect();
+            return records.flat_map(|record| self.walk(target, record, &path[1..])).collect();
         }
         let inner = path[1..].iter().try_fold(value, |value, step| match value {
             Value::Object(object) => object.get(step),
             Value::Array(items) => items.get(step.parse::<usize>().ok()?),
             _ => None,
         });
-        vec![Found {
-            value: inner.cloned().unwrap_or(Value::Null),
-            in_json: true,
-        }]
+        vec![Found { value: inner.cloned().unwrap_or(Value::Null), in_json: true }]
     }
 }
 
@@ -220,12 +195,7 @@ pub(super) struct Lens<'a> {
 
 impl Names for Lens<'_> {
     fn resolve(&self, path: &[String]) -> Vec<Found> {
-        let plain = |value: Value| {
-            vec![Found {
-                value,
-                in_json: false,
-            }]
-        };
+        let plain = |value: Value| vec![Found { value, in_json: false }];
         let text = |text: Option<&String>| plain(text.map_or(Value::Null, |text| json!(text)));
         match path[0].as_str() {
             "@request" => match path.get(1).map(String::as_str) {
@@ -234,10 +204,7 @@ impl Names for Lens<'_> {
                     plain(path.get(2).map_or(Value::Null, |field| auth[field].clone()))
                 }
                 Some("query") => text(path.get(2).and_then(|name| self.requester.query.get(name))),
-                Some("headers") => text(
-                    path.get(2)
-                        .and_then(|name| self.requester.headers.get(name)),
-                ),
+                Some("headers") => text(path.get(2).and_then(|name| self.requester.headers.get(name))),
                 _ => plain(Value::Null),
             },
             name if name.starts_with('@') => {
@@ -258,7 +225,5 @@ fn rank(value: &Value) -> u8 {
 }
 
 fn as_number(value: &Value) -> f64 {
-    value
-        .as_f64()
-        .unwrap_or(f64::from(u8::from(*value == Value::Bool(true))))
+    value.as_f64().unwrap_or(f64::from(u8::from(*value == Value::Bool(true))))
 }

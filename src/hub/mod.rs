@@ -111,10 +111,7 @@ impl Request {
     /// The id of who asks; the empty string for guests.
     #[must_use]
     pub fn auth_id(&self) -> &str {
-        self.auth
-            .as_ref()
-            .and_then(|record| record["id"].as_str())
-            .unwrap_or_default()
+        self.auth.as_ref().and_then(|record| record["id"].as_str()).unwrap_or_default()
     }
 }
 
@@ -177,9 +174,7 @@ impl Hub {
     /// If `fields` is not an object.
     pub fn collection(&self, name: &str, fields: Value) -> String {
         let fields = object(fields);
-        self.declare(name, Kind::Base, |collection| {
-            collection.declared = Some(fields)
-        })
+        self.declare(name, Kind::Base, |collection| collection.declared = Some(fields))
     }
 
     /// Makes `field` of a collection a relation: it holds the id of a record in
@@ -188,9 +183,7 @@ impl Hub {
     pub fn relation(&self, collection: &str, field: &str, target: &str) {
         self.declare(target, Kind::Base, |_| {});
         self.declare(collection, Kind::Base, |collection| {
-            collection
-                .relations
-                .insert(field.to_owned(), target.to_owned());
+            collection.relations.insert(field.to_owned(), target.to_owned());
         });
     }
 
@@ -211,9 +204,7 @@ impl Hub {
         rule: impl Fn(&Request, &Value) -> bool + Send + Sync + 'static,
     ) {
         let rule: Rule = Arc::new(rule);
-        self.declare(collection, Kind::Base, |collection| {
-            collection.list_rule = Some(rule)
-        });
+        self.declare(collection, Kind::Base, |collection| collection.list_rule = Some(rule));
     }
 
     /// Sets who sees which records of a collection one by one, expanded in
@@ -224,9 +215,7 @@ impl Hub {
         rule: impl Fn(&Request, &Value) -> bool + Send + Sync + 'static,
     ) {
         let rule: Rule = Arc::new(rule);
-        self.declare(collection, Kind::Base, |collection| {
-            collection.view_rule = Some(rule)
-        });
+        self.declare(collection, Kind::Base, |collection| collection.view_rule = Some(rule));
     }
 
     /// Creates a record, as a superuser would over HTTP, and returns it. An
@@ -240,10 +229,7 @@ impl Hub {
     pub fn create(&self, collection: &str, record: Value) -> Value {
         let fields = object(record);
         let host = Requester::host();
-        granted(
-            self.shared
-                .change(|state| state.create(collection, fields, &host)),
-        )
+        granted(self.shared.change(|state| state.create(collection, fields, &host)))
     }
 
     /// Changes fields of a record, and returns the whole of it.
@@ -254,10 +240,7 @@ impl Hub {
     pub fn update(&self, collection: &str, id: &str, changes: Value) -> Value {
         let fields = object(changes);
         let host = Requester::host();
-        granted(
-            self.shared
-                .change(|state| state.update(collection, id, fields, &host)),
-        )
+        granted(self.shared.change(|state| state.update(collection, id, fields, &host)))
     }
 
     /// Deletes a record.
@@ -266,10 +249,7 @@ impl Hub {
     /// If there is no such record.
     #[track_caller]
     pub fn delete(&self, collection: &str, id: &str) {
-        granted(
-            self.shared
-                .change(|state| state.delete(collection, id, &Requester::host())),
-        );
+        granted(self.shared.change(|state| state.delete(collection, id, &Requester::host())));
     }
 
     /// The records of a collection, in order of creation; none if there is no
@@ -277,9 +257,7 @@ impl Hub {
     #[must_use]
     pub fn records(&self, collection: &str) -> Vec<Value> {
         let state = self.shared.look();
-        state
-            .collection(collection)
-            .map_or_else(Vec::new, |found| found.records().cloned().collect())
+        state.collection(collection).map_or_else(Vec::new, |found| found.records().cloned().collect())
     }
 
     /// Sends a message of your own to every stream that subscribed to exactly
@@ -294,8 +272,7 @@ impl Hub {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn publish(&self, topic: &str, payload: impl Into<Vec<u8>>) -> usize {
-        self.shared
-            .change(|state| state.publish(topic, &payload.into()))
+        self.shared.change(|state| state.publish(topic, &payload.into()))
     }
 
     /// Adds an account to an auth collection and returns the record's id.
@@ -307,17 +284,10 @@ impl Hub {
     #[track_caller]
     pub fn add_user(&self, collection: &str, email: &str, password: &str) -> String {
         self.declare(collection, Kind::Auth, |collection| {
-            assert!(
-                collection.kind == Kind::Auth,
-                "{} holds no accounts",
-                collection.name
-            );
+            assert!(collection.kind == Kind::Auth, "{} holds no accounts", collection.name);
         });
         let account = json!({ "email": email, "password": password, "passwordConfirm": password });
-        self.create(collection, account)["id"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
+        self.create(collection, account)["id"].as_str().unwrap_or_default().to_owned()
     }
 
     /// A token of an account, valid for this long (whole seconds; zero makes an
@@ -329,23 +299,14 @@ impl Hub {
     #[must_use]
     pub fn token(&self, collection: &str, user: &str, lifetime: Duration) -> String {
         let state = self.shared.look();
-        let found = state
-            .collection(collection)
-            .filter(|found| found.record(user).is_some());
-        let Some(found) = found else {
-            panic!("no account {user} in {collection}")
-        };
-        state.accounts.issue(
-            &(found.name.clone(), user.to_owned()),
-            &found.id,
-            Some(lifetime),
-        )
+        let found = state.collection(collection).filter(|found| found.record(user).is_some());
+        let Some(found) = found else { panic!("no account {user} in {collection}") };
+        state.accounts.issue(&(found.name.clone(), user.to_owned()), &found.id, Some(lifetime))
     }
 
     /// How long tokens given out from now on are valid.
     pub fn token_lifetime(&self, lifetime: Duration) {
-        self.shared
-            .change(|state| state.accounts.set_lifetime(lifetime));
+        self.shared.change(|state| state.accounts.set_lifetime(lifetime));
     }
 
     /// Makes every token of an account void and the streams bound to it a
@@ -354,11 +315,7 @@ impl Hub {
     pub fn revoke(&self, user: &str) -> bool {
         self.shared.change(|state| {
             let owns = |c: &&Collection| c.kind == Kind::Auth && c.record(user).is_some();
-            let name = state
-                .collections
-                .values()
-                .find(owns)
-                .map(|found| found.name.clone());
+            let name = state.collections.values().find(owns).map(|found| found.name.clone());
             name.is_some_and(|name| state.drop_identity(&(name, user.to_owned())))
         })
     }
@@ -385,12 +342,7 @@ impl Hub {
     /// The topics subscribed now, over all streams, as they were submitted.
     #[must_use]
     pub fn topics(&self) -> BTreeSet<String> {
-        self.shared
-            .look()
-            .topics()
-            .into_iter()
-            .map(str::to_owned)
-            .collect()
+        self.shared.look().topics().into_iter().map(str::to_owned).collect()
     }
 
     /// Blocks until the hub's numbers are as wanted; false if they were not
@@ -415,11 +367,7 @@ impl Hub {
     ///
     /// One thread of the `async-io` crate, shared by the process, stays.
     pub fn stop(&self) {
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.end(thread);
     }
 
@@ -435,9 +383,7 @@ impl Hub {
         let patience = Instant::now() + Duration::from_secs(1);
         let listener = loop {
             match server::listen(self.addr.port()) {
-                Err(error)
-                    if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < patience =>
-                {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < patience => {
                     std::thread::sleep(Duration::from_millis(5));
                 }
                 result => break result?,
@@ -457,14 +403,9 @@ impl Hub {
 
     fn declare(&self, name: &str, kind: Kind, set: impl FnOnce(&mut Collection)) -> String {
         self.shared.change(|state| {
-            let name = state
-                .collection(name)
-                .map_or(name, |found| &found.name)
-                .to_owned();
-            let collection = state
-                .collections
-                .entry(name)
-                .or_insert_with_key(|name| Collection::new(name, kind));
+            let name = state.collection(name).map_or(name, |found| &found.name).to_owned();
+            let collection =
+                state.collections.entry(name).or_insert_with_key(|name| Collection::new(name, kind));
             set(collection);
             collection.id.clone()
         })
@@ -518,11 +459,7 @@ impl Builder {
         let addr = listener.get_ref().local_addr()?;
         let shared = Arc::new(Shared::new(self.settings));
         let thread = Mutex::new(Some(run(listener, &shared)?));
-        Ok(Hub {
-            shared,
-            addr,
-            thread,
-        })
+        Ok(Hub { shared, addr, thread })
     }
 }
 
@@ -543,15 +480,10 @@ impl fmt::Debug for Hub {
     }
 }
 
-fn run(
-    listener: smol::Async<std::net::TcpListener>,
-    shared: &Arc<Shared>,
-) -> io::Result<JoinHandle<()>> {
+fn run(listener: smol::Async<std::net::TcpListener>, shared: &Arc<Shared>) -> io::Result<JoinHandle<()>> {
     shared.stopping.store(false, Ordering::SeqCst);
     let shared = shared.clone();
-    std::thread::Builder::new()
-        .name("tidings-hub".into())
-        .spawn(move || server::run(listener, shared))
+    std::thread::Builder::new().name("tidings-hub".into()).spawn(move || server::run(listener, shared))
 }
 
 #[track_caller]

@@ -53,10 +53,7 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn topics(&self) -> impl Iterator<Item = &str> {
-        self.topics
-            .values()
-            .flatten()
-            .map(|topic| topic.key.as_str())
+        self.topics.values().flatten().map(|topic| topic.key.as_str())
     }
 
     pub(super) fn end(&mut self) {
@@ -76,14 +73,7 @@ impl Client {
 
     fn frame(&self, event: &str, data: &[u8]) -> Bytes {
         let mut frame = Vec::with_capacity(self.id.len() + event.len() + data.len() + 18);
-        for part in [
-            b"id:",
-            self.id.as_bytes(),
-            b"\nevent:",
-            event.as_bytes(),
-            b"\ndata:",
-            data,
-        ] {
+        for part in [b"id:", self.id.as_bytes(), b"\nevent:", event.as_bytes(), b"\ndata:", data] {
             frame.extend_from_slice(part);
         }
         frame.extend_from_slice(b"\n\n");
@@ -117,11 +107,7 @@ impl State {
             waker: None,
         };
         self.clients.insert(id.clone(), client);
-        self.send(
-            &id,
-            "PB_CONNECT",
-            format!("{{\"clientId\":\"{id}\"}}").as_bytes(),
-        );
+        self.send(&id, "PB_CONNECT", format!("{{\"clientId\":\"{id}\"}}").as_bytes());
         id
     }
 
@@ -183,12 +169,8 @@ impl State {
     /// Sends a custom message to every client that subscribed to exactly this topic.
     pub(super) fn publish(&mut self, topic: &str, payload: &[u8]) -> usize {
         let subscribed = |client: &&Client| client.topics().any(|key| key == topic);
-        let ids: Vec<String> = self
-            .clients
-            .values()
-            .filter(subscribed)
-            .map(|client| client.id.clone())
-            .collect();
+        let ids: Vec<String> =
+            self.clients.values().filter(subscribed).map(|client| client.id.clone()).collect();
         for id in &ids {
             self.send(id, topic, payload);
         }
@@ -219,10 +201,7 @@ impl State {
                         if !self.reaches(collection, record, &requester, topic, *look) {
                             continue;
                         }
-                        let sight = Sight {
-                            expand: topic.query("expand"),
-                            fields: topic.query("fields"),
-                        };
+                        let sight = Sight { expand: topic.query("expand"), fields: topic.query("fields") };
                         let bare = sight.expand.is_none() && sight.fields.is_none();
                         let make = || {
                             let record = self.visible(collection, record, &requester, &sight);
@@ -246,9 +225,7 @@ impl State {
     fn requester_of(&self, client: &Client, topic: &Topic) -> Requester {
         let identity = client.identity.clone();
         Requester {
-            superuser: identity
-                .as_ref()
-                .is_some_and(|(collection, _)| collection == SUPERUSERS),
+            superuser: identity.as_ref().is_some_and(|(collection, _)| collection == SUPERUSERS),
             identity,
             query: topic.options.query.clone(),
             headers: topic.options.headers.clone(),
@@ -271,12 +248,7 @@ impl State {
             Some(Err(_)) => false,
             Some(Ok(filter)) => {
                 self.check_filter(filter, collection, requester).is_ok()
-                    && filter.matches(&Lens {
-                        state: self,
-                        collection,
-                        record,
-                        requester,
-                    })
+                    && filter.matches(&Lens { state: self, collection, record, requester })
             }
         }
     }
@@ -320,11 +292,7 @@ pub(super) struct Stream {
 
 impl Stream {
     pub(super) fn new(shared: Arc<Shared>, client_id: String) -> Self {
-        Self {
-            shared,
-            client_id,
-            timer: Timer::never(),
-        }
+        Self { shared, client_id, timer: Timer::never() }
     }
 }
 
@@ -364,11 +332,7 @@ impl hyper::body::Body for Stream {
                 }
                 client.waker = Some(cx.waker().clone());
                 let end = death.min(bored);
-                if client.held.is_empty() {
-                    end
-                } else {
-                    end.min(patience)
-                }
+                if client.held.is_empty() { end } else { end.min(patience) }
             };
             this.timer.set_at(deadline);
             if this.timer.poll(cx).is_pending() {
@@ -406,13 +370,7 @@ pub(super) fn read_submit(
 ) -> Submit {
     let (client_id, topics) = bind(content_type, body).unwrap_or_default();
     let had_authorization = authorization.is_some_and(|value| !value.is_empty());
-    Submit {
-        client_id,
-        topics,
-        status,
-        had_authorization,
-        at: Instant::now(),
-    }
+    Submit { client_id, topics, status, had_authorization, at: Instant::now() }
 }
 
 /// The client id and topics of a submit, or nothing where they have the wrong types.
@@ -423,24 +381,16 @@ fn bind(content_type: Option<&str>, body: &[u8]) -> Option<(String, Vec<String>)
     let media_type = content_type?.split(';').next()?.trim();
     if media_type == "application/x-www-form-urlencoded" {
         let values = |wanted: &'static str| {
-            url::form_urlencoded::parse(body)
-                .filter(move |(n, _)| n == wanted)
-                .map(|(_, v)| v)
+            url::form_urlencoded::parse(body).filter(move |(n, _)| n == wanted).map(|(_, v)| v)
         };
         let client_id = values("clientId").next().unwrap_or_default().into_owned();
-        return Some((
-            client_id,
-            values("subscriptions").map(|v| v.into_owned()).collect(),
-        ));
+        return Some((client_id, values("subscriptions").map(|v| v.into_owned()).collect()));
     }
     if media_type != "application/json" {
         return None;
     }
     // Only the first value counts; what follows it is not looked at.
-    let first = serde_json::Deserializer::from_slice(body)
-        .into_iter::<Value>()
-        .next()?
-        .ok()?;
+    let first = serde_json::Deserializer::from_slice(body).into_iter::<Value>().next()?.ok()?;
     let fields = match first {
         Value::Null => Map::new(),
         Value::Object(fields) => fields,

@@ -89,23 +89,12 @@ const ID_LENGTH: usize = 15;
 impl Requester {
     /// The program that holds the hub.
     pub(super) fn host() -> Self {
-        Self {
-            superuser: true,
-            ..Self::default()
-        }
+        Self { superuser: true, ..Self::default() }
     }
 
     pub(super) fn sight(&self) -> Sight<'_> {
-        let given = |name: &str| {
-            self.query
-                .get(name)
-                .map(String::as_str)
-                .filter(|v| !v.is_empty())
-        };
-        Sight {
-            expand: given("expand"),
-            fields: given("fields"),
-        }
+        let given = |name: &str| self.query.get(name).map(String::as_str).filter(|v| !v.is_empty());
+        Sight { expand: given("expand"), fields: given("fields") }
     }
 }
 
@@ -148,22 +137,14 @@ impl Collection {
             Value::Array(items) => items.as_slice(),
             one => std::slice::from_ref(one),
         };
-        items
-            .iter()
-            .filter_map(Value::as_str)
-            .filter(|id| !id.is_empty())
-            .map(str::to_owned)
-            .collect()
+        items.iter().filter_map(Value::as_str).filter(|id| !id.is_empty()).map(str::to_owned).collect()
     }
 
     pub(super) fn knows(&self, field: &str) -> bool {
         let nothing_known = self.declared.is_none() && self.rows.is_empty() && self.seen.is_empty();
         SYSTEM_FIELDS.contains(&field)
             || (self.kind == Kind::Auth && AUTH_FIELDS.contains(&field))
-            || self
-                .declared
-                .as_ref()
-                .is_some_and(|fields| fields.contains_key(field))
+            || self.declared.as_ref().is_some_and(|fields| fields.contains_key(field))
             || self.relations.contains_key(field)
             || self.seen.contains(field)
             || nothing_known
@@ -184,10 +165,7 @@ impl Collection {
     /// Whether a requester without a superuser's token may come here at all.
     pub(super) fn open_to(&self, requester: &Requester) -> Result<(), Refusal> {
         if self.name == SUPERUSERS && !requester.superuser {
-            return Err(Refusal::new(
-                403,
-                "Only superusers can perform this action.",
-            ));
+            return Err(Refusal::new(403, "Only superusers can perform this action."));
         }
         Ok(())
     }
@@ -196,9 +174,7 @@ impl Collection {
 impl State {
     /// A collection by name or id.
     pub(super) fn collection(&self, key: &str) -> Option<&Collection> {
-        self.collections
-            .get(key)
-            .or_else(|| self.collections.values().find(|c| c.id == key))
+        self.collections.get(key).or_else(|| self.collections.values().find(|c| c.id == key))
     }
 
     /// A collection to write to; without `strict` it comes into being here.
@@ -206,8 +182,7 @@ impl State {
         let name = match self.collection(key) {
             Some(found) => found.name.clone(),
             None if !self.settings.strict && may_be_made(key) => {
-                self.collections
-                    .insert(key.to_owned(), Collection::new(key, Kind::Base));
+                self.collections.insert(key.to_owned(), Collection::new(key, Kind::Base));
                 key.to_owned()
             }
             None => return None,
@@ -238,11 +213,7 @@ impl State {
                 id.to_owned()
             }
         };
-        let password = body
-            .get("password")
-            .and_then(Value::as_str)
-            .unwrap_or("")
-            .to_owned();
+        let password = body.get("password").and_then(Value::as_str).unwrap_or("").to_owned();
         if kind == Kind::Auth {
             wrong.extend(faults_of_account(collection, &body, &password));
         }
@@ -283,26 +254,16 @@ impl State {
         mut body: Map<String, Value>,
         requester: &Requester,
     ) -> Result<Value, Refusal> {
-        let (name, mut record) = self.writable(
-            key,
-            id,
-            requester,
-            Refusal::new(404, "Missing or invalid collection context."),
-        )?;
+        let (name, mut record) =
+            self.writable(key, id, requester, Refusal::new(404, "Missing or invalid collection context."))?;
         if body.remove("id").is_some_and(|given| given != id) {
             let mut wrong = Map::new();
             let message = "The record primary key cannot be changed.";
-            wrong.insert(
-                "id".into(),
-                json!({ "code": "validation_pk_change", "message": message }),
-            );
+            wrong.insert("id".into(), json!({ "code": "validation_pk_change", "message": message }));
             return Err(Refusal::new(400, "Failed to update record.").with_data(wrong));
         }
         let identity = (name.clone(), id.to_owned());
-        let password = body
-            .get("password")
-            .and_then(Value::as_str)
-            .map(str::to_owned);
+        let password = body.get("password").and_then(Value::as_str).map(str::to_owned);
         let email = record["email"].clone();
         let Some(collection) = self.collections.get(&name) else {
             return Err(Refusal::missing());
@@ -332,12 +293,7 @@ impl State {
         Ok(self.shown(&name, &record, requester))
     }
 
-    pub(super) fn delete(
-        &mut self,
-        key: &str,
-        id: &str,
-        requester: &Requester,
-    ) -> Result<(), Refusal> {
+    pub(super) fn delete(&mut self, key: &str, id: &str, requester: &Requester) -> Result<(), Refusal> {
         let missing = Refusal::new(404, "Missing collection context.");
         let (name, record) = self.writable(key, id, requester, missing)?;
         // Who may see the record is decided while it is still there.
@@ -353,12 +309,7 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn view(
-        &self,
-        key: &str,
-        id: &str,
-        requester: &Requester,
-    ) -> Result<Value, Refusal> {
+    pub(super) fn view(&self, key: &str, id: &str, requester: &Requester) -> Result<Value, Refusal> {
         let collection = match self.collection(key) {
             Some(collection) => collection,
             None if !self.settings.strict && may_be_made(key) => return Err(Refusal::missing()),
@@ -399,11 +350,7 @@ impl State {
             .identity
             .as_ref()
             .and_then(|(collection, id)| self.collection(collection)?.record(id).cloned());
-        super::Request {
-            auth,
-            query: requester.query.clone(),
-            headers: requester.headers.clone(),
-        }
+        super::Request { auth, query: requester.query.clone(), headers: requester.headers.clone() }
     }
 
     /// The name of the collection and a copy of a record that may be changed.
@@ -443,10 +390,7 @@ impl State {
         for (field, target) in &collection.relations {
             let target = self.collection(target);
             let ids = collection.ids(fields.get(field).unwrap_or(&Value::Null));
-            if !ids
-                .iter()
-                .all(|id| target.is_some_and(|t| t.record(id).is_some()))
-            {
+            if !ids.iter().all(|id| target.is_some_and(|t| t.record(id).is_some())) {
                 let message = "Failed to find all relation records with the provided ids.";
                 let fault = json!({ "code": "validation_missing_rel_records", "message": message });
                 wrong.insert(field.clone(), fault);
@@ -468,15 +412,8 @@ fn merge(collection: &Collection, fields: &mut Map<String, Value>, body: Map<Str
     for (name, value) in body {
         let known = collection.declared.is_none() || collection.knows(&name);
         if known && !IGNORED_FIELDS.contains(&name.as_str()) {
-            let default = collection
-                .declared
-                .as_ref()
-                .and_then(|declared| declared.get(&name));
-            let value = if value.is_null() {
-                default.cloned().unwrap_or_default()
-            } else {
-                value
-            };
+            let default = collection.declared.as_ref().and_then(|declared| declared.get(&name));
+            let value = if value.is_null() { default.cloned().unwrap_or_default() } else { value };
             fields.insert(name, value);
         }
     }
@@ -498,10 +435,7 @@ fn fault_of_id(collection: &Collection, id: &str) -> Option<Value> {
             "params": { "max": ID_LENGTH },
         }));
     }
-    if !id
-        .bytes()
-        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-    {
+    if !id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
         let message = "Invalid value format.";
         return Some(json!({ "code": "validation_invalid_format", "message": message }));
     }
@@ -517,12 +451,7 @@ fn faults_of_account(
     if password.is_empty() {
         wrong.insert("password".into(), Refusal::blank());
     }
-    if body
-        .get("passwordConfirm")
-        .and_then(Value::as_str)
-        .unwrap_or("")
-        != password
-    {
+    if body.get("passwordConfirm").and_then(Value::as_str).unwrap_or("") != password {
         let message = "Values don't match.";
         let fault = json!({ "code": "validation_values_mismatch", "message": message });
         wrong.insert("passwordConfirm".into(), fault);
@@ -554,11 +483,7 @@ fn crc32(bytes: &[u8]) -> u32 {
     for &byte in bytes {
         crc ^= u32::from(byte);
         for _ in 0..8 {
-            crc = if crc & 1 == 1 {
-                crc >> 1 ^ 0xedb8_8320
-            } else {
-                crc >> 1
-            };
+            crc = if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
         }
     }
     !crc

@@ -12,11 +12,7 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub(super) fn new(status: u16, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            message: message.into(),
-            data: Map::new(),
-        }
+        Self { status, message: message.into(), data: Map::new() }
     }
 
     /// The 400 that says nothing more.

@@ -47,11 +47,7 @@ pub(super) fn run(listener: Async<TcpListener>, shared: Arc<Shared>) {
         });
         let quiet = future::poll_fn(|cx| {
             shared.stop.register(cx.waker());
-            if shared.look().links.is_empty() {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
+            if shared.look().links.is_empty() { Poll::Ready(()) } else { Poll::Pending }
         });
         select(quiet, Timer::after(FAREWELL)).await;
     }));
@@ -68,19 +64,13 @@ async fn accept(executor: &LocalExecutor<'_>, listener: Async<TcpListener>, shar
     loop {
         let stopped = future::poll_fn(|cx| {
             shared.stop.register(cx.waker());
-            if shared.stopping.load(Ordering::SeqCst) {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
+            if shared.stopping.load(Ordering::SeqCst) { Poll::Ready(()) } else { Poll::Pending }
         });
         match select(stopped, pin!(listener.accept())).await {
             Either::Left(_) => return,
             Either::Right((Ok((socket, peer)), _)) => {
                 serial += 1;
-                executor
-                    .spawn(serve(socket, peer.ip(), serial, shared.clone()))
-                    .detach();
+                executor.spawn(serve(socket, peer.ip(), serial, shared.clone())).detach();
             }
             // Out of descriptors, or the peer gave up in the backlog: the
             // former only gets better with time.
@@ -100,10 +90,7 @@ async fn serve(socket: Async<TcpStream>, ip: IpAddr, serial: u64, shared: Arc<Sh
     shared.change(|state| {
         state.links.insert(serial, link.clone());
     });
-    let _entry = Entry {
-        serial,
-        shared: shared.clone(),
-    };
+    let _entry = Entry { serial, shared: shared.clone() };
 
     let wire = Wire::new(socket.clone(), link.clone(), shared.switches.clone());
     let service = {
@@ -163,12 +150,7 @@ async fn answer(
         Timer::after(delay).await;
     }
     let ask = match Limited::new(body, MAX_BODY).collect().await {
-        Ok(body) => Ask {
-            headers: &head.headers,
-            query: head.uri.query(),
-            body: body.to_bytes(),
-            ip,
-        },
+        Ok(body) => Ask { headers: &head.headers, query: head.uri.query(), body: body.to_bytes(), ip },
         Err(_) => return Ok(refuse(&Refusal::new(413, "Request entity too large"))),
     };
     let (planned, label) = match planned {
@@ -183,11 +165,7 @@ async fn answer(
                 ask.log_refused_submit(&reaction, &shared);
             }
             match reaction {
-                Reaction::Respond {
-                    status,
-                    headers,
-                    body,
-                } => {
+                Reaction::Respond { status, headers, body } => {
                     let mut response = Response::new(Reply::full(body));
                     *response.status_mut() = status;
                     *response.headers_mut() = headers;
@@ -202,9 +180,7 @@ async fn answer(
         }
     };
     if let Some(content_type) = label {
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, content_type);
+        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     }
     Ok(response)
 }
@@ -264,14 +240,10 @@ impl Route {
             Route::Connect => Endpoint::Connect,
             Route::Submit => Endpoint::Submit,
             Route::Health => Endpoint::Health,
-            Route::List(_)
-            | Route::Create(_)
-            | Route::View(..)
-            | Route::Update(..)
-            | Route::Delete(..) => Endpoint::Records,
-            Route::AuthWithPassword(_) | Route::AuthRefresh(_) | Route::AuthMethods(_) => {
-                Endpoint::Auth
+            Route::List(_) | Route::Create(_) | Route::View(..) | Route::Update(..) | Route::Delete(..) => {
+                Endpoint::Records
             }
+            Route::AuthWithPassword(_) | Route::AuthRefresh(_) | Route::AuthMethods(_) => Endpoint::Auth,
             Route::NoFile | Route::Nothing => Endpoint::Other,
         }
     }
@@ -285,23 +257,17 @@ impl Route {
                 Route::View(name, id) => state.view(name, id, &requester()).map(Some),
                 Route::Create(name) => {
                     let requester = requester();
-                    ask.fields()
-                        .and_then(|body| state.create(name, body, &requester))
-                        .map(Some)
+                    ask.fields().and_then(|body| state.create(name, body, &requester)).map(Some)
                 }
                 Route::Update(name, id) => {
                     let requester = requester();
-                    ask.fields()
-                        .and_then(|body| state.update(name, id, body, &requester))
-                        .map(Some)
+                    ask.fields().and_then(|body| state.update(name, id, body, &requester)).map(Some)
                 }
                 Route::Delete(name, id) => {
                     let requester = requester();
                     state.delete(name, id, &requester).map(|()| None)
                 }
-                Route::AuthWithPassword(name) => {
-                    state.auth_with_password(name, &ask.body).map(Some)
-                }
+                Route::AuthWithPassword(name) => state.auth_with_password(name, &ask.body).map(Some),
                 Route::AuthRefresh(name) => {
                     let requester = requester();
                     state.auth_refresh(name, &requester).map(Some)
@@ -314,9 +280,7 @@ impl Route {
         match (self, result) {
             (Route::Connect, _) => connect(ask.ip, link, shared),
             (Route::Submit, _) => submit(ask, shared),
-            (Route::Health, _) => {
-                json(r#"{"message":"API is healthy.","code":200,"data":{}}"#.into())
-            }
+            (Route::Health, _) => json(r#"{"message":"API is healthy.","code":200,"data":{}}"#.into()),
             (_, Ok(Some(value))) => json(value.to_string()),
             (_, Ok(None)) => status(StatusCode::NO_CONTENT),
             (_, Err(refusal)) => refuse(&refusal),
@@ -333,17 +297,14 @@ fn connect(ip: IpAddr, link: Arc<Link>, shared: &Arc<Shared>) -> Response<Reply>
         (header::CACHE_CONTROL, "no-store"),
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ] {
-        response
-            .headers_mut()
-            .insert(name, HeaderValue::from_static(value));
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
 }
 
 fn submit(ask: &Ask<'_>, shared: &Arc<Shared>) -> Response<Reply> {
     let result = shared.change(|state| {
-        let (submit, result) =
-            state.submit(ask.content_type(), &ask.body, ask.authorization(), ask.ip);
+        let (submit, result) = state.submit(ask.content_type(), &ask.body, ask.authorization(), ask.ip);
         state.log_submit(submit);
         result
     });
@@ -378,16 +339,10 @@ impl Ask<'_> {
         let query = url::form_urlencoded::parse(self.query.unwrap_or_default().as_bytes());
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         Requester {
-            superuser: identity
-                .as_ref()
-                .is_some_and(|(collection, _)| collection == SUPERUSERS),
+            superuser: identity.as_ref().is_some_and(|(collection, _)| collection == SUPERUSERS),
             identity,
             query: query.into_owned().collect(),
-            headers: self
-                .headers
-                .iter()
-                .map(|(n, v)| (snake_case(n.as_str()), text(v)))
-                .collect(),
+            headers: self.headers.iter().map(|(n, v)| (snake_case(n.as_str()), text(v))).collect(),
         }
     }
 
@@ -415,12 +370,8 @@ impl Ask<'_> {
             _ => 0,
         };
         shared.change(|state| {
-            let submit = super::realtime::read_submit(
-                self.content_type(),
-                &self.body,
-                self.authorization(),
-                status,
-            );
+            let submit =
+                super::realtime::read_submit(self.content_type(), &self.body, self.authorization(), status);
             state.log_submit(submit);
         });
     }

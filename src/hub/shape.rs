@@ -21,10 +21,7 @@ impl State {
     ) -> Value {
         let mut shown = self.stripped(collection, record, requester);
         if let Some(expand) = sight.expand {
-            let paths = expand
-                .split(',')
-                .map(|path| path.trim().split('.').collect())
-                .collect();
+            let paths = expand.split(',').map(|path| path.trim().split('.').collect()).collect();
             self.expand(collection, &mut shown, paths, requester, MAX_EXPAND);
         }
         match sight.fields {
@@ -32,10 +29,7 @@ impl State {
                 // Modifiers (`title:excerpt(9)`) are read past, not applied.
                 let plain = |path: &str| path.trim().split(':').next().unwrap_or("").to_owned();
                 let paths: Vec<String> = fields.split(',').map(plain).collect();
-                pick(
-                    &shown,
-                    &paths.iter().map(|path| path.split('.').collect()).collect(),
-                )
+                pick(&shown, &paths.iter().map(|path| path.split('.').collect()).collect())
             }
             None => shown,
         }
@@ -63,10 +57,7 @@ impl State {
     ) {
         let mut expanded = Map::new();
         for (field, deeper) in by_first(paths) {
-            let target = collection
-                .relations
-                .get(field)
-                .and_then(|name| self.collection(name));
+            let target = collection.relations.get(field).and_then(|name| self.collection(name));
             let Some(target) = target.filter(|_| depth > 0) else {
                 continue;
             };

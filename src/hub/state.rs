@@ -99,15 +99,10 @@ pub(super) struct Ids {
 impl Shared {
     pub(super) fn new(settings: Settings) -> Self {
         let mut seeds = fastrand::Rng::with_seed(settings.seed);
-        let ids = Ids {
-            clients: seeds.fork(),
-            records: seeds.fork(),
-            order: seeds.fork(),
-        };
+        let ids = Ids { clients: seeds.fork(), records: seeds.fork(), order: seeds.fork() };
         let accounts = Accounts::new(seeds.u64(..), settings.token_lifetime);
-        let collections = ["users", SUPERUSERS]
-            .map(|name| (name.to_owned(), Collection::new(name, Kind::Auth)))
-            .into();
+        let collections =
+            ["users", SUPERUSERS].map(|name| (name.to_owned(), Collection::new(name, Kind::Auth))).into();
         let state = State {
             settings,
             collections,
@@ -142,11 +137,7 @@ impl Shared {
         result
     }
 
-    pub(super) fn wait_until(
-        &self,
-        mut condition: impl FnMut(&Stats) -> bool,
-        timeout: Duration,
-    ) -> bool {
+    pub(super) fn wait_until(&self, mut condition: impl FnMut(&Stats) -> bool, timeout: Duration) -> bool {
         let state = self.look();
         let waited = self
             .changed
@@ -213,8 +204,7 @@ impl Ids {
     }
 
     pub(super) fn record(&mut self) -> String {
-        let digit =
-            |_| char::from(b"abcdefghijklmnopqrstuvwxyz0123456789"[self.records.usize(..36)]);
+        let digit = |_| char::from(b"abcdefghijklmnopqrstuvwxyz0123456789"[self.records.usize(..36)]);
         (0..15).map(digit).collect()
     }
 }

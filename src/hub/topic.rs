@@ -36,10 +36,7 @@ impl Topic {
             None | Some("") => None,
             Some(filter) => Some(Filter::parse(filter)),
         };
-        Self {
-            key: key.to_owned(),
-            options,
-        }
+        Self { key: key.to_owned(), options }
     }
 
     /// The key without its query: what is compared with `posts/*` and the like.
@@ -49,11 +46,7 @@ impl Topic {
 
     /// An option of the query; the empty string counts as absent.
     pub(super) fn query(&self, name: &str) -> Option<&str> {
-        self.options
-            .query
-            .get(name)
-            .map(String::as_str)
-            .filter(|value| !value.is_empty())
+        self.options.query.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 }
 
@@ -151,6 +144,5 @@ fn plain(value: &Value) -> String {
 
 /// `X-My-Header` → `x_my_header`.
 pub(super) fn snake_case(name: &str) -> String {
-    name.to_ascii_lowercase()
-        .replace(|c: char| !c.is_ascii_alphanumeric(), "_")
+    name.to_ascii_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "_")
 }

@@ -64,11 +64,7 @@ impl Link {
             2 => Fate::Cut,
             _ => Fate::Reset,
         };
-        if known.is_none_or(|known| fate as u8 > known as u8) {
-            Poll::Ready(fate)
-        } else {
-            Poll::Pending
-        }
+        if known.is_none_or(|known| fate as u8 > known as u8) { Poll::Ready(fate) } else { Poll::Pending }
     }
 }
 
@@ -86,17 +82,8 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(
-        socket: Arc<Async<TcpStream>>,
-        link: Arc<Link>,
-        switches: Arc<Switches>,
-    ) -> Self {
-        Self {
-            socket,
-            pause: Timer::never(),
-            link,
-            switches,
-        }
+    pub(super) fn new(socket: Arc<Async<TcpStream>>, link: Arc<Link>, switches: Arc<Switches>) -> Self {
+        Self { socket, pause: Timer::never(), link, switches }
     }
 
     fn poll_thawed(&self, cx: &mut Context<'_>) -> Poll<()> {
@@ -105,11 +92,7 @@ impl Wire {
         }
         self.link.thawed.register(cx.waker());
         // The thaw may have come between the look and the registration.
-        if self.switches.frozen.load(Ordering::SeqCst) {
-            Poll::Pending
-        } else {
-            Poll::Ready(())
-        }
+        if self.switches.frozen.load(Ordering::SeqCst) { Poll::Pending } else { Poll::Ready(()) }
     }
 }
 
@@ -130,14 +113,9 @@ impl hyper::rt::Read for Wire {
 }
 
 impl hyper::rt::Write for Wire {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_thawed(cx));
-        let split = self.switches.split.load(Ordering::SeqCst)
-            && self.link.streaming.load(Ordering::SeqCst);
+        let split = self.switches.split.load(Ordering::SeqCst) && self.link.streaming.load(Ordering::SeqCst);
         if !split || buf.is_empty() {
             return Pin::new(&mut &*self.socket).poll_write(cx, buf);
         }

@@ -54,14 +54,7 @@ pub(crate) enum End {
 }
 
 pub(crate) fn ask<'a>(addr: SocketAddr, method: &'a str, path: &'a str) -> Ask<'a> {
-    Ask {
-        addr,
-        from: None,
-        method,
-        path,
-        headers: Vec::new(),
-        body: Vec::new(),
-    }
+    Ask { addr, from: None, method, path, headers: Vec::new(), body: Vec::new() }
 }
 
 impl Ask<'_> {
@@ -104,29 +97,21 @@ impl Ask<'_> {
         } else {
             reader.read_to_string(&mut body)?;
         }
-        Ok(Answer {
-            status,
-            headers,
-            body,
-        })
+        Ok(Answer { status, headers, body })
     }
 
     fn start(self) -> io::Result<BufReader<TcpStream>> {
         let mut socket = match self.from {
             None => TcpStream::connect(self.addr)?,
             Some(ip) => {
-                let socket =
-                    socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+                let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
                 socket.bind(&SocketAddr::from((ip, 0)).into())?;
                 socket.connect(&self.addr.into())?;
                 socket.into()
             }
         };
         socket.set_read_timeout(Some(PATIENCE))?;
-        let mut head = format!(
-            "{} {} HTTP/1.1\r\nHost: {}\r\n",
-            self.method, self.path, self.addr
-        );
+        let mut head = format!("{} {} HTTP/1.1\r\nHost: {}\r\n", self.method, self.path, self.addr);
         for (name, value) in &self.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -154,13 +139,7 @@ impl Stream {
     pub(crate) fn try_open(addr: SocketAddr) -> io::Result<Self> {
         let mut reader = ask(addr, "GET", "/api/realtime").start()?;
         let (status, headers) = read_head(&mut reader)?;
-        let mut stream = Self {
-            reader,
-            status,
-            headers,
-            client_id: String::new(),
-            handshake: String::new(),
-        };
+        let mut stream = Self { reader, status, headers, client_id: String::new(), handshake: String::new() };
         if status == 200 {
             stream.handshake = read_chunk(&mut stream.reader)?.unwrap_or_default();
             stream.client_id = parse(&stream.handshake).id;
@@ -178,9 +157,7 @@ impl Stream {
     }
 
     pub(crate) fn next_raw(&mut self) -> String {
-        read_chunk(&mut self.reader)
-            .expect("a message")
-            .expect("a message, not the end")
+        read_chunk(&mut self.reader).expect("a message").expect("a message, not the end")
     }
 
     /// So many messages, sorted: servers promise no order.
@@ -207,18 +184,12 @@ impl Stream {
 
     /// Nothing comes for this long.
     pub(crate) fn is_silent_for(&mut self, time: Duration) -> bool {
-        self.reader
-            .get_ref()
-            .set_read_timeout(Some(time))
-            .expect("a time-out");
+        self.reader.get_ref().set_read_timeout(Some(time)).expect("a time-out");
         let silent = matches!(
             self.reader.fill_buf(),
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
         );
-        self.reader
-            .get_ref()
-            .set_read_timeout(Some(PATIENCE))
-            .expect("a time-out");
+        self.reader.get_ref().set_read_timeout(Some(PATIENCE)).expect("a time-out");
         silent
     }
 
@@ -239,21 +210,14 @@ fn parse(raw: &str) -> Message {
         let (id, rest) = rest.split_once("\nevent:")?;
         let (event, rest) = rest.split_once("\ndata:")?;
         let data = rest.strip_suffix("\n\n")?;
-        Some(Message {
-            event: event.into(),
-            data: data.into(),
-            id: id.into(),
-        })
+        Some(Message { event: event.into(), data: data.into(), id: id.into() })
     };
     whole().unwrap_or_else(|| panic!("id, event, data and a blank line, not {raw:?}"))
 }
 
 fn read_head(reader: &mut impl BufRead) -> io::Result<(u16, Vec<(String, String)>)> {
     let line = read_line(reader)?;
-    let status = line
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok());
+    let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
     let status = status.ok_or_else(|| io::Error::other(format!("a status line, not {line:?}")))?;
     let mut headers = Vec::new();
     loop {
@@ -285,8 +249,5 @@ fn read_line(reader: &mut impl BufRead) -> io::Result<String> {
 }
 
 fn header<'a>(headers: &'a [(String, String)], wanted: &str) -> Option<&'a str> {
-    headers
-        .iter()
-        .find(|(name, _)| name == wanted)
-        .map(|(_, value)| value.as_str())
+    headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str())
 }

@@ -49,38 +49,13 @@ fn refuses_submits_with_the_same_words() {
         let rows: Vec<(Value, u16, &str, Value)> = vec![
             (json!({}), 400, VAGUE, json!({ "clientId": blank })),
             (Value::Null, 400, VAGUE, json!({ "clientId": blank })),
-            (
-                json!({ "clientId": "" }),
-                400,
-                VAGUE,
-                json!({ "clientId": blank }),
-            ),
-            (
-                json!({ "clientId": null }),
-                400,
-                VAGUE,
-                json!({ "clientId": blank }),
-            ),
+            (json!({ "clientId": "" }), 400, VAGUE, json!({ "clientId": blank })),
+            (json!({ "clientId": null }), 400, VAGUE, json!({ "clientId": blank })),
             (json!({ "clientId": 5 }), 400, VAGUE, json!({})),
             (json!([]), 400, VAGUE, json!({})),
-            (
-                json!({ "clientId": "x".repeat(256) }),
-                400,
-                VAGUE,
-                json!({ "clientId": out_of_range }),
-            ),
-            (
-                json!({ "clientId": id, "subscriptions": "a" }),
-                400,
-                VAGUE,
-                json!({}),
-            ),
-            (
-                json!({ "clientId": id, "subscriptions": [1] }),
-                400,
-                VAGUE,
-                json!({}),
-            ),
+            (json!({ "clientId": "x".repeat(256) }), 400, VAGUE, json!({ "clientId": out_of_range })),
+            (json!({ "clientId": id, "subscriptions": "a" }), 400, VAGUE, json!({})),
+            (json!({ "clientId": id, "subscriptions": [1] }), 400, VAGUE, json!({})),
             (
                 json!({ "clientId": id, "subscriptions": many }),
                 400,
@@ -109,23 +84,13 @@ fn refuses_submits_with_the_same_words() {
                 }),
             ),
             (json!({ "clientId": "nobody" }), 404, missing, json!({})),
-            (
-                json!({ "CLIENTID": "nobody", "Subscriptions": [null] }),
-                404,
-                missing,
-                json!({}),
-            ),
+            (json!({ "CLIENTID": "nobody", "Subscriptions": [null] }), 404, missing, json!({})),
         ];
         for (body, status, message, data) in rows {
             let answer = server.ask("POST", "/api/realtime").json(&body).send();
             let expected = json!({ "data": data, "message": message, "status": status });
             assert_eq!(answer.status, status, "{}: {}", server.name, answer.body);
-            assert_eq!(
-                answer.body.trim_end(),
-                expected.to_string(),
-                "{}",
-                server.name
-            );
+            assert_eq!(answer.body.trim_end(), expected.to_string(), "{}", server.name);
             assert_eq!(answer.header("content-type"), Some("application/json"));
         }
     });
@@ -144,26 +109,11 @@ fn reads_bodies_by_their_content_type() {
             ("application/json", "{".to_owned(), 400),
             ("application/json", String::new(), 400),
             ("text/plain", json.clone(), 400),
-            (
-                "application/x-www-form-urlencoded",
-                format!("clientId={id}&subscriptions=a"),
-                204,
-            ),
-            (
-                "application/x-www-form-urlencoded",
-                "subscriptions=a".to_owned(),
-                400,
-            ),
+            ("application/x-www-form-urlencoded", format!("clientId={id}&subscriptions=a"), 204),
+            ("application/x-www-form-urlencoded", "subscriptions=a".to_owned(), 400),
         ] {
-            let answer = server
-                .ask("POST", "/api/realtime")
-                .raw(content_type, &*body)
-                .send();
-            assert_eq!(
-                answer.status, status,
-                "{}: {content_type} {body}",
-                server.name
-            );
+            let answer = server.ask("POST", "/api/realtime").raw(content_type, &*body).send();
+            assert_eq!(answer.status, status, "{}: {content_type} {body}", server.name);
         }
     });
 }
@@ -173,10 +123,7 @@ fn accepts_sets_at_the_limits_and_empty_ones() {
     on_both(|server| {
         let stream = server.stream();
         server.subscribe(&stream, &vec!["a"; 1000]);
-        server.subscribe(
-            &stream,
-            &[&"é".repeat(1250), "", " ", "no-such-collection/*"],
-        );
+        server.subscribe(&stream, &[&"é".repeat(1250), "", " ", "no-such-collection/*"]);
         server.subscribe(&stream, &[]);
         for body in [
             json!({ "clientId": stream.client_id, "subscriptions": null }),
@@ -231,39 +178,22 @@ fn tells_every_kind_of_topic_and_echoes_its_key() {
         server.subscribe(&stream, &topics);
 
         let path = format!("{}/{id}", posts.path);
-        let updated = server
-            .ask("PATCH", &path)
-            .json(&json!({ "title": "two" }))
-            .send()
-            .value();
+        let updated = server.ask("PATCH", &path).json(&json!({ "title": "two" })).send().value();
         assert_told(server, &mut stream, &matching, &updated, "update");
         assert_eq!(server.ask("DELETE", &path).send().status, 204);
         assert_told(server, &mut stream, &matching, &updated, "delete");
         let created = server.create(&posts, &json!({ "title": "three" }));
-        let general: Vec<String> = matching
-            .iter()
-            .filter(|topic| !topic.contains(id))
-            .cloned()
-            .collect();
+        let general: Vec<String> = matching.iter().filter(|topic| !topic.contains(id)).cloned().collect();
         assert_told(server, &mut stream, &general, &created, "create");
     });
 }
 
 #[track_caller]
-fn assert_told(
-    server: &Server,
-    stream: &mut Stream,
-    topics: &[String],
-    record: &Value,
-    action: &str,
-) {
+fn assert_told(server: &Server, stream: &mut Stream, topics: &[String], record: &Value, action: &str) {
     let messages = stream.take(topics.len());
     let mut expected = topics.to_vec();
     expected.sort();
-    let events: Vec<&str> = messages
-        .iter()
-        .map(|message| message.event.as_str())
-        .collect();
+    let events: Vec<&str> = messages.iter().map(|message| message.event.as_str()).collect();
     assert_eq!(events, expected, "{}", server.name);
     for message in &messages {
         assert_eq!(message.id, stream.client_id);
@@ -307,20 +237,13 @@ fn filters_subscriptions() {
     on_both(|server| {
         let posts = server.posts();
         let author = format!("/api/collections/{}/records", posts.authors);
-        let ann = server
-            .ask("POST", &author)
-            .json(&json!({ "name": "Ann" }))
-            .send()
-            .value();
+        let ann = server.ask("POST", &author).json(&json!({ "name": "Ann" })).send().value();
         let record = json!({
             "title": "It's 5%", "n": 5, "on": true, "author": ann["id"],
             "meta": { "k": 1, "list": [10, 20], "s": "x" },
         });
         let filter = |filter: &str| {
-            with_options(
-                &format!("{}/*", posts.name),
-                &json!({ "query": { "filter": filter } }),
-            )
+            with_options(&format!("{}/*", posts.name), &json!({ "query": { "filter": filter } }))
         };
         let yes = [
             "n=5",
@@ -393,18 +316,10 @@ fn filters_subscriptions() {
         let told = delivered(server, &posts, &topics, &record);
         let told: Vec<&str> = told.iter().map(|message| message.event.as_str()).collect();
         for text in yes {
-            assert!(
-                told.contains(&filter(text).as_str()),
-                "{} keeps back {text}",
-                server.name
-            );
+            assert!(told.contains(&filter(text).as_str()), "{} keeps back {text}", server.name);
         }
         for text in no {
-            assert!(
-                !told.contains(&filter(text).as_str()),
-                "{} delivers {text}",
-                server.name
-            );
+            assert!(!told.contains(&filter(text).as_str()), "{} delivers {text}", server.name);
         }
     });
 }
@@ -414,41 +329,21 @@ fn trims_and_expands_what_is_delivered() {
     on_both(|server| {
         let posts = server.posts();
         let author = format!("/api/collections/{}/records", posts.authors);
-        let ann = server
-            .ask("POST", &author)
-            .json(&json!({ "name": "Ann" }))
-            .send()
-            .value();
-        let record =
-            json!({ "title": "T", "n": 1, "author": ann["id"], "meta": { "a": 1, "b": 2 } });
+        let ann = server.ask("POST", &author).json(&json!({ "name": "Ann" })).send().value();
+        let record = json!({ "title": "T", "n": 1, "author": ann["id"], "meta": { "a": 1, "b": 2 } });
         let query = |query: Value| {
-            with_options(
-                &format!("{}/*", posts.name),
-                &json!({ "query": query, "headers": {} }),
-            )
+            with_options(&format!("{}/*", posts.name), &json!({ "query": query, "headers": {} }))
         };
         let cases = [
-            (
-                query(json!({ "fields": "title,n" })),
-                json!({ "title": "T", "n": 1 }),
-            ),
-            (
-                query(json!({ "fields": " title , nope" })),
-                json!({ "title": "T" }),
-            ),
-            (
-                query(json!({ "fields": "meta.b" })),
-                json!({ "meta": { "b": 2 } }),
-            ),
+            (query(json!({ "fields": "title,n" })), json!({ "title": "T", "n": 1 })),
+            (query(json!({ "fields": " title , nope" })), json!({ "title": "T" })),
+            (query(json!({ "fields": "meta.b" })), json!({ "meta": { "b": 2 } })),
             (query(json!({ "fields": 5 })), json!({})),
             (
                 query(json!({ "fields": "expand.author.name", "expand": "author" })),
                 json!({ "expand": { "author": { "name": "Ann" } } }),
             ),
-            (
-                query(json!({ "fields": "n", "expand": "nope,author" })),
-                json!({ "n": 1 }),
-            ),
+            (query(json!({ "fields": "n", "expand": "nope,author" })), json!({ "n": 1 })),
             (
                 query(json!({ "fields": "expand", "expand": "author" })),
                 json!({ "expand": { "author": ann } }),
@@ -459,12 +354,7 @@ fn trims_and_expands_what_is_delivered() {
         assert_eq!(told.len(), cases.len(), "{}", server.name);
         for (topic, expected) in cases {
             let message = told.iter().find(|message| message.event == topic).unwrap();
-            assert_eq!(
-                message.value()["record"],
-                expected,
-                "{} {topic}",
-                server.name
-            );
+            assert_eq!(message.value()["record"], expected, "{} {topic}", server.name);
         }
     });
 }
@@ -501,10 +391,7 @@ fn drops_options_that_it_cannot_read() {
             topic(&format!("a=1&options={}", encoded(nothing_passes))),
             topic(&format!("a=1;b&options={}", encoded(nothing_passes))),
             topic(&format!("a=%zz&options={}", encoded(nothing_passes))),
-            topic(&format!(
-                "options={}&options=%7B%7D",
-                encoded(nothing_passes)
-            )),
+            topic(&format!("options={}&options=%7B%7D", encoded(nothing_passes))),
             topic(&format!("options={}#x", encoded(nothing_passes))),
             topic(&format!("options={nothing_passes}")),
             topic(r#"options={"query":{"filter":"n+>+5"}}"#),
@@ -545,25 +432,13 @@ fn tells_nothing_when_a_record_leaves_a_filter() {
         let posts = server.posts();
         let record = server.create(&posts, &json!({ "n": 1 }));
         let path = format!("{}/{}", posts.path, record["id"].as_str().unwrap());
-        let set = |n: i32| {
-            server
-                .ask("PATCH", &path)
-                .json(&json!({ "n": n }))
-                .send()
-                .status
-        };
-        let topic = with_options(
-            &format!("{}/*", posts.name),
-            &json!({ "query": { "filter": "n<5" } }),
-        );
+        let set = |n: i32| server.ask("PATCH", &path).json(&json!({ "n": n })).send().status;
+        let topic = with_options(&format!("{}/*", posts.name), &json!({ "query": { "filter": "n<5" } }));
         let mut stream = server.stream();
         server.subscribe(&stream, &[&topic]);
         assert_eq!((set(9), set(2)), (200, 200));
         let back = stream.next().value();
-        assert_eq!(
-            (&back["record"]["n"], &back["action"]),
-            (&json!(2), &json!("update"))
-        );
+        assert_eq!((&back["record"]["n"], &back["action"]), (&json!(2), &json!("update")));
         assert_eq!(set(9), 200);
         assert_eq!(server.ask("DELETE", &path).send().status, 204);
         server.create(&posts, &json!({ "n": 3 }));
@@ -580,10 +455,7 @@ fn publishes_custom_messages_unescaped() {
         server.subscribe(&stream, &[&exact]);
         assert_eq!(server.publish(&with_query, "not for us"), 0);
         assert_eq!(server.publish(&exact, "hello\nid:5\n\nworld"), 1);
-        let raw = format!(
-            "id:{}\nevent:{exact}\ndata:hello\nid:5\n\nworld\n\n",
-            stream.client_id
-        );
+        let raw = format!("id:{}\nevent:{exact}\ndata:hello\nid:5\n\nworld\n\n", stream.client_id);
         assert_eq!(stream.next_raw(), raw);
         assert_eq!(server.publish(&exact, ""), 1);
         let raw = format!("id:{}\nevent:{exact}\ndata:\n\n", stream.client_id);
@@ -600,10 +472,7 @@ fn binds_a_stream_to_its_first_user() {
         server.subscribe(&stream, &["users/*"]);
         let submit = |token: Option<&str>| {
             let ask = server.submit(&stream, &["users/*"]);
-            let answer = token
-                .into_iter()
-                .fold(ask, |ask, token| ask.token(token))
-                .send();
+            let answer = token.into_iter().fold(ask, |ask, token| ask.token(token)).send();
             (answer.status, answer.body.trim_end().to_owned())
         };
         // A token that means nobody leaves a guest a guest.
@@ -612,18 +481,8 @@ fn binds_a_stream_to_its_first_user() {
         assert_eq!(submit(Some(&format!("Bearer {token}"))).0, 204);
         let refused = "{\"data\":{},\"message\":\"The current and the previous request \
                        authorization don't match.\",\"status\":403}";
-        for stranger in [
-            Some(other.as_str()),
-            None,
-            Some("garbage"),
-            Some(&server.root),
-        ] {
-            assert_eq!(
-                submit(stranger),
-                (403, refused.to_owned()),
-                "{}",
-                server.name
-            );
+        for stranger in [Some(other.as_str()), None, Some("garbage"), Some(&server.root)] {
+            assert_eq!(submit(stranger), (403, refused.to_owned()), "{}", server.name);
         }
         let refresh = "/api/collections/users/auth-refresh";
         let renewed = server.ask("POST", refresh).token(&token).send().value();
@@ -633,11 +492,7 @@ fn binds_a_stream_to_its_first_user() {
         let (stranger, _, _) = server.user();
         for account in [stranger, id.clone()] {
             let path = format!("/api/collections/users/records/{account}");
-            let answer = server
-                .ask("PATCH", &path)
-                .token(&server.root)
-                .json(&json!({ "name": "X" }))
-                .send();
+            let answer = server.ask("PATCH", &path).token(&server.root).json(&json!({ "name": "X" })).send();
             assert_eq!(answer.status, 200);
         }
         assert_eq!(stream.next().value()["record"]["id"], *id);
@@ -649,24 +504,14 @@ fn makes_a_stream_a_guests_when_the_password_changes() {
     on_both(|server| {
         let (id, _, token) = server.user();
         let stream = server.stream();
-        assert_eq!(
-            server.submit(&stream, &["a"]).token(&token).send().status,
-            204
-        );
+        assert_eq!(server.submit(&stream, &["a"]).token(&token).send().status, 204);
         assert_eq!(server.submit(&stream, &["a"]).send().status, 403);
         let path = format!("/api/collections/users/records/{id}");
         let change = json!({ "password": "another-horse-2", "passwordConfirm": "another-horse-2" });
-        let answer = server
-            .ask("PATCH", &path)
-            .token(&server.root)
-            .json(&change)
-            .send();
+        let answer = server.ask("PATCH", &path).token(&server.root).json(&change).send();
         assert_eq!(answer.status, 200, "{}", answer.body);
         // The old token means nobody now, and so does the stream.
-        assert_eq!(
-            server.submit(&stream, &["a"]).token(&token).send().status,
-            204
-        );
+        assert_eq!(server.submit(&stream, &["a"]).token(&token).send().status, 204);
         assert_eq!(server.submit(&stream, &["a"]).send().status, 204);
     });
 }

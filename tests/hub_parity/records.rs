@@ -16,12 +16,7 @@ fn creates_views_updates_and_deletes() {
     on_both(|server| {
         let posts = server.posts();
         let made = server.create(&posts, &json!({ "title": "A", "unknown": 1, "meta": [1] }));
-        let keys: Vec<&str> = made
-            .as_object()
-            .unwrap()
-            .keys()
-            .map(String::as_str)
-            .collect();
+        let keys: Vec<&str> = made.as_object().unwrap().keys().map(String::as_str).collect();
         let expected = [
             "author",
             "collectionId",
@@ -37,33 +32,18 @@ fn creates_views_updates_and_deletes() {
         assert_eq!(keys, expected, "{}", server.name);
         assert_eq!(made["collectionId"], *posts.id);
         assert_eq!(made["collectionName"], *posts.name);
-        assert_eq!(
-            (&made["n"], &made["on"], &made["author"]),
-            (&json!(0), &json!(false), &json!(""))
-        );
+        assert_eq!((&made["n"], &made["on"], &made["author"]), (&json!(0), &json!(false), &json!("")));
         let id = made["id"].as_str().unwrap();
-        assert!(
-            id.len() == 15 && id.bytes().all(|b| b.is_ascii_alphanumeric()),
-            "{id}"
-        );
+        assert!(id.len() == 15 && id.bytes().all(|b| b.is_ascii_alphanumeric()), "{id}");
         let created = made["created"].as_str().unwrap();
-        let shape: String = created
-            .chars()
-            .map(|c| if c.is_ascii_digit() { '0' } else { c })
-            .collect();
+        let shape: String = created.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
         assert_eq!(shape, "0000-00-00 00:00:00.000Z");
 
         let path = format!("{}/{id}", posts.path);
         assert_eq!(server.ask("GET", &path).send().value(), made);
         let by_id = format!("/api/collections/{}/records/{id}?fields=n,title", posts.id);
-        assert_eq!(
-            server.ask("GET", &by_id).send().value(),
-            json!({ "n": 0, "title": "A" })
-        );
-        let changed = server
-            .ask("PATCH", &path)
-            .json(&json!({ "n": 7, "title": null }))
-            .send();
+        assert_eq!(server.ask("GET", &by_id).send().value(), json!({ "n": 0, "title": "A" }));
+        let changed = server.ask("PATCH", &path).json(&json!({ "n": 7, "title": null })).send();
         let changed = changed.value();
         assert_eq!((&changed["n"], &changed["title"]), (&json!(7), &json!("")));
         assert_eq!(changed["created"], made["created"]);
@@ -72,12 +52,7 @@ fn creates_views_updates_and_deletes() {
         assert_eq!((gone.status, gone.body.as_str()), (204, ""));
         for method in ["GET", "PATCH", "DELETE"] {
             let answer = server.ask(method, &path).send();
-            assert_eq!(
-                answer.body.trim_end(),
-                refusal(404, MISSING),
-                "{} {method}",
-                server.name
-            );
+            assert_eq!(answer.body.trim_end(), refusal(404, MISSING), "{} {method}", server.name);
         }
     });
 }
@@ -88,7 +63,8 @@ fn refuses_bad_records_with_the_same_words() {
         let posts = server.posts();
         let id = "abcdefghij12345";
         server.create(&posts, &json!({ "id": id }));
-        let one = |field: &str, code: &str, message: &str| json!({ field: { "code": code, "message": message } });
+        let one =
+            |field: &str, code: &str, message: &str| json!({ field: { "code": code, "message": message } });
         let text = |end: &str, limit: &str, message: &str| {
             json!({ "id": {
                 "code": format!("validation_{end}_text_constraint"),
@@ -97,14 +73,8 @@ fn refuses_bad_records_with_the_same_words() {
             } })
         };
         for (body, data) in [
-            (
-                json!({ "id": id }),
-                one("id", "validation_not_unique", "Value must be unique."),
-            ),
-            (
-                json!({ "id": "ab" }),
-                text("min", "min", "Must be at least 15 character(s)."),
-            ),
+            (json!({ "id": id }), one("id", "validation_not_unique", "Value must be unique.")),
+            (json!({ "id": "ab" }), text("min", "min", "Must be at least 15 character(s).")),
             (
                 json!({ "id": "abcdefghij123456" }),
                 text("max", "max", "Must be no more than 15 character(s)."),
@@ -123,19 +93,14 @@ fn refuses_bad_records_with_the_same_words() {
             ),
         ] {
             let answer = server.ask("POST", &posts.path).json(&body).send();
-            let expected =
-                json!({ "data": data, "message": "Failed to create record.", "status": 400 });
+            let expected = json!({ "data": data, "message": "Failed to create record.", "status": 400 });
             assert_eq!(answer.value(), expected, "{}", server.name);
         }
         let path = format!("{}/{id}", posts.path);
-        let moved = server
-            .ask("PATCH", &path)
-            .json(&json!({ "id": "abcdefghij99999" }))
-            .send();
+        let moved = server.ask("PATCH", &path).json(&json!({ "id": "abcdefghij99999" })).send();
         let message = "The record primary key cannot be changed.";
         let data = one("id", "validation_pk_change", message);
-        let expected =
-            json!({ "data": data, "message": "Failed to update record.", "status": 400 });
+        let expected = json!({ "data": data, "message": "Failed to update record.", "status": 400 });
         assert_eq!(moved.value(), expected);
 
         for (content_type, body, message) in [
@@ -143,16 +108,8 @@ fn refuses_bad_records_with_the_same_words() {
             ("application/json", "[1]", VAGUE),
             ("text/plain", "{}", "Unsupported Content-Type."),
         ] {
-            let answer = server
-                .ask("POST", &posts.path)
-                .raw(content_type, body)
-                .send();
-            assert_eq!(
-                answer.body.trim_end(),
-                refusal(400, message),
-                "{} {body}",
-                server.name
-            );
+            let answer = server.ask("POST", &posts.path).raw(content_type, body).send();
+            assert_eq!(answer.body.trim_end(), refusal(400, message), "{} {body}", server.name);
         }
     });
 }
@@ -161,10 +118,7 @@ fn refuses_bad_records_with_the_same_words() {
 fn refuses_what_is_not_there_with_the_same_words() {
     on_both(|server| {
         let posts = server.posts();
-        let (list, one) = (
-            "/api/collections/nope/records",
-            "/api/collections/nope/records/x",
-        );
+        let (list, one) = ("/api/collections/nope/records", "/api/collections/nope/records/x");
         let no_context = "Missing collection context.";
         let bad_context = "Missing or invalid collection context.";
         let superusers = "/api/collections/_superusers/records";
@@ -185,12 +139,7 @@ fn refuses_what_is_not_there_with_the_same_words() {
             let answer = server.ask(method, path).send();
             assert_eq!(answer.status, status, "{} {method} {path}", server.name);
             let expected = refusal(status, message);
-            assert_eq!(
-                answer.body.trim_end(),
-                expected,
-                "{} {method} {path}",
-                server.name
-            );
+            assert_eq!(answer.body.trim_end(), expected, "{} {method} {path}", server.name);
         }
     });
 }
@@ -216,10 +165,7 @@ fn lists_in_pages() {
         let page = list("perPage=2&page=2").value();
         let mut head = page.clone();
         let items = head.as_object_mut().unwrap().remove("items").unwrap();
-        assert_eq!(
-            head,
-            json!({ "page": 2, "perPage": 2, "totalItems": 5, "totalPages": 3 })
-        );
+        assert_eq!(head, json!({ "page": 2, "perPage": 2, "totalItems": 5, "totalPages": 3 }));
         assert_eq!((&items[0]["n"], &items[1]["n"]), (&json!(2), &json!(3)));
         assert_eq!(items[0]["collectionName"], *posts.name);
 
@@ -237,16 +183,8 @@ fn lists_in_pages() {
         ] {
             let answer = list(&format!("{query}&fields=n")).value();
             let found: Vec<_> = answer["items"].as_array().unwrap().iter().collect();
-            let expected: Vec<_> = expected
-                .into_iter()
-                .map(|n: i32| json!({ "n": n }))
-                .collect();
-            assert_eq!(
-                found,
-                expected.iter().collect::<Vec<_>>(),
-                "{} {query}",
-                server.name
-            );
+            let expected: Vec<_> = expected.into_iter().map(|n: i32| json!({ "n": n })).collect();
+            assert_eq!(found, expected.iter().collect::<Vec<_>>(), "{} {query}", server.name);
         }
         for (query, total, pages, per_page) in [
             ("skipTotal=1", -1, -1, 30),
@@ -256,33 +194,13 @@ fn lists_in_pages() {
             ("filter=n%3E99", 0, 0, 30),
         ] {
             let answer = list(query).value();
-            let numbers = [
-                &answer["totalItems"],
-                &answer["totalPages"],
-                &answer["perPage"],
-            ];
-            assert_eq!(
-                numbers,
-                [&json!(total), &json!(pages), &json!(per_page)],
-                "{query}"
-            );
+            let numbers = [&answer["totalItems"], &answer["totalPages"], &answer["perPage"]];
+            assert_eq!(numbers, [&json!(total), &json!(pages), &json!(per_page)], "{query}");
         }
-        for query in [
-            "page=x",
-            "page=1.5",
-            "perPage=x",
-            "skipTotal=maybe",
-            "sort=nope",
-            "sort=,",
-            "sort=--n",
-        ] {
+        for query in ["page=x", "page=1.5", "perPage=x", "skipTotal=maybe", "sort=nope", "sort=,", "sort=--n"]
+        {
             let answer = list(query);
-            assert_eq!(
-                answer.body.trim_end(),
-                refusal(400, VAGUE),
-                "{} {query}",
-                server.name
-            );
+            assert_eq!(answer.body.trim_end(), refusal(400, VAGUE), "{} {query}", server.name);
         }
     });
 }
@@ -292,11 +210,7 @@ fn filters_lists() {
     on_both(|server| {
         let posts = server.posts();
         let authors = format!("/api/collections/{}/records", posts.authors);
-        let ann = server
-            .ask("POST", &authors)
-            .json(&json!({ "name": "Ann" }))
-            .send()
-            .value();
+        let ann = server.ask("POST", &authors).json(&json!({ "name": "Ann" })).send().value();
         for record in [
             json!({ "title": "", "n": 0 }),
             json!({
@@ -380,18 +294,10 @@ fn filters_lists() {
         ] {
             let path = format!("{}?fields=n&sort=n&filter={}", posts.path, encoded(filter));
             let answer = server.ask("GET", &path).send();
-            assert_eq!(
-                answer.status, 200,
-                "{} {filter}: {}",
-                server.name, answer.body
-            );
+            assert_eq!(answer.status, 200, "{} {filter}: {}", server.name, answer.body);
             let answer = answer.value();
-            let found: Vec<f64> = answer["items"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|item| item["n"].as_f64().unwrap())
-                .collect();
+            let found: Vec<f64> =
+                answer["items"].as_array().unwrap().iter().map(|item| item["n"].as_f64().unwrap()).collect();
             assert_eq!(found, expected, "{} {filter}", server.name);
         }
         let at = |name: &str| format!("Only superusers can filter by {name}.");
@@ -414,11 +320,7 @@ fn filters_lists() {
             let expected = refusal(status, &message);
             assert_eq!(answer.body.trim_end(), expected, "{} {filter}", server.name);
         }
-        let path = format!(
-            "{}?filter={}",
-            posts.path,
-            encoded("@request.auth.id!='' && n=1")
-        );
+        let path = format!("{}?filter={}", posts.path, encoded("@request.auth.id!='' && n=1"));
         let answer = server.ask("GET", &path).token(&server.root).send();
         assert_eq!(answer.value()["totalItems"], 1, "{}", server.name);
     });
@@ -429,11 +331,7 @@ fn expands_and_trims_lists() {
     on_both(|server| {
         let posts = server.posts();
         let authors = format!("/api/collections/{}/records", posts.authors);
-        let ann = server
-            .ask("POST", &authors)
-            .json(&json!({ "name": "Ann" }))
-            .send()
-            .value();
+        let ann = server.ask("POST", &authors).json(&json!({ "name": "Ann" })).send().value();
         let made = server.create(&posts, &json!({ "n": 1, "author": ann["id"] }));
         let item = |query: &str| -> Value {
             let path = format!("{}?{query}", posts.path);
@@ -449,11 +347,7 @@ fn expands_and_trims_lists() {
         let mut trimmed = made.clone();
         trimmed["expand"] = json!({ "author": { "name": "Ann" } });
         assert_eq!(item("fields=*,expand.author.name&expand=author"), trimmed);
-        let path = format!(
-            "{}/{}?expand=author",
-            posts.path,
-            made["id"].as_str().unwrap()
-        );
+        let path = format!("{}/{}?expand=author", posts.path, made["id"].as_str().unwrap());
         assert_eq!(server.ask("GET", &path).send().value(), expanded);
     });
 }

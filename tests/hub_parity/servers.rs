@@ -90,16 +90,8 @@ impl Server {
         let login = json!({ "identity": EMAIL, "password": PASSWORD });
         let path = "/api/collections/_superusers/auth-with-password";
         let answer = ask(addr, "POST", path).json(&login).send().value();
-        let root = answer["token"]
-            .as_str()
-            .expect("a superuser's token")
-            .to_owned();
-        Self {
-            name,
-            addr,
-            root,
-            kind,
-        }
+        let root = answer["token"].as_str().expect("a superuser's token").to_owned();
+        Self { name, addr, root, kind }
     }
 
     pub(crate) fn ask<'a>(&self, method: &'a str, path: &'a str) -> Ask<'a> {
@@ -145,8 +137,7 @@ impl Server {
         let id = match &self.kind {
             Kind::Hub(hub) => {
                 hub.collection(&authors, json!({ "name": "" }));
-                let fields =
-                    json!({ "title": "", "n": 0, "on": false, "meta": null, "author": "" });
+                let fields = json!({ "title": "", "n": 0, "on": false, "meta": null, "author": "" });
                 let id = hub.collection(&name, fields);
                 hub.relation(&name, "author", &authors);
                 id
@@ -169,12 +160,7 @@ impl Server {
             }
         };
         let path = format!("/api/collections/{name}/records");
-        Posts {
-            name,
-            id,
-            path,
-            authors,
-        }
+        Posts { name, id, path, authors }
     }
 
     fn make(&self, name: &str, mut fields: Value) -> String {
@@ -185,11 +171,7 @@ impl Server {
             "name": name, "type": "base", "fields": fields,
             "listRule": "", "viewRule": "", "createRule": "", "updateRule": "", "deleteRule": "",
         });
-        let made = self
-            .ask("POST", "/api/collections")
-            .token(&self.root)
-            .json(&collection)
-            .send();
+        let made = self.ask("POST", "/api/collections").token(&self.root).json(&collection).send();
         assert_eq!(made.status, 200, "{}", made.body);
         made.value()["id"].as_str().expect("an id").to_owned()
     }
@@ -201,26 +183,16 @@ impl Server {
         let email = format!("user{serial}@example.com");
         let account = json!({ "email": email, "password": PASSWORD, "passwordConfirm": PASSWORD });
         let path = "/api/collections/users/records";
-        let made = self
-            .ask("POST", path)
-            .token(&self.root)
-            .json(&account)
-            .send();
+        let made = self.ask("POST", path).token(&self.root).json(&account).send();
         assert_eq!(made.status, 200, "{}", made.body);
         let id = made.value()["id"].as_str().expect("an id").to_owned();
         let session = self.login(&email, PASSWORD).value();
-        (
-            id,
-            email,
-            session["token"].as_str().expect("a token").to_owned(),
-        )
+        (id, email, session["token"].as_str().expect("a token").to_owned())
     }
 
     pub(crate) fn login(&self, email: &str, password: &str) -> crate::plain_client::Answer {
         let login = json!({ "identity": email, "password": password });
-        self.ask("POST", "/api/collections/users/auth-with-password")
-            .json(&login)
-            .send()
+        self.ask("POST", "/api/collections/users/auth-with-password").json(&login).send()
     }
 
     #[track_caller]
@@ -268,15 +240,9 @@ fn start_pocketbase(binary: &Path) -> (SocketAddr, Child) {
         .arg(&data)
         .output()
         .expect("PocketBase runs");
-    assert!(
-        upsert.status.success(),
-        "{}",
-        String::from_utf8_lossy(&upsert.stderr)
-    );
+    assert!(upsert.status.success(), "{}", String::from_utf8_lossy(&upsert.stderr));
 
-    let port = TcpListener::bind(("127.0.0.1", 0))
-        .and_then(|l| l.local_addr())
-        .expect("a port");
+    let port = TcpListener::bind(("127.0.0.1", 0)).and_then(|l| l.local_addr()).expect("a port");
     // Statics are not dropped: the shell ends the server when our end of the
     // pipe closes, however this process ends.
     let script = r#""$0" serve --http "$1" --dir "$2" --hooksDir "$3" & server=$!
