@@ -10,8 +10,8 @@ use hyper::StatusCode;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use serde_json::json;
 
-use super::realtime::Client;
 use super::state::{Shared, State};
+use super::stream::Outlet;
 use super::wire::Fate;
 
 /// Breaks a [`Hub`](super::Hub) on purpose, from any thread, while clients are connected.
@@ -42,6 +42,8 @@ pub enum Endpoint {
     Connect,
     /// `POST /api/realtime`
     Submit,
+    /// The stream of a collection, RustBaaS
+    Events,
     /// Everything under `/api/collections/NAME/records`
     Records,
     /// `auth-with-password`, `auth-refresh`, `auth-methods`
@@ -80,10 +82,12 @@ pub(super) enum Reaction {
 }
 
 /// The faults that are set now.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Plan {
-    pub(super) life: Duration,
-    pub(super) idle: Duration,
+    /// Where these are not set, each kind of stream has limits of its own.
+    pub(super) life: Option<Duration>,
+    pub(super) idle: Option<Duration>,
+    pub(super) heartbeats_lost: bool,
     /// How many messages of a stream are shuffled together; 0 and 1 keep order.
     pub(super) reorder: usize,
     delays: HashMap<Endpoint, Duration>,
@@ -103,7 +107,7 @@ impl Faults {
     /// queued is sent, the chunked body ends cleanly, and the TCP connection
     /// stays open for another request. Returns how many streams that were.
     pub fn end_streams(&self) -> usize {
-        self.each_stream(Client::end)
+        self.each_stream(Outlet::end)
     }
 
     /// Closes the connections of every open stream without the chunk that ends
@@ -168,13 +172,27 @@ impl Faults {
     /// A switch: streams end cleanly at this age, busy or not, and what was
     /// queued then is lost. 30 minutes unless set.
     pub fn life(&self, life: Duration) {
-        self.limit(|plan| plan.life = life);
+        self.limit(|plan| plan.life = Some(life));
     }
 
     /// A switch: streams end cleanly after this long without a message. 5
     /// minutes unless set.
     pub fn idle(&self, idle: Duration) {
-        self.limit(|plan| plan.idle = idle);
+        self.limit(|plan| plan.idle = Some(idle));
+    }
+
+    /// A switch: RustBaaS streams get no more `:keepalive` comments; events go
+    /// on. A client that waits for heartbeats takes the link for dead.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tidings::hub::Hub;
+    /// let hub = Hub::builder().heartbeat(Duration::from_millis(100)).start()?;
+    /// hub.faults().lose_heartbeats(true);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn lose_heartbeats(&self, on: bool) {
+        self.limit(|plan| plan.heartbeats_lost = on);
     }
 
     /// Takes all switches back and forgets the answers planned for next requests.
@@ -188,14 +206,14 @@ impl Faults {
         self.shared.change(|state| {
             set(&mut state.faults);
             // Their timers run to the old limit.
-            state.clients.values_mut().for_each(Client::wake);
+            state.outlets.values_mut().for_each(Outlet::wake);
         });
     }
 
-    fn each_stream(&self, act: impl FnMut(&mut Client)) -> usize {
+    fn each_stream(&self, act: impl FnMut(&mut Outlet)) -> usize {
         self.shared.change(|state| {
-            state.clients.values_mut().for_each(act);
-            state.clients.len()
+            state.outlets.values_mut().for_each(act);
+            state.outlets.len()
         })
     }
 }
@@ -312,12 +330,6 @@ impl State {
         let delay = self.faults.delays.get(&endpoint).copied().filter(|delay| !delay.is_zero());
         let answer = self.faults.answers.get_mut(&endpoint).and_then(VecDeque::pop_front);
         (delay, answer)
-    }
-}
-
-impl Default for Plan {
-    fn default() -> Self {
-        Self { life: LIFE, idle: IDLE, reorder: 0, delays: HashMap::new(), answers: HashMap::new() }
     }
 }
 

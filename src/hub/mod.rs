@@ -21,6 +21,9 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
+//! The same changes reach the streams of **RustBaaS**, a server with one stream
+//! for each collection: `/api/realms/:realm/apps/:app/collections/:coll/events`.
+//!
 //! # What differs from the real server
 //! - Messages of a stream keep their order, unless [`Faults::reorder`] says otherwise.
 //! - A collection that was not [declared](Hub::collection) has no schema: it
@@ -35,7 +38,7 @@
 //! This room may be used by any other and uses none of them. `server` accepts
 //! and routes; `realtime` keeps the streams, with `topic` for what clients
 //! subscribe to; `records`, `shape`, `list` and `filter` keep the data, `auth` the
-//! accounts; `faults` and `wire` break things; `state` is what they share.
+//! accounts; `rustbaas` speaks the other protocol, `stream` carries both; `faults` and `wire` break things; `state` is what they share.
 
 mod auth;
 mod clock;
@@ -45,9 +48,11 @@ mod list;
 mod realtime;
 mod records;
 mod refusal;
+mod rustbaas;
 mod server;
 mod shape;
 mod state;
+mod stream;
 mod topic;
 mod wire;
 
@@ -134,6 +139,8 @@ impl Hub {
                 strict: false,
                 queue: 100_000,
                 token_lifetime: Duration::from_secs(7 * 24 * 3600),
+                heartbeat: Duration::from_secs(15),
+                require_token: false,
             },
         }
     }
@@ -273,6 +280,43 @@ impl Hub {
     /// ```
     pub fn publish(&self, topic: &str, payload: impl Into<Vec<u8>>) -> usize {
         self.shared.change(|state| state.publish(topic, &payload.into()))
+    }
+
+    /// Sends an event of your own to every RustBaaS stream of a collection, as
+    /// a hook there does with `$app.realtime.publish`. Its name is the
+    /// message's `type` (`custom` where there is none), its data the JSON of
+    /// the message's `payload` (of the whole message where there is none).
+    /// Returns how many streams that were.
+    ///
+    /// ```
+    /// # use serde_json::json;
+    /// # let hub = tidings::hub::Hub::start()?;
+    /// let chat = json!({ "type": "chat", "payload": { "text": "Hello" } });
+    /// assert_eq!(hub.rustbaas_publish("posts", chat), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If `type` holds a line end.
+    #[track_caller]
+    pub fn rustbaas_publish(&self, collection: &str, message: Value) -> usize {
+        let event = message["type"].as_str().unwrap_or_default();
+        assert!(!event.contains(['\r', '\n']), "the type {event:?} is not one line");
+        self.shared.change(|state| state.publish_to_feed(collection, &message))
+    }
+
+    /// Where the RustBaaS stream of a collection is. The hub takes every realm
+    /// and app: all share its collections.
+    ///
+    /// ```
+    /// # let hub = tidings::hub::Hub::start()?;
+    /// let url = hub.rustbaas_url("acme", "web", "posts");
+    /// assert!(url.ends_with("/api/realms/acme/apps/web/collections/posts/events"));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn rustbaas_url(&self, realm: &str, app: &str, collection: &str) -> String {
+        format!("{}/api/realms/{realm}/apps/{app}/collections/{collection}/events", self.url())
     }
 
     /// Adds an account to an auth collection and returns the record's id.
@@ -447,6 +491,22 @@ impl Builder {
     #[must_use]
     pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
         self.settings.token_lifetime = lifetime;
+        self
+    }
+
+    /// Time between the `:keepalive` comments of a RustBaaS stream; 15 s unless
+    /// set. [`Faults::lose_heartbeats`] stops them.
+    #[must_use]
+    pub fn heartbeat(mut self, interval: Duration) -> Self {
+        self.settings.heartbeat = interval;
+        self
+    }
+
+    /// Answers 401 to requests for a RustBaaS stream without a valid token (see
+    /// [`Hub::token`]). Without this they are open to all.
+    #[must_use]
+    pub fn require_token(mut self) -> Self {
+        self.settings.require_token = true;
         self
     }
 

@@ -22,10 +22,10 @@ use smol::{Async, LocalExecutor, Timer};
 
 use super::auth::SUPERUSERS;
 use super::faults::{Answer, Endpoint, Reaction};
-use super::realtime::Stream;
 use super::records::Requester;
 use super::refusal::Refusal;
 use super::state::Shared;
+use super::stream::Stream;
 use super::topic::snake_case;
 use super::wire::{self, Fate, Link, Wire};
 
@@ -40,7 +40,7 @@ pub(super) fn run(listener: Async<TcpListener>, shared: Arc<Shared>) {
         accept(&executor, listener, &shared).await;
         // The port is closed by now: no client can reconnect to a hub that leaves.
         shared.change(|state| {
-            state.clients.values_mut().for_each(|client| client.end());
+            state.outlets.values_mut().for_each(|outlet| outlet.end());
             state.links.values().for_each(|link| {
                 link.decide(Fate::Finish);
             });
@@ -55,6 +55,7 @@ pub(super) fn run(listener: Async<TcpListener>, shared: Arc<Shared>) {
     drop(executor);
     shared.change(|state| {
         state.clients.clear();
+        state.outlets.clear();
         state.links.clear();
     });
 }
@@ -140,7 +141,7 @@ async fn answer(
         let counters = state.counters();
         counters.requests += 1;
         match endpoint {
-            Endpoint::Connect => counters.connects += 1,
+            Endpoint::Connect | Endpoint::Events => counters.connects += 1,
             Endpoint::Submit => counters.submits += 1,
             _ => {}
         }
@@ -190,6 +191,7 @@ async fn answer(
 enum Route {
     Connect,
     Submit,
+    Events(String),
     Health,
     List(String),
     Create(String),
@@ -213,6 +215,9 @@ impl Route {
         match parts[..] {
             ["api", "realtime"] if get => Route::Connect,
             ["api", "realtime"] if post => Route::Submit,
+            ["api", "realms", _, "apps", _, "collections", name, "events"] if get => {
+                Route::Events(name.into())
+            }
             ["api", "health"] if get => Route::Health,
             ["api", "collections", name, "records"] if get => Route::List(name.into()),
             ["api", "collections", name, "records"] if post => Route::Create(name.into()),
@@ -239,6 +244,7 @@ impl Route {
         match self {
             Route::Connect => Endpoint::Connect,
             Route::Submit => Endpoint::Submit,
+            Route::Events(_) => Endpoint::Events,
             Route::Health => Endpoint::Health,
             Route::List(_) | Route::Create(_) | Route::View(..) | Route::Update(..) | Route::Delete(..) => {
                 Endpoint::Records
@@ -252,7 +258,7 @@ impl Route {
         let result = shared.change(|state| {
             let requester = || ask.requester(state.identify(ask.authorization()));
             match self {
-                Route::Connect | Route::Submit | Route::Health => Ok(None),
+                Route::Connect | Route::Submit | Route::Events(_) | Route::Health => Ok(None),
                 Route::List(name) => state.list(name, &requester()).map(Some),
                 Route::View(name, id) => state.view(name, id, &requester()).map(Some),
                 Route::Create(name) => {
@@ -278,7 +284,20 @@ impl Route {
             }
         });
         match (self, result) {
-            (Route::Connect, _) => connect(ask.ip, link, shared),
+            (Route::Connect, _) => {
+                let outlet = shared.change(|state| state.open(ask.ip, link));
+                let mut response = stream(outlet, shared, "no-store");
+                let unbuffered = header::HeaderName::from_static("x-accel-buffering");
+                response.headers_mut().insert(unbuffered, HeaderValue::from_static("no"));
+                response
+            }
+            (Route::Events(name), _) => {
+                let token = ask.token();
+                match shared.change(|state| state.open_feed(name, token.as_deref(), link)) {
+                    Ok(outlet) => stream(outlet, shared, "no-cache"),
+                    Err(refusal) => refuse(&refusal),
+                }
+            }
             (Route::Submit, _) => submit(ask, shared),
             (Route::Health, _) => json(r#"{"message":"API is healthy.","code":200,"data":{}}"#.into()),
             (_, Ok(Some(value))) => json(value.to_string()),
@@ -288,15 +307,9 @@ impl Route {
     }
 }
 
-fn connect(ip: IpAddr, link: Arc<Link>, shared: &Arc<Shared>) -> Response<Reply> {
-    link.streaming.store(true, Ordering::SeqCst);
-    let client_id = shared.change(|state| state.open(ip, link));
-    let mut response = Response::new(Reply::Stream(Stream::new(shared.clone(), client_id)));
-    for (name, value) in [
-        (header::CONTENT_TYPE, "text/event-stream"),
-        (header::CACHE_CONTROL, "no-store"),
-        (header::HeaderName::from_static("x-accel-buffering"), "no"),
-    ] {
+fn stream(outlet: u64, shared: &Arc<Shared>, cache: &'static str) -> Response<Reply> {
+    let mut response = Response::new(Reply::Stream(Stream::new(shared.clone(), outlet)));
+    for (name, value) in [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, cache)] {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
@@ -333,6 +346,15 @@ impl Ask<'_> {
 
     fn authorization(&self) -> Option<&str> {
         self.header(header::AUTHORIZATION)
+    }
+
+    /// The token of a RustBaaS request: the header's, else the query's.
+    fn token(&self) -> Option<String> {
+        let bearer = self.authorization().and_then(|value| value.strip_prefix("Bearer "));
+        bearer.map(str::to_owned).or_else(|| {
+            let mut query = url::form_urlencoded::parse(self.query.unwrap_or_default().as_bytes());
+            query.find(|(name, _)| name == "access_token").map(|(_, token)| token.into_owned())
+        })
     }
 
     fn requester(&self, identity: Option<super::auth::Identity>) -> Requester {

@@ -27,6 +27,8 @@ pub(super) struct Switches {
 pub(super) struct Link {
     /// A realtime stream is being answered on it.
     pub(super) streaming: AtomicBool,
+    /// The next write on the stream stops halfway, and the connection is cut.
+    pub(super) truncated: AtomicBool,
     /// Woken when the freeze ends.
     pub(super) thawed: AtomicWaker,
     fate: AtomicU8,
