@@ -44,6 +44,8 @@ pub enum Endpoint {
     Submit,
     /// The stream of a collection, RustBaaS
     Events,
+    /// Any path made with [`Hub::sse`](super::Hub::sse)
+    Sse,
     /// Everything under `/api/collections/NAME/records`
     Records,
     /// `auth-with-password`, `auth-refresh`, `auth-methods`

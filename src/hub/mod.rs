@@ -38,7 +38,7 @@
 //! This room may be used by any other and uses none of them. `server` accepts
 //! and routes; `realtime` keeps the streams, with `topic` for what clients
 //! subscribe to; `records`, `shape`, `list` and `filter` keep the data, `auth` the
-//! accounts; `rustbaas` speaks the other protocol, `stream` carries both; `faults` and `wire` break things; `state` is what they share.
+//! accounts; `rustbaas` and `sse` are the other protocols, `stream` carries all three; `faults` and `wire` break things; `state` is what they share.
 
 mod auth;
 mod clock;
@@ -48,9 +48,11 @@ mod list;
 mod realtime;
 mod records;
 mod refusal;
+mod requests;
 mod rustbaas;
 mod server;
 mod shape;
+mod sse;
 mod state;
 mod stream;
 mod topic;
@@ -68,6 +70,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 
 pub use faults::{Answer, Endpoint, Faults};
+pub use requests::Seen;
+pub use sse::{Message, Sse};
 pub use state::{Stats, Submit};
 
 use records::{Collection, Kind, Requester, Rule};
@@ -319,6 +323,19 @@ impl Hub {
         format!("{}/api/realms/{realm}/apps/{app}/collections/{collection}/events", self.url())
     }
 
+    /// A plain event stream at a path of your choice, for tests of clients that
+    /// know nothing of any backend: see [`Sse`]. The path comes before any that
+    /// the hub serves otherwise; asked for again it is the same stream.
+    ///
+    /// # Panics
+    /// If `path` does not begin with a slash.
+    #[track_caller]
+    #[must_use]
+    pub fn sse(&self, path: &str) -> Sse {
+        assert!(path.starts_with('/'), "{path} does not begin with a slash");
+        Sse::new(self.shared.clone(), self.url(), path)
+    }
+
     /// Adds an account to an auth collection and returns the record's id.
     /// `users` and `_superusers` are there from the start, others come into being.
     ///
@@ -381,6 +398,13 @@ impl Hub {
     #[must_use]
     pub fn submits(&self) -> Vec<Submit> {
         self.shared.look().submits()
+    }
+
+    /// The last 4,096 requests of any kind, oldest first (fewer if their bodies
+    /// are long), with their headers and bodies.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Seen> {
+        self.shared.look().requests.all()
     }
 
     /// The topics subscribed now, over all streams, as they were submitted.

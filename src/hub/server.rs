@@ -24,7 +24,7 @@ use super::auth::SUPERUSERS;
 use super::faults::{Answer, Endpoint, Reaction};
 use super::records::Requester;
 use super::refusal::Refusal;
-use super::state::Shared;
+use super::state::{Shared, State};
 use super::stream::Stream;
 use super::topic::snake_case;
 use super::wire::{self, Fate, Link, Wire};
@@ -135,25 +135,35 @@ async fn answer(
     shared: Arc<Shared>,
 ) -> Result<Response<Reply>, Infallible> {
     let (head, body) = request.into_parts();
-    let route = Route::of(&head.method, head.uri.path());
-    let endpoint = route.endpoint();
-    let (delay, planned) = shared.change(|state| {
+    let (route, endpoint, delay, planned) = shared.change(|state| {
+        let path = head.uri.path();
+        let route = match state.channels.contains_key(path) {
+            true => Route::Channel(path.to_owned()),
+            false => Route::of(&head.method, path),
+        };
+        let endpoint = route.endpoint();
         let counters = state.counters();
         counters.requests += 1;
         match endpoint {
-            Endpoint::Connect | Endpoint::Events => counters.connects += 1,
+            Endpoint::Connect | Endpoint::Events | Endpoint::Sse => counters.connects += 1,
             Endpoint::Submit => counters.submits += 1,
             _ => {}
         }
-        state.planned(endpoint)
+        let (delay, mut planned) = state.planned(endpoint);
+        if let Some(channel) = state.channels.get_mut(path).filter(|_| planned.is_none()) {
+            planned = channel.answers.pop_front();
+        }
+        (route, endpoint, delay, planned)
     });
     if let Some(delay) = delay {
         Timer::after(delay).await;
     }
-    let ask = match Limited::new(body, MAX_BODY).collect().await {
-        Ok(body) => Ask { headers: &head.headers, query: head.uri.query(), body: body.to_bytes(), ip },
-        Err(_) => return Ok(refuse(&Refusal::new(413, "Request entity too large"))),
+    let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
+        return Ok(refuse(&Refusal::new(413, "Request entity too large")));
     };
+    let body = body.to_bytes();
+    shared.change(|state| state.requests.note(&head, body.clone()));
+    let ask = Ask { headers: &head.headers, query: head.uri.query(), body, ip };
     let (planned, label) = match planned {
         Some(Answer(Reaction::Mislabel(content_type))) => (None, Some(content_type)),
         Some(Answer(reaction)) => (Some(reaction), None),
@@ -192,6 +202,7 @@ enum Route {
     Connect,
     Submit,
     Events(String),
+    Channel(String),
     Health,
     List(String),
     Create(String),
@@ -245,6 +256,7 @@ impl Route {
             Route::Connect => Endpoint::Connect,
             Route::Submit => Endpoint::Submit,
             Route::Events(_) => Endpoint::Events,
+            Route::Channel(_) => Endpoint::Sse,
             Route::Health => Endpoint::Health,
             Route::List(_) | Route::Create(_) | Route::View(..) | Route::Update(..) | Route::Delete(..) => {
                 Endpoint::Records
@@ -258,7 +270,9 @@ impl Route {
         let result = shared.change(|state| {
             let requester = || ask.requester(state.identify(ask.authorization()));
             match self {
-                Route::Connect | Route::Submit | Route::Events(_) | Route::Health => Ok(None),
+                Route::Connect | Route::Submit | Route::Events(_) | Route::Channel(_) | Route::Health => {
+                    Ok(None)
+                }
                 Route::List(name) => state.list(name, &requester()).map(Some),
                 Route::View(name, id) => state.view(name, id, &requester()).map(Some),
                 Route::Create(name) => {
@@ -299,6 +313,12 @@ impl Route {
                 }
             }
             (Route::Submit, _) => submit(ask, shared),
+            (Route::Channel(path), _) => {
+                let last_id = ask.headers.get("last-event-id").map(HeaderValue::as_bytes);
+                let last_id = last_id.map(String::from_utf8_lossy);
+                let open = |state: &mut State| state.open_channel(path, last_id.as_deref(), link);
+                stream(shared.change(open), shared, "no-cache")
+            }
             (Route::Health, _) => json(r#"{"message":"API is healthy.","code":200,"data":{}}"#.into()),
             (_, Ok(Some(value))) => json(value.to_string()),
             (_, Ok(None)) => status(StatusCode::NO_CONTENT),

@@ -11,6 +11,8 @@ use super::auth::{Accounts, Identity, SUPERUSERS};
 use super::faults::Plan;
 use super::realtime::Client;
 use super::records::{Collection, Kind};
+use super::requests::Requests;
+use super::sse::Channel;
 use super::stream::Outlet;
 use super::wire::{Link, Switches};
 
@@ -35,6 +37,9 @@ pub(super) struct State {
     pub(super) clients: HashMap<String, Client>,
     /// Every open stream, in the order of their opening.
     pub(super) outlets: BTreeMap<u64, Outlet>,
+    /// The plain event streams, by path.
+    pub(super) channels: BTreeMap<String, Channel>,
+    pub(super) requests: Requests,
     pub(super) links: HashMap<u64, Arc<Link>>,
     pub(super) faults: Plan,
     pub(super) ids: Ids,
@@ -115,6 +120,8 @@ impl Shared {
             accounts,
             clients: HashMap::new(),
             outlets: BTreeMap::new(),
+            channels: BTreeMap::new(),
+            requests: Requests::default(),
             links: HashMap::new(),
             faults: Plan::default(),
             ids,
