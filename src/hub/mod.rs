@@ -38,12 +38,15 @@
 //! This room may be used by any other and uses none of them. `server` accepts
 //! and routes; `realtime` keeps the streams, with `topic` for what clients
 //! subscribe to; `records`, `shape`, `list` and `filter` keep the data, `auth` the
-//! accounts; `rustbaas` and `sse` are the other protocols, `stream` carries all three; `faults` and `wire` break things; `state` is what they share.
+//! accounts; `rustbaas` and `sse` are the other protocols, `stream` carries all three; `faults`, `answer`, `storm`, `gzip` and
+//! `wire` break things; `state` is what they share.
 
+mod answer;
 mod auth;
 mod clock;
 mod faults;
 mod filter;
+mod gzip;
 mod list;
 mod realtime;
 mod records;
@@ -54,6 +57,7 @@ mod server;
 mod shape;
 mod sse;
 mod state;
+mod storm;
 mod stream;
 mod topic;
 mod wire;
@@ -69,10 +73,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
-pub use faults::{Answer, Endpoint, Faults};
+pub use answer::Answer;
+pub use faults::{Endpoint, Faults};
 pub use requests::Seen;
 pub use sse::{Message, Sse};
 pub use state::{Stats, Submit};
+pub use storm::{Storm, Strike};
 
 use records::{Collection, Kind, Requester, Rule};
 use state::{Settings, Shared};
@@ -145,6 +151,7 @@ impl Hub {
                 token_lifetime: Duration::from_secs(7 * 24 * 3600),
                 heartbeat: Duration::from_secs(15),
                 require_token: false,
+                check_ip: true,
             },
         }
     }
@@ -531,6 +538,15 @@ impl Builder {
     #[must_use]
     pub fn require_token(mut self) -> Self {
         self.settings.require_token = true;
+        self
+    }
+
+    /// Takes a submit from any address. Without this it must come from the one
+    /// that its stream came from, as PocketBase asks since 0.38.2; BosBase does
+    /// not.
+    #[must_use]
+    pub fn any_address(mut self) -> Self {
+        self.settings.check_ip = false;
         self
     }
 

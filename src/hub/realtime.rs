@@ -32,12 +32,18 @@ pub(super) struct Client {
     topics: HashMap<String, Vec<Topic>>,
 }
 
+/// Topics on their way to a stream.
+pub(super) struct Replacement {
+    client_id: String,
+    topics: Vec<String>,
+}
+
 impl Client {
     pub(super) fn topics(&self) -> impl Iterator<Item = &str> {
         self.topics.values().flatten().map(|topic| topic.key.as_str())
     }
 
-    fn frame(&self, event: &str, data: &[u8]) -> Bytes {
+    pub(super) fn frame(&self, event: &str, data: &[u8]) -> Bytes {
         let mut frame = Vec::with_capacity(self.id.len() + event.len() + data.len() + 18);
         for part in [b"id:", self.id.as_bytes(), b"\nevent:", event.as_bytes(), b"\ndata:", data] {
             frame.extend_from_slice(part);
@@ -60,42 +66,26 @@ impl State {
     }
 
     /// Sets the topics of a stream, after the checks that the real server
-    /// makes, in its order.
+    /// makes, in its order. With a window in between to be waited for, the
+    /// topics are taken away, and come back to be [set](Self::set_topics).
     pub(super) fn submit(
         &mut self,
         content_type: Option<&str>,
         body: &[u8],
         authorization: Option<&str>,
         ip: IpAddr,
-    ) -> (Submit, Result<(), Refusal>) {
-        let mut submit = read_submit(content_type, body, authorization, 204);
-        let result = match bind(content_type, body) {
-            Some((client_id, topics)) => self.replace(&client_id, &topics, authorization, ip),
-            None => Err(Refusal::vague()),
-        };
-        if let Err(refusal) = &result {
-            submit.status = refusal.status;
-        }
-        (submit, result)
-    }
-
-    fn replace(
-        &mut self,
-        client_id: &str,
-        topics: &[String],
-        authorization: Option<&str>,
-        ip: IpAddr,
-    ) -> Result<(), Refusal> {
-        let wrong = faults_of_submit(client_id, topics);
+    ) -> Result<Option<Replacement>, Refusal> {
+        let (client_id, topics) = bind(content_type, body).ok_or_else(Refusal::vague)?;
+        let wrong = faults_of_submit(&client_id, &topics);
         if !wrong.is_empty() {
             return Err(Refusal::vague().with_data(wrong));
         }
         let requester = self.identify(authorization);
         let client = self
             .clients
-            .get_mut(client_id)
+            .get_mut(&client_id)
             .ok_or_else(|| Refusal::new(404, "Missing or invalid client id."))?;
-        if client.ip != ip {
+        if self.settings.check_ip && client.ip != ip {
             return Err(Refusal::new(400, "Invalid realtime client."));
         }
         if client.identity.is_some() && client.identity != requester {
@@ -104,14 +94,25 @@ impl State {
         }
         client.identity = requester;
         client.topics.clear();
-        for key in topics {
+        let replacement = Replacement { client_id, topics };
+        if self.faults.replacement.is_zero() {
+            self.set_topics(&replacement);
+            return Ok(None);
+        }
+        Ok(Some(replacement))
+    }
+
+    /// The second half of a submit. The stream may be gone by now.
+    pub(super) fn set_topics(&mut self, replacement: &Replacement) {
+        let Some(client) = self.clients.get_mut(&replacement.client_id) else { return };
+        client.topics.clear();
+        for key in &replacement.topics {
             let topic = Topic::parse(key);
             let same_base = client.topics.entry(topic.base().to_owned()).or_default();
             if same_base.iter().all(|other| other.key != topic.key) {
                 same_base.push(topic);
             }
         }
-        Ok(())
     }
 
     /// Sends a custom message to every client that subscribed to exactly this topic.

@@ -64,12 +64,17 @@ impl State {
         streams.len()
     }
 
-    pub(super) fn broadcast(&mut self, streams: &[u64], event: &str, data: &[u8]) {
-        let frame: Bytes = [b"event: ", event.as_bytes(), b"\ndata: ", data, b"\n\n"].concat().into();
+    fn broadcast(&mut self, streams: &[u64], event: &str, data: &[u8]) {
+        let frame = frame(event, data);
         for stream in streams {
             self.push(*stream, frame.clone(), Order::Free);
         }
     }
+}
+
+/// An event as it goes over the wire.
+pub(super) fn frame(event: &str, data: &[u8]) -> Bytes {
+    [b"event: ", event.as_bytes(), b"\ndata: ", data, b"\n\n"].concat().into()
 }
 
 /// `{"id","collection","fields":{…},"created_at","updated_at"}`, in this order.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, TcpListener, TcpStream};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::future::{self, Either, select};
@@ -20,8 +20,11 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 use smol::{Async, LocalExecutor, Timer};
 
+use super::answer::{Alteration, Answer, Reaction};
 use super::auth::SUPERUSERS;
-use super::faults::{Answer, Endpoint, Reaction};
+use super::faults::Endpoint;
+use super::gzip::Gzip;
+use super::realtime::read_submit;
 use super::records::Requester;
 use super::refusal::Refusal;
 use super::state::{Shared, State};
@@ -164,34 +167,45 @@ async fn answer(
     let body = body.to_bytes();
     shared.change(|state| state.requests.note(&head, body.clone()));
     let ask = Ask { headers: &head.headers, query: head.uri.query(), body, ip };
-    let (planned, label) = match planned {
-        Some(Answer(Reaction::Mislabel(content_type))) => (None, Some(content_type)),
+    let (planned, alteration) = match planned {
+        Some(Answer(Reaction::Alter(alteration))) => (None, Some(alteration)),
         Some(Answer(reaction)) => (Some(reaction), None),
         None => (None, None),
     };
+    if endpoint == Endpoint::Submit
+        && let Some(reaction) = &planned
+    {
+        // A submit that is kept from the checks is logged all the same.
+        let answered = if let Reaction::Respond { status, .. } = reaction { status.as_u16() } else { 0 };
+        shared.change(|state| state.log_submit(ask.submit(answered)));
+    }
     let mut response = match planned {
+        None if endpoint == Endpoint::Submit => submit(&ask, &shared).await,
         None => route.handle(&ask, link, &shared),
-        Some(reaction) => {
-            if endpoint == Endpoint::Submit {
-                ask.log_refused_submit(&reaction, &shared);
-            }
-            match reaction {
-                Reaction::Respond { status, headers, body } => {
-                    let mut response = Response::new(Reply::full(body));
-                    *response.status_mut() = status;
-                    *response.headers_mut() = headers;
-                    response
-                }
-                Reaction::End(fate) => {
-                    link.decide(fate);
-                    future::pending().await
-                }
-                Reaction::Silence | Reaction::Mislabel(_) => future::pending().await,
-            }
+        Some(Reaction::Respond { status, headers, body }) => {
+            let mut response = Response::new(Reply::full(body));
+            *response.status_mut() = status;
+            *response.headers_mut() = headers;
+            response
         }
+        Some(Reaction::End(fate)) => {
+            link.decide(fate);
+            future::pending().await
+        }
+        Some(Reaction::Silence | Reaction::Alter(_)) => future::pending().await,
     };
-    if let Some(content_type) = label {
-        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    match alteration {
+        None => {}
+        Some(Alteration::Mislabel(content_type)) => {
+            response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+        }
+        // What has no body has nothing to wrap.
+        Some(Alteration::Gzip) if response.status() == StatusCode::NO_CONTENT => {}
+        Some(Alteration::Gzip) => {
+            let gzip = HeaderValue::from_static("gzip");
+            response.headers_mut().insert(header::CONTENT_ENCODING, gzip);
+            response = response.map(|body| Reply::Gzipped(Box::new(body), Some(Gzip::default())));
+        }
     }
     Ok(response)
 }
@@ -312,7 +326,6 @@ impl Route {
                     Err(refusal) => refuse(&refusal),
                 }
             }
-            (Route::Submit, _) => submit(ask, shared),
             (Route::Channel(path), _) => {
                 let last_id = ask.headers.get("last-event-id").map(HeaderValue::as_bytes);
                 let last_id = last_id.map(String::from_utf8_lossy);
@@ -335,14 +348,23 @@ fn stream(outlet: u64, shared: &Arc<Shared>, cache: &'static str) -> Response<Re
     response
 }
 
-fn submit(ask: &Ask<'_>, shared: &Arc<Shared>) -> Response<Reply> {
-    let result = shared.change(|state| {
-        let (submit, result) = state.submit(ask.content_type(), &ask.body, ask.authorization(), ask.ip);
-        state.log_submit(submit);
-        result
+async fn submit(ask: &Ask<'_>, shared: &Arc<Shared>) -> Response<Reply> {
+    let (window, result) = shared.change(|state| {
+        let result = state.submit(ask.content_type(), &ask.body, ask.authorization(), ask.ip);
+        (state.faults.replacement, result)
+    });
+    if let Ok(Some(_)) = &result {
+        Timer::after(window).await;
+    }
+    let answered = if let Err(refusal) = &result { refusal.status } else { 204 };
+    shared.change(|state| {
+        if let Ok(Some(replacement)) = &result {
+            state.set_topics(replacement);
+        }
+        state.log_submit(ask.submit(answered));
     });
     match result {
-        Ok(()) => status(StatusCode::NO_CONTENT),
+        Ok(_) => status(StatusCode::NO_CONTENT),
         Err(refusal) => refuse(&refusal),
     }
 }
@@ -405,17 +427,9 @@ impl Ask<'_> {
         }
     }
 
-    /// A submit that a planned answer keeps from the checks is still logged.
-    fn log_refused_submit(&self, reaction: &Reaction, shared: &Shared) {
-        let status = match reaction {
-            Reaction::Respond { status, .. } => status.as_u16(),
-            _ => 0,
-        };
-        shared.change(|state| {
-            let submit =
-                super::realtime::read_submit(self.content_type(), &self.body, self.authorization(), status);
-            state.log_submit(submit);
-        });
+    /// The request as a submit that was answered with this status.
+    fn submit(&self, status: u16) -> super::state::Submit {
+        read_submit(self.content_type(), &self.body, self.authorization(), status)
     }
 }
 
@@ -423,6 +437,8 @@ impl Ask<'_> {
 enum Reply {
     Full(Full<Bytes>),
     Stream(Stream),
+    /// Another body in a wrapping that is gone once it has been closed.
+    Gzipped(Box<Reply>, Option<Gzip>),
 }
 
 impl Reply {
@@ -442,20 +458,28 @@ impl Body for Reply {
         match &mut *self {
             Reply::Full(full) => Pin::new(full).poll_frame(cx),
             Reply::Stream(stream) => Pin::new(stream).poll_frame(cx),
+            Reply::Gzipped(body, gzip) => {
+                let frame = ready!(Pin::new(body).poll_frame(cx));
+                let bytes = match frame.and_then(Result::ok).and_then(|frame| frame.into_data().ok()) {
+                    Some(bytes) => gzip.as_mut().map(|gzip| gzip.wrap(&bytes)),
+                    None => gzip.take().map(Gzip::finish),
+                };
+                Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes.into()))))
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Reply::Full(full) => full.is_end_stream(),
-            Reply::Stream(_) => false,
+            Reply::Stream(_) | Reply::Gzipped(..) => false,
         }
     }
 
     fn size_hint(&self) -> hyper::body::SizeHint {
         match self {
             Reply::Full(full) => full.size_hint(),
-            Reply::Stream(_) => hyper::body::SizeHint::new(),
+            Reply::Stream(_) | Reply::Gzipped(..) => hyper::body::SizeHint::new(),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hyper::body::Bytes;
 
-use super::faults::Answer;
+use super::answer::Answer;
 use super::requests::Seen;
 use super::state::{Shared, State};
 use super::stream::{Order, Origin, Outlet};

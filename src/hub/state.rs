@@ -56,6 +56,7 @@ pub(super) struct Settings {
     pub(super) token_lifetime: Duration,
     pub(super) heartbeat: Duration,
     pub(super) require_token: bool,
+    pub(super) check_ip: bool,
 }
 
 /// Counters of a hub since it was first started, and what is open now.
