@@ -6,19 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use hyper::StatusCode;
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use serde_json::json;
-
-use super::realtime::Client;
+use super::answer::Answer;
+use super::rustbaas::frame;
 use super::state::{Shared, State};
+use super::storm::Storm;
+use super::stream::{Order, Origin, Outlet};
 use super::wire::Fate;
 
 /// Breaks a [`Hub`](super::Hub) on purpose, from any thread, while clients are connected.
 ///
 /// Every fault acts at once and on what is open then, unless it says "next" or
 /// is a switch that stays as it is set. [`clear`](Self::clear) takes all
-/// switches back and forgets planned answers.
+/// switches back and forgets planned answers. They act on streams of every kind.
 ///
 /// ```
 /// # use tidings::hub::{Endpoint, Hub};
@@ -42,6 +41,10 @@ pub enum Endpoint {
     Connect,
     /// `POST /api/realtime`
     Submit,
+    /// The stream of a collection, RustBaaS
+    Events,
+    /// Any path made with [`Hub::sse`](super::Hub::sse)
+    Sse,
     /// Everything under `/api/collections/NAME/records`
     Records,
     /// `auth-with-password`, `auth-refresh`, `auth-methods`
@@ -52,40 +55,17 @@ pub enum Endpoint {
     Other,
 }
 
-/// What a request gets instead of its proper answer.
-///
-/// ```
-/// # use std::time::Duration;
-/// # use tidings::hub::{Answer, Endpoint, Hub};
-/// let hub = Hub::start()?;
-/// let busy = Answer::status(429).retry_after(Duration::from_secs(2));
-/// hub.faults().answer_next(Endpoint::Submit, busy, 3);
-/// hub.faults().answer_next(Endpoint::Connect, Answer::html("<h1>Sign in to the Wi-Fi</h1>"), 1);
-/// # Ok::<(), std::io::Error>(())
-/// ```
-#[derive(Debug, Clone)]
-pub struct Answer(pub(super) Reaction);
-
-#[derive(Debug, Clone)]
-pub(super) enum Reaction {
-    Respond {
-        status: StatusCode,
-        headers: HeaderMap,
-        body: Vec<u8>,
-    },
-    /// The proper answer, under another content type.
-    Mislabel(HeaderValue),
-    Silence,
-    End(Fate),
-}
-
 /// The faults that are set now.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Plan {
-    pub(super) life: Duration,
-    pub(super) idle: Duration,
+    /// Where these are not set, each kind of stream has limits of its own.
+    pub(super) life: Option<Duration>,
+    pub(super) idle: Option<Duration>,
+    pub(super) heartbeats_lost: bool,
     /// How many messages of a stream are shuffled together; 0 and 1 keep order.
     pub(super) reorder: usize,
+    /// How long a stream is without topics while they are replaced.
+    pub(super) replacement: Duration,
     delays: HashMap<Endpoint, Duration>,
     answers: HashMap<Endpoint, VecDeque<Answer>>,
 }
@@ -102,26 +82,87 @@ impl Faults {
     /// Ends every open stream as the real server does at its limits: what is
     /// queued is sent, the chunked body ends cleanly, and the TCP connection
     /// stays open for another request. Returns how many streams that were.
+    ///
+    /// ```
+    /// # let hub = tidings::hub::Hub::start()?;
+    /// assert_eq!(hub.faults().end_streams(), 0, "nobody is connected");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn end_streams(&self) -> usize {
-        self.each_stream(Client::end)
+        self.each_stream(Outlet::end)
     }
 
     /// Closes the connections of every open stream without the chunk that ends
     /// the body, as a killed server or a proxy at its time-out does. Returns
     /// how many streams that were.
+    ///
+    /// ```
+    /// # let hub = tidings::hub::Hub::start()?;
+    /// assert_eq!(hub.faults().cut_streams(), 0, "nobody is connected");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn cut_streams(&self) -> usize {
         self.each_stream(|client| client.cut(Fate::Cut))
     }
 
     /// Resets the connections of every open stream (RST). Returns how many
     /// streams that were.
+    ///
+    /// ```
+    /// # let hub = tidings::hub::Hub::start()?;
+    /// assert_eq!(hub.faults().reset_streams(), 0, "nobody is connected");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn reset_streams(&self) -> usize {
         self.each_stream(|client| client.cut(Fate::Reset))
+    }
+
+    /// Cuts every open stream in the middle of what is written to it next: the
+    /// chunk announces more bytes than come. That message is lost. Returns how
+    /// many streams that will be.
+    ///
+    /// ```
+    /// # let hub = tidings::hub::Hub::start()?;
+    /// hub.faults().truncate_streams();
+    /// hub.create("posts", serde_json::json!({ "title": "half of this is se" }));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn truncate_streams(&self) -> usize {
+        self.each_stream(Outlet::truncate)
+    }
+
+    /// Makes every connection that is open now half-open, streams or not: the
+    /// hub goes on as if it were well, and no byte comes or goes any more,
+    /// whereas new connections work. A lost route, a NAT that forgot. Returns
+    /// how many streams that were.
+    ///
+    /// They stay so until they reach a limit of their life; [`clear`](Self::clear)
+    /// resets them. TCP keep-alive finds nothing: the kernel still answers it.
+    ///
+    /// ```
+    /// # let hub = tidings::hub::Hub::start()?;
+    /// hub.faults().half_open();
+    /// // Only a watchdog of the client's own finds this out.
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn half_open(&self) -> usize {
+        self.shared.change(|state| {
+            state.links.values().for_each(|link| link.dead.store(true, Ordering::SeqCst));
+            state.outlets.len()
+        })
     }
 
     /// A switch: a frozen hub still accepts connections, and reads and writes
     /// nothing on any, as a suspended host. Thawed, it answers what came in
     /// between and sends what was queued.
+    ///
+    /// ```
+    /// # let hub = tidings::hub::Hub::start()?;
+    /// hub.faults().freeze(true);
+    /// // A client that asks now waits.
+    /// hub.faults().freeze(false);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn freeze(&self, on: bool) {
         self.shared.switches.frozen.store(on, Ordering::SeqCst);
         self.shared.change(|state| state.links.values().for_each(|link| link.thawed.wake()));
@@ -147,182 +188,236 @@ impl Faults {
 
     /// A switch: every request to `endpoint` waits this long before it is
     /// looked at. Zero takes it back.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tidings::hub::Endpoint;
+    /// # let hub = tidings::hub::Hub::start()?;
+    /// hub.faults().delay(Endpoint::Submit, Duration::from_millis(300));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn delay(&self, endpoint: Endpoint, delay: Duration) {
-        self.shared.change(|state| state.faults.delays.insert(endpoint, delay));
+        self.shared.change(|state| match delay.is_zero() {
+            true => state.faults.delays.remove(&endpoint),
+            false => state.faults.delays.insert(endpoint, delay),
+        });
     }
 
     /// A switch: every byte of a stream is written by itself, so that readers
     /// meet every place where a message can be torn. That makes streams slow: a
     /// few kilobytes a second.
+    ///
+    /// ```
+    /// # let hub = tidings::hub::Hub::start()?;
+    /// hub.faults().split_bytes(true);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn split_bytes(&self, on: bool) {
         self.shared.switches.split.store(on, Ordering::SeqCst);
+    }
+
+    /// A switch: each connection is sent so many bytes in a second at most.
+    /// Zero takes it back.
+    ///
+    /// ```
+    /// # let hub = tidings::hub::Hub::start()?;
+    /// hub.faults().throttle(1200); // a modem
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn throttle(&self, bytes_per_second: usize) {
+        self.shared.switches.throttle.store(bytes_per_second, Ordering::SeqCst);
+    }
+
+    /// A switch: a submit leaves its stream without any topic for this long
+    /// before it sets the new ones and is answered. What happens then is lost,
+    /// also on topics that stay. The real server has such a window, a short
+    /// one. Zero takes it back.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # let hub = tidings::hub::Hub::start()?;
+    /// hub.faults().replacement_window(Duration::from_millis(200));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn replacement_window(&self, window: Duration) {
+        self.shared.change(|state| state.faults.replacement = window);
+    }
+
+    /// Sends every stream a message whose data is no JSON, under one of its
+    /// topics. Returns how many streams that were; those without topics get none.
+    ///
+    /// ```
+    /// # let hub = tidings::hub::Hub::start()?;
+    /// assert_eq!(hub.faults().bad_json(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn bad_json(&self) -> usize {
+        self.spoil(|_| br#"{"record":{"id":"#.to_vec())
+    }
+
+    /// Sends every stream a message with line ends in its data, a blank line
+    /// among them, as a hook of the real server can. Returns how many streams
+    /// that were; those without topics get none.
+    ///
+    /// ```
+    /// # let hub = tidings::hub::Hub::start()?;
+    /// assert_eq!(hub.faults().raw_newlines(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn raw_newlines(&self) -> usize {
+        self.spoil(|_| b"{\"record\":\n{\"id\":\r\"x\"},\n\n\"action\": stray\r\n".to_vec())
+    }
+
+    /// Sends every stream an update of a record with so many bytes of data, well
+    /// formed. Returns how many streams that were; those without topics get none.
+    ///
+    /// ```
+    /// # let hub = tidings::hub::Hub::start()?;
+    /// assert_eq!(hub.faults().huge_event(50 << 20), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn huge_event(&self, bytes: usize) -> usize {
+        self.spoil(|origin| {
+            let (head, tail) = match origin {
+                Origin::Feed(_) => (r#"{"id":"huge","fields":{"pad":""#, r#""}}"#),
+                _ => (r#"{"record":{"id":"huge","pad":""#, r#""},"action":"update"}"#),
+            };
+            let pad = bytes.saturating_sub(head.len() + tail.len());
+            [head.as_bytes(), &vec![b'x'; pad], tail.as_bytes()].concat()
+        })
+    }
+
+    /// Faults to be struck with one after the other, drawn from a seed: see [`Storm`].
+    #[must_use]
+    pub fn random(&self, seed: u64) -> Storm {
+        Storm::new(self.clone(), seed)
     }
 
     /// A switch: messages of a stream are shuffled in groups of `window`, the
     /// order drawn from the hub's seed. A group that does not fill is sent
     /// after 100 ms. 0 and 1 keep the order. The real server promises none.
+    ///
+    /// ```
+    /// # let hub = tidings::hub::Hub::start()?;
+    /// hub.faults().reorder(8);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn reorder(&self, window: usize) {
         self.shared.change(|state| state.faults.reorder = window);
     }
 
     /// A switch: streams end cleanly at this age, busy or not, and what was
-    /// queued then is lost. 30 minutes unless set.
+    /// queued then is lost. 30 minutes unless set; those of RustBaaS and
+    /// [`Hub::sse`](super::Hub::sse) live on.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # let hub = tidings::hub::Hub::start()?;
+    /// hub.faults().life(Duration::from_secs(1));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn life(&self, life: Duration) {
-        self.limit(|plan| plan.life = life);
+        self.limit(|plan| plan.life = Some(life));
     }
 
     /// A switch: streams end cleanly after this long without a message. 5
-    /// minutes unless set.
+    /// minutes unless set; those of RustBaaS and [`Hub::sse`](super::Hub::sse)
+    /// live on.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # let hub = tidings::hub::Hub::start()?;
+    /// hub.faults().idle(Duration::from_secs(1));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn idle(&self, idle: Duration) {
-        self.limit(|plan| plan.idle = idle);
+        self.limit(|plan| plan.idle = Some(idle));
+    }
+
+    /// A switch: RustBaaS streams get no more `:keepalive` comments; events go
+    /// on. A client that waits for heartbeats takes the link for dead.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tidings::hub::Hub;
+    /// let hub = Hub::builder().heartbeat(Duration::from_millis(100)).start()?;
+    /// hub.faults().lose_heartbeats(true);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn lose_heartbeats(&self, on: bool) {
+        self.limit(|plan| plan.heartbeats_lost = on);
     }
 
     /// Takes all switches back and forgets the answers planned for next requests.
     pub fn clear(&self) {
         self.freeze(false);
         self.split_bytes(false);
+        self.throttle(0);
         self.limit(|plan| *plan = Plan::default());
+        self.shared.change(|state| {
+            let dead = state.links.values().filter(|link| link.dead.load(Ordering::SeqCst));
+            dead.for_each(|link| {
+                link.decide(Fate::Reset);
+            });
+        });
+    }
+
+    /// Forgets the answers planned for an endpoint.
+    pub(super) fn forget_answers(&self, endpoint: Endpoint) {
+        self.shared.change(|state| state.faults.answers.remove(&endpoint));
+    }
+
+    fn spoil(&self, payload: impl Fn(&Origin) -> Vec<u8>) -> usize {
+        self.shared.change(|state| {
+            let mut frames = Vec::new();
+            for (serial, outlet) in &state.outlets {
+                let data = || payload(&outlet.origin);
+                let frame = match &outlet.origin {
+                    Origin::Client(id) => state.clients.get(id).and_then(|client| {
+                        let topic = client.topics().min()?;
+                        Some(client.frame(topic, &data()))
+                    }),
+                    Origin::Feed(_) => Some(frame("record_updated", &data())),
+                    Origin::Channel(_) => Some(frame("message", &data())),
+                };
+                frames.extend(frame.map(|frame| (*serial, frame)));
+            }
+            let count = frames.len();
+            for (serial, frame) in frames {
+                state.push(serial, frame, Order::Free);
+            }
+            count
+        })
     }
 
     fn limit(&self, set: impl FnOnce(&mut Plan)) {
         self.shared.change(|state| {
             set(&mut state.faults);
             // Their timers run to the old limit.
-            state.clients.values_mut().for_each(Client::wake);
+            state.outlets.values_mut().for_each(Outlet::wake);
         });
     }
 
-    fn each_stream(&self, act: impl FnMut(&mut Client)) -> usize {
+    fn each_stream(&self, act: impl FnMut(&mut Outlet)) -> usize {
         self.shared.change(|state| {
-            state.clients.values_mut().for_each(act);
-            state.clients.len()
+            state.outlets.values_mut().for_each(act);
+            state.outlets.len()
         })
     }
-}
-
-impl Answer {
-    /// A status with the error body that the real server would send.
-    ///
-    /// # Panics
-    /// If `status` is not between 100 and 999.
-    #[must_use]
-    pub fn status(status: u16) -> Self {
-        #[expect(clippy::expect_used, reason = "documented")]
-        let status = StatusCode::from_u16(status).expect("a status is between 100 and 999");
-        let answer = Self(Reaction::Respond { status, headers: HeaderMap::new(), body: Vec::new() });
-        if status.as_u16() < 400 {
-            return answer;
-        }
-        let reason = status.canonical_reason().unwrap_or("Error");
-        let error = json!({ "data": {}, "message": format!("{reason}."), "status": status.as_u16() });
-        answer.content_type("application/json").body(error.to_string())
-    }
-
-    /// 200 with a web page: a captive portal, or a proxy's error page.
-    #[must_use]
-    pub fn html(page: impl Into<Vec<u8>>) -> Self {
-        Self::status(200).content_type("text/html; charset=utf-8").body(page)
-    }
-
-    /// 307 to another address.
-    ///
-    /// # Panics
-    /// If `url` cannot be a header's value.
-    #[must_use]
-    pub fn redirect(url: &str) -> Self {
-        Self::status(307).header("location", url)
-    }
-
-    /// The proper answer under another content type, a stream included.
-    ///
-    /// # Panics
-    /// If `content_type` cannot be a header's value.
-    #[must_use]
-    pub fn mislabelled(content_type: &str) -> Self {
-        Self(Reaction::Mislabel(value(content_type)))
-    }
-
-    /// Nothing at all, not even headers, on a connection that stays open: a
-    /// proxy that buffers, or a server that hangs.
-    #[must_use]
-    pub fn silence() -> Self {
-        Self(Reaction::Silence)
-    }
-
-    /// The connection is closed without an answer.
-    #[must_use]
-    pub fn hang_up() -> Self {
-        Self(Reaction::End(Fate::Cut))
-    }
-
-    /// The connection is reset without an answer.
-    #[must_use]
-    pub fn reset() -> Self {
-        Self(Reaction::End(Fate::Reset))
-    }
-
-    /// Sets the body. Without effect on an answer that has none.
-    #[must_use]
-    pub fn body(mut self, bytes: impl Into<Vec<u8>>) -> Self {
-        if let Reaction::Respond { body, .. } = &mut self.0 {
-            *body = bytes.into();
-        }
-        self
-    }
-
-    /// Sets `Content-Type`.
-    ///
-    /// # Panics
-    /// If it cannot be a header's value.
-    #[must_use]
-    pub fn content_type(self, content_type: &str) -> Self {
-        self.header(header::CONTENT_TYPE.as_str(), content_type)
-    }
-
-    /// Sets `Retry-After`, rounded up to whole seconds.
-    #[must_use]
-    pub fn retry_after(self, wait: Duration) -> Self {
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        self.header(header::RETRY_AFTER.as_str(), &seconds.to_string())
-    }
-
-    /// Sets a header. Without effect on an answer that has none.
-    ///
-    /// # Panics
-    /// If the name or the value is not one of a header.
-    #[must_use]
-    pub fn header(mut self, name: &str, text: &str) -> Self {
-        if let Reaction::Respond { headers, .. } = &mut self.0 {
-            #[expect(clippy::expect_used, reason = "documented")]
-            let name: HeaderName = name.parse().expect("the name of a header");
-            headers.insert(name, value(text));
-        }
-        self
-    }
-}
-
-#[expect(clippy::expect_used, reason = "documented where it is called")]
-fn value(text: &str) -> HeaderValue {
-    HeaderValue::from_str(text).expect("the value of a header")
 }
 
 impl State {
     /// What the plan has for a request that just came.
     pub(super) fn planned(&mut self, endpoint: Endpoint) -> (Option<Duration>, Option<Answer>) {
-        let delay = self.faults.delays.get(&endpoint).copied().filter(|delay| !delay.is_zero());
+        let delay = self.faults.delays.get(&endpoint).copied();
         let answer = self.faults.answers.get_mut(&endpoint).and_then(VecDeque::pop_front);
         (delay, answer)
     }
 }
 
-impl Default for Plan {
-    fn default() -> Self {
-        Self { life: LIFE, idle: IDLE, reorder: 0, delays: HashMap::new(), answers: HashMap::new() }
-    }
-}
-
 impl fmt::Debug for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Faults").field(&self.shared.look().faults).finish()
+        let (plan, switches) = (&self.shared.look().faults, &self.shared.switches);
+        f.debug_tuple("Faults").field(plan).field(switches).finish()
     }
 }

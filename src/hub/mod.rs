@@ -21,6 +21,9 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
+//! The same changes reach the streams of **RustBaaS**, a server with one stream
+//! for each collection: `/api/realms/:realm/apps/:app/collections/:coll/events`.
+//!
 //! # What differs from the real server
 //! - Messages of a stream keep their order, unless [`Faults::reorder`] says otherwise.
 //! - A collection that was not [declared](Hub::collection) has no schema: it
@@ -35,19 +38,27 @@
 //! This room may be used by any other and uses none of them. `server` accepts
 //! and routes; `realtime` keeps the streams, with `topic` for what clients
 //! subscribe to; `records`, `shape`, `list` and `filter` keep the data, `auth` the
-//! accounts; `faults` and `wire` break things; `state` is what they share.
+//! accounts; `rustbaas` and `sse` are the other protocols, `stream` carries all three; `faults`, `answer`, `storm`, `gzip` and
+//! `wire` break things; `state` is what they share.
 
+mod answer;
 mod auth;
 mod clock;
 mod faults;
 mod filter;
+mod gzip;
 mod list;
 mod realtime;
 mod records;
 mod refusal;
+mod requests;
+mod rustbaas;
 mod server;
 mod shape;
+mod sse;
 mod state;
+mod storm;
+mod stream;
 mod topic;
 mod wire;
 
@@ -62,8 +73,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
-pub use faults::{Answer, Endpoint, Faults};
+pub use answer::Answer;
+pub use faults::{Endpoint, Faults};
+pub use requests::Seen;
+pub use sse::{Message, Sse};
 pub use state::{Stats, Submit};
+pub use storm::{Storm, Strike};
 
 use records::{Collection, Kind, Requester, Rule};
 use state::{Settings, Shared};
@@ -134,6 +149,9 @@ impl Hub {
                 strict: false,
                 queue: 100_000,
                 token_lifetime: Duration::from_secs(7 * 24 * 3600),
+                heartbeat: Duration::from_secs(15),
+                require_token: false,
+                check_ip: true,
             },
         }
     }
@@ -275,6 +293,56 @@ impl Hub {
         self.shared.change(|state| state.publish(topic, &payload.into()))
     }
 
+    /// Sends an event of your own to every RustBaaS stream of a collection, as
+    /// a hook there does with `$app.realtime.publish`. Its name is the
+    /// message's `type` (`custom` where there is none), its data the JSON of
+    /// the message's `payload` (of the whole message where there is none).
+    /// Returns how many streams that were.
+    ///
+    /// ```
+    /// # use serde_json::json;
+    /// # let hub = tidings::hub::Hub::start()?;
+    /// let chat = json!({ "type": "chat", "payload": { "text": "Hello" } });
+    /// assert_eq!(hub.rustbaas_publish("posts", chat), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If `type` holds a line end.
+    #[track_caller]
+    pub fn rustbaas_publish(&self, collection: &str, message: Value) -> usize {
+        let event = message["type"].as_str().unwrap_or_default();
+        assert!(!event.contains(['\r', '\n']), "the type {event:?} is not one line");
+        self.shared.change(|state| state.publish_to_feed(collection, &message))
+    }
+
+    /// Where the RustBaaS stream of a collection is. The hub takes every realm
+    /// and app: all share its collections.
+    ///
+    /// ```
+    /// # let hub = tidings::hub::Hub::start()?;
+    /// let url = hub.rustbaas_url("acme", "web", "posts");
+    /// assert!(url.ends_with("/api/realms/acme/apps/web/collections/posts/events"));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn rustbaas_url(&self, realm: &str, app: &str, collection: &str) -> String {
+        format!("{}/api/realms/{realm}/apps/{app}/collections/{collection}/events", self.url())
+    }
+
+    /// A plain event stream at a path of your choice, for tests of clients that
+    /// know nothing of any backend: see [`Sse`]. The path comes before any that
+    /// the hub serves otherwise; asked for again it is the same stream.
+    ///
+    /// # Panics
+    /// If `path` does not begin with a slash.
+    #[track_caller]
+    #[must_use]
+    pub fn sse(&self, path: &str) -> Sse {
+        assert!(path.starts_with('/'), "{path} does not begin with a slash");
+        Sse::new(self.shared.clone(), self.url(), path)
+    }
+
     /// Adds an account to an auth collection and returns the record's id.
     /// `users` and `_superusers` are there from the start, others come into being.
     ///
@@ -337,6 +405,13 @@ impl Hub {
     #[must_use]
     pub fn submits(&self) -> Vec<Submit> {
         self.shared.look().submits()
+    }
+
+    /// The last 4,096 requests of any kind, oldest first (fewer if their bodies
+    /// are long), with their headers and bodies.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Seen> {
+        self.shared.look().requests.all()
     }
 
     /// The topics subscribed now, over all streams, as they were submitted.
@@ -447,6 +522,31 @@ impl Builder {
     #[must_use]
     pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
         self.settings.token_lifetime = lifetime;
+        self
+    }
+
+    /// Time between the `:keepalive` comments of a RustBaaS stream; 15 s unless
+    /// set. [`Faults::lose_heartbeats`] stops them.
+    #[must_use]
+    pub fn heartbeat(mut self, interval: Duration) -> Self {
+        self.settings.heartbeat = interval;
+        self
+    }
+
+    /// Answers 401 to requests for a RustBaaS stream without a valid token (see
+    /// [`Hub::token`]). Without this they are open to all.
+    #[must_use]
+    pub fn require_token(mut self) -> Self {
+        self.settings.require_token = true;
+        self
+    }
+
+    /// Takes a submit from any address. Without this it must come from the one
+    /// that its stream came from, as PocketBase asks since 0.38.2; BosBase does
+    /// not.
+    #[must_use]
+    pub fn any_address(mut self) -> Self {
+        self.settings.check_ip = false;
         self
     }
 

@@ -1,54 +1,41 @@
 //! `/api/realtime`: streams, the topics set on them, and what is sent to them.
 
-use std::collections::{HashMap, VecDeque};
-use std::convert::Infallible;
+use std::collections::HashMap;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use hyper::body::{Bytes, Frame};
+use hyper::body::Bytes;
 use serde_json::{Map, Value, json};
-use smol::Timer;
-use smol::future::FutureExt as _;
 
 use super::auth::{Identity, SUPERUSERS};
 use super::list::Lens;
 use super::records::{Action, Collection, Kind, Look, Requester, Sight};
 use super::refusal::Refusal;
-use super::state::{Shared, State, Submit};
+use super::state::{State, Submit};
+use super::stream::{Order, Origin};
 use super::topic::Topic;
-use super::wire::{Fate, Link};
+use super::wire::Link;
 
 const MAX_TOPICS: usize = 1000;
 const MAX_TOPIC_BYTES: usize = 2500;
 const MAX_CLIENT_ID: usize = 255;
-/// A queue is bounded in bytes as well as in messages.
-const MAX_QUEUE_BYTES: usize = 256 << 20;
-/// Held-back messages go out after this long even if their window never fills.
-const REORDER_PATIENCE: Duration = Duration::from_millis(100);
 
-/// One open stream.
+/// Who a stream of `/api/realtime` belongs to, and what it is subscribed to.
 pub(super) struct Client {
     id: String,
+    outlet: u64,
     ip: IpAddr,
-    link: Arc<Link>,
     /// Who the stream is bound to; guests are nobody.
     pub(super) identity: Option<Identity>,
     /// By the part of the key before `?`, each in order of submission.
     topics: HashMap<String, Vec<Topic>>,
-    queue: VecDeque<Bytes>,
-    queued_bytes: usize,
-    /// Messages waiting to be shuffled, and since when.
-    held: Vec<Bytes>,
-    held_since: Instant,
-    /// The stream ends, cleanly, once its queue is empty.
-    ending: bool,
-    opened: Instant,
-    last_message: Instant,
-    waker: Option<Waker>,
+}
+
+/// Topics on their way to a stream.
+pub(super) struct Replacement {
+    client_id: String,
+    topics: Vec<String>,
 }
 
 impl Client {
@@ -56,22 +43,7 @@ impl Client {
         self.topics.values().flatten().map(|topic| topic.key.as_str())
     }
 
-    pub(super) fn end(&mut self) {
-        self.ending = true;
-        self.wake();
-    }
-
-    pub(super) fn cut(&mut self, fate: Fate) {
-        self.link.decide(fate);
-    }
-
-    pub(super) fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
-    }
-
-    fn frame(&self, event: &str, data: &[u8]) -> Bytes {
+    pub(super) fn frame(&self, event: &str, data: &[u8]) -> Bytes {
         let mut frame = Vec::with_capacity(self.id.len() + event.len() + data.len() + 18);
         for part in [b"id:", self.id.as_bytes(), b"\nevent:", event.as_bytes(), b"\ndata:", data] {
             frame.extend_from_slice(part);
@@ -79,75 +51,41 @@ impl Client {
         frame.extend_from_slice(b"\n\n");
         frame.into()
     }
-
-    fn release(&mut self, order: &mut fastrand::Rng) {
-        order.shuffle(&mut self.held);
-        self.queue.extend(self.held.drain(..));
-    }
 }
 
 impl State {
     /// Opens a stream: a client with a new id, its `PB_CONNECT` queued.
-    pub(super) fn open(&mut self, ip: IpAddr, link: Arc<Link>) -> String {
+    pub(super) fn open(&mut self, ip: IpAddr, link: Arc<Link>) -> u64 {
         let id = self.ids.client();
-        let now = Instant::now();
-        let client = Client {
-            id: id.clone(),
-            ip,
-            link,
-            identity: None,
-            topics: HashMap::new(),
-            queue: VecDeque::new(),
-            queued_bytes: 0,
-            held: Vec::new(),
-            held_since: now,
-            ending: false,
-            opened: now,
-            last_message: now,
-            waker: None,
-        };
-        self.clients.insert(id.clone(), client);
-        self.send(&id, "PB_CONNECT", format!("{{\"clientId\":\"{id}\"}}").as_bytes());
-        id
+        let outlet = self.open_outlet(link, Origin::Client(id.clone()));
+        let client = Client { id: id.clone(), outlet, ip, identity: None, topics: HashMap::new() };
+        let handshake = client.frame("PB_CONNECT", format!("{{\"clientId\":\"{id}\"}}").as_bytes());
+        self.clients.insert(id, client);
+        self.push(outlet, handshake, Order::Kept);
+        outlet
     }
 
     /// Sets the topics of a stream, after the checks that the real server
-    /// makes, in its order.
+    /// makes, in its order. With a window in between to be waited for, the
+    /// topics are taken away, and come back to be [set](Self::set_topics).
     pub(super) fn submit(
         &mut self,
         content_type: Option<&str>,
         body: &[u8],
         authorization: Option<&str>,
         ip: IpAddr,
-    ) -> (Submit, Result<(), Refusal>) {
-        let mut submit = read_submit(content_type, body, authorization, 204);
-        let result = match bind(content_type, body) {
-            Some((client_id, topics)) => self.replace(&client_id, &topics, authorization, ip),
-            None => Err(Refusal::vague()),
-        };
-        if let Err(refusal) = &result {
-            submit.status = refusal.status;
-        }
-        (submit, result)
-    }
-
-    fn replace(
-        &mut self,
-        client_id: &str,
-        topics: &[String],
-        authorization: Option<&str>,
-        ip: IpAddr,
-    ) -> Result<(), Refusal> {
-        let wrong = faults_of_submit(client_id, topics);
+    ) -> Result<Option<Replacement>, Refusal> {
+        let (client_id, topics) = bind(content_type, body).ok_or_else(Refusal::vague)?;
+        let wrong = faults_of_submit(&client_id, &topics);
         if !wrong.is_empty() {
             return Err(Refusal::vague().with_data(wrong));
         }
         let requester = self.identify(authorization);
         let client = self
             .clients
-            .get_mut(client_id)
+            .get_mut(&client_id)
             .ok_or_else(|| Refusal::new(404, "Missing or invalid client id."))?;
-        if client.ip != ip {
+        if self.settings.check_ip && client.ip != ip {
             return Err(Refusal::new(400, "Invalid realtime client."));
         }
         if client.identity.is_some() && client.identity != requester {
@@ -156,14 +94,25 @@ impl State {
         }
         client.identity = requester;
         client.topics.clear();
-        for key in topics {
+        let replacement = Replacement { client_id, topics };
+        if self.faults.replacement.is_zero() {
+            self.set_topics(&replacement);
+            return Ok(None);
+        }
+        Ok(Some(replacement))
+    }
+
+    /// The second half of a submit. The stream may be gone by now.
+    pub(super) fn set_topics(&mut self, replacement: &Replacement) {
+        let Some(client) = self.clients.get_mut(&replacement.client_id) else { return };
+        client.topics.clear();
+        for key in &replacement.topics {
             let topic = Topic::parse(key);
             let same_base = client.topics.entry(topic.base().to_owned()).or_default();
             if same_base.iter().all(|other| other.key != topic.key) {
                 same_base.push(topic);
             }
         }
-        Ok(())
     }
 
     /// Sends a custom message to every client that subscribed to exactly this topic.
@@ -180,7 +129,7 @@ impl State {
     /// Tells every stream of a change to a record: a copy for each matching key.
     pub(super) fn announce(&mut self, action: Action, collection: &str, record: &Value) {
         let mut messages = Vec::new();
-        if let Some(collection) = self.collections.get(collection) {
+        if let Some(collection) = self.collections.get(collection).filter(|_| !self.clients.is_empty()) {
             let id = record["id"].as_str().unwrap_or_default();
             let (name, coll_id) = (&collection.name, &collection.id);
             // The bare name is the old form of `/*`.
@@ -220,6 +169,7 @@ impl State {
         for (client, key, payload) in messages {
             self.send(&client, &key, &payload);
         }
+        self.announce_to_feeds(action, collection, record);
     }
 
     fn requester_of(&self, client: &Client, topic: &Topic) -> Requester {
@@ -254,101 +204,9 @@ impl State {
     }
 
     fn send(&mut self, client_id: &str, event: &str, data: &[u8]) {
-        let Some(client) = self.clients.get_mut(client_id) else {
-            return;
-        };
-        let frame = client.frame(event, data);
-        let waiting = client.queue.len() + client.held.len();
-        if waiting >= self.settings.queue || client.queued_bytes + frame.len() > MAX_QUEUE_BYTES {
-            if client.link.decide(Fate::Cut) {
-                self.counters().overflowed += 1;
-            }
-            return;
+        if let Some(client) = self.clients.get(client_id) {
+            self.push(client.outlet, client.frame(event, data), Order::Free);
         }
-        client.queued_bytes += frame.len();
-        client.last_message = Instant::now();
-        if self.faults.reorder > 1 && event != "PB_CONNECT" {
-            if client.held.is_empty() {
-                client.held_since = client.last_message;
-            }
-            client.held.push(frame);
-            if client.held.len() >= self.faults.reorder {
-                client.release(&mut self.ids.order);
-            }
-        } else {
-            client.queue.push_back(frame);
-        }
-        client.wake();
-        self.counters().messages += 1;
-    }
-}
-
-/// The body of a stream's response. When hyper drops it the client is gone.
-pub(super) struct Stream {
-    shared: Arc<Shared>,
-    client_id: String,
-    timer: Timer,
-}
-
-impl Stream {
-    pub(super) fn new(shared: Arc<Shared>, client_id: String) -> Self {
-        Self { shared, client_id, timer: Timer::never() }
-    }
-}
-
-impl hyper::body::Body for Stream {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let this = &mut *self;
-        loop {
-            let deadline = {
-                let mut state = this.shared.look();
-                let state = &mut *state;
-                let Some(client) = state.clients.get_mut(&this.client_id) else {
-                    return Poll::Ready(None);
-                };
-                let now = Instant::now();
-                // Life ends a busy stream too, and what is queued is lost then.
-                let death = client.opened + state.faults.life;
-                if now >= death {
-                    return Poll::Ready(None);
-                }
-                let patience = client.held_since + REORDER_PATIENCE;
-                if !client.held.is_empty() && (client.ending || now >= patience) {
-                    client.release(&mut state.ids.order);
-                }
-                if let Some(frame) = client.queue.pop_front() {
-                    client.queued_bytes -= frame.len();
-                    return Poll::Ready(Some(Ok(Frame::data(frame))));
-                }
-                let bored = client.last_message + state.faults.idle;
-                if client.ending || now >= bored {
-                    return Poll::Ready(None);
-                }
-                client.waker = Some(cx.waker().clone());
-                let end = death.min(bored);
-                if client.held.is_empty() { end } else { end.min(patience) }
-            };
-            this.timer.set_at(deadline);
-            if this.timer.poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-        }
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.shared.change(|state| {
-            if let Some(client) = state.clients.remove(&self.client_id) {
-                client.link.streaming.store(false, Ordering::SeqCst);
-            }
-        });
     }
 }
 

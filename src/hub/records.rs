@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::auth::{Identity, SUPERUSERS};
 use super::clock;
+use super::gzip;
 use super::refusal::Refusal;
 use super::state::State;
 
@@ -107,7 +108,7 @@ impl Collection {
         let id = match name {
             "users" => "_pb_users_auth_".to_owned(),
             // As the real server derives it, so that a topic by id is the same on both.
-            _ => format!("pbc_{}", crc32(format!("{kind_name}{name}").as_bytes())),
+            _ => format!("pbc_{}", gzip::crc32(0, format!("{kind_name}{name}").as_bytes())),
         };
         Self {
             name: name.to_owned(),
@@ -476,15 +477,4 @@ fn not_unique() -> Value {
 pub(super) fn may_be_made(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-}
-
-fn crc32(bytes: &[u8]) -> u32 {
-    let mut crc = !0_u32;
-    for &byte in bytes {
-        crc ^= u32::from(byte);
-        for _ in 0..8 {
-            crc = if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
-        }
-    }
-    !crc
 }

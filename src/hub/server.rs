@@ -6,7 +6,7 @@ use std::net::{IpAddr, TcpListener, TcpStream};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::future::{self, Either, select};
@@ -20,12 +20,15 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 use smol::{Async, LocalExecutor, Timer};
 
+use super::answer::{Alteration, Answer, Reaction};
 use super::auth::SUPERUSERS;
-use super::faults::{Answer, Endpoint, Reaction};
-use super::realtime::Stream;
+use super::faults::Endpoint;
+use super::gzip::Gzip;
+use super::realtime::read_submit;
 use super::records::Requester;
 use super::refusal::Refusal;
-use super::state::Shared;
+use super::state::{Shared, State};
+use super::stream::Stream;
 use super::topic::snake_case;
 use super::wire::{self, Fate, Link, Wire};
 
@@ -40,7 +43,7 @@ pub(super) fn run(listener: Async<TcpListener>, shared: Arc<Shared>) {
         accept(&executor, listener, &shared).await;
         // The port is closed by now: no client can reconnect to a hub that leaves.
         shared.change(|state| {
-            state.clients.values_mut().for_each(|client| client.end());
+            state.outlets.values_mut().for_each(|outlet| outlet.end());
             state.links.values().for_each(|link| {
                 link.decide(Fate::Finish);
             });
@@ -55,6 +58,7 @@ pub(super) fn run(listener: Async<TcpListener>, shared: Arc<Shared>) {
     drop(executor);
     shared.change(|state| {
         state.clients.clear();
+        state.outlets.clear();
         state.links.clear();
     });
 }
@@ -134,53 +138,74 @@ async fn answer(
     shared: Arc<Shared>,
 ) -> Result<Response<Reply>, Infallible> {
     let (head, body) = request.into_parts();
-    let route = Route::of(&head.method, head.uri.path());
-    let endpoint = route.endpoint();
-    let (delay, planned) = shared.change(|state| {
+    let (route, endpoint, delay, planned) = shared.change(|state| {
+        let path = head.uri.path();
+        let route = match state.channels.contains_key(path) {
+            true => Route::Channel(path.to_owned()),
+            false => Route::of(&head.method, path),
+        };
+        let endpoint = route.endpoint();
         let counters = state.counters();
         counters.requests += 1;
         match endpoint {
-            Endpoint::Connect => counters.connects += 1,
+            Endpoint::Connect | Endpoint::Events | Endpoint::Sse => counters.connects += 1,
             Endpoint::Submit => counters.submits += 1,
             _ => {}
         }
-        state.planned(endpoint)
+        let (delay, mut planned) = state.planned(endpoint);
+        if let Some(channel) = state.channels.get_mut(path).filter(|_| planned.is_none()) {
+            planned = channel.answers.pop_front();
+        }
+        (route, endpoint, delay, planned)
     });
     if let Some(delay) = delay {
         Timer::after(delay).await;
     }
-    let ask = match Limited::new(body, MAX_BODY).collect().await {
-        Ok(body) => Ask { headers: &head.headers, query: head.uri.query(), body: body.to_bytes(), ip },
-        Err(_) => return Ok(refuse(&Refusal::new(413, "Request entity too large"))),
+    let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
+        return Ok(refuse(&Refusal::new(413, "Request entity too large")));
     };
-    let (planned, label) = match planned {
-        Some(Answer(Reaction::Mislabel(content_type))) => (None, Some(content_type)),
+    let body = body.to_bytes();
+    shared.change(|state| state.requests.note(&head, body.clone()));
+    let ask = Ask { headers: &head.headers, query: head.uri.query(), body, ip };
+    let (planned, alteration) = match planned {
+        Some(Answer(Reaction::Alter(alteration))) => (None, Some(alteration)),
         Some(Answer(reaction)) => (Some(reaction), None),
         None => (None, None),
     };
+    if endpoint == Endpoint::Submit
+        && let Some(reaction) = &planned
+    {
+        // A submit that is kept from the checks is logged all the same.
+        let answered = if let Reaction::Respond { status, .. } = reaction { status.as_u16() } else { 0 };
+        shared.change(|state| state.log_submit(ask.submit(answered)));
+    }
     let mut response = match planned {
+        None if endpoint == Endpoint::Submit => submit(&ask, &shared).await,
         None => route.handle(&ask, link, &shared),
-        Some(reaction) => {
-            if endpoint == Endpoint::Submit {
-                ask.log_refused_submit(&reaction, &shared);
-            }
-            match reaction {
-                Reaction::Respond { status, headers, body } => {
-                    let mut response = Response::new(Reply::full(body));
-                    *response.status_mut() = status;
-                    *response.headers_mut() = headers;
-                    response
-                }
-                Reaction::End(fate) => {
-                    link.decide(fate);
-                    future::pending().await
-                }
-                Reaction::Silence | Reaction::Mislabel(_) => future::pending().await,
-            }
+        Some(Reaction::Respond { status, headers, body }) => {
+            let mut response = Response::new(Reply::full(body));
+            *response.status_mut() = status;
+            *response.headers_mut() = headers;
+            response
         }
+        Some(Reaction::End(fate)) => {
+            link.decide(fate);
+            future::pending().await
+        }
+        Some(Reaction::Silence | Reaction::Alter(_)) => future::pending().await,
     };
-    if let Some(content_type) = label {
-        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    match alteration {
+        None => {}
+        Some(Alteration::Mislabel(content_type)) => {
+            response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+        }
+        // What has no body has nothing to wrap.
+        Some(Alteration::Gzip) if response.status() == StatusCode::NO_CONTENT => {}
+        Some(Alteration::Gzip) => {
+            let gzip = HeaderValue::from_static("gzip");
+            response.headers_mut().insert(header::CONTENT_ENCODING, gzip);
+            response = response.map(|body| Reply::Gzipped(Box::new(body), Some(Gzip::default())));
+        }
     }
     Ok(response)
 }
@@ -190,6 +215,8 @@ async fn answer(
 enum Route {
     Connect,
     Submit,
+    Events(String),
+    Channel(String),
     Health,
     List(String),
     Create(String),
@@ -213,6 +240,9 @@ impl Route {
         match parts[..] {
             ["api", "realtime"] if get => Route::Connect,
             ["api", "realtime"] if post => Route::Submit,
+            ["api", "realms", _, "apps", _, "collections", name, "events"] if get => {
+                Route::Events(name.into())
+            }
             ["api", "health"] if get => Route::Health,
             ["api", "collections", name, "records"] if get => Route::List(name.into()),
             ["api", "collections", name, "records"] if post => Route::Create(name.into()),
@@ -239,6 +269,8 @@ impl Route {
         match self {
             Route::Connect => Endpoint::Connect,
             Route::Submit => Endpoint::Submit,
+            Route::Events(_) => Endpoint::Events,
+            Route::Channel(_) => Endpoint::Sse,
             Route::Health => Endpoint::Health,
             Route::List(_) | Route::Create(_) | Route::View(..) | Route::Update(..) | Route::Delete(..) => {
                 Endpoint::Records
@@ -252,7 +284,9 @@ impl Route {
         let result = shared.change(|state| {
             let requester = || ask.requester(state.identify(ask.authorization()));
             match self {
-                Route::Connect | Route::Submit | Route::Health => Ok(None),
+                Route::Connect | Route::Submit | Route::Events(_) | Route::Channel(_) | Route::Health => {
+                    Ok(None)
+                }
                 Route::List(name) => state.list(name, &requester()).map(Some),
                 Route::View(name, id) => state.view(name, id, &requester()).map(Some),
                 Route::Create(name) => {
@@ -278,8 +312,26 @@ impl Route {
             }
         });
         match (self, result) {
-            (Route::Connect, _) => connect(ask.ip, link, shared),
-            (Route::Submit, _) => submit(ask, shared),
+            (Route::Connect, _) => {
+                let outlet = shared.change(|state| state.open(ask.ip, link));
+                let mut response = stream(outlet, shared, "no-store");
+                let unbuffered = header::HeaderName::from_static("x-accel-buffering");
+                response.headers_mut().insert(unbuffered, HeaderValue::from_static("no"));
+                response
+            }
+            (Route::Events(name), _) => {
+                let token = ask.token();
+                match shared.change(|state| state.open_feed(name, token.as_deref(), link)) {
+                    Ok(outlet) => stream(outlet, shared, "no-cache"),
+                    Err(refusal) => refuse(&refusal),
+                }
+            }
+            (Route::Channel(path), _) => {
+                let last_id = ask.headers.get("last-event-id").map(HeaderValue::as_bytes);
+                let last_id = last_id.map(String::from_utf8_lossy);
+                let open = |state: &mut State| state.open_channel(path, last_id.as_deref(), link);
+                stream(shared.change(open), shared, "no-cache")
+            }
             (Route::Health, _) => json(r#"{"message":"API is healthy.","code":200,"data":{}}"#.into()),
             (_, Ok(Some(value))) => json(value.to_string()),
             (_, Ok(None)) => status(StatusCode::NO_CONTENT),
@@ -288,28 +340,31 @@ impl Route {
     }
 }
 
-fn connect(ip: IpAddr, link: Arc<Link>, shared: &Arc<Shared>) -> Response<Reply> {
-    link.streaming.store(true, Ordering::SeqCst);
-    let client_id = shared.change(|state| state.open(ip, link));
-    let mut response = Response::new(Reply::Stream(Stream::new(shared.clone(), client_id)));
-    for (name, value) in [
-        (header::CONTENT_TYPE, "text/event-stream"),
-        (header::CACHE_CONTROL, "no-store"),
-        (header::HeaderName::from_static("x-accel-buffering"), "no"),
-    ] {
+fn stream(outlet: u64, shared: &Arc<Shared>, cache: &'static str) -> Response<Reply> {
+    let mut response = Response::new(Reply::Stream(Stream::new(shared.clone(), outlet)));
+    for (name, value) in [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, cache)] {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
 }
 
-fn submit(ask: &Ask<'_>, shared: &Arc<Shared>) -> Response<Reply> {
-    let result = shared.change(|state| {
-        let (submit, result) = state.submit(ask.content_type(), &ask.body, ask.authorization(), ask.ip);
-        state.log_submit(submit);
-        result
+async fn submit(ask: &Ask<'_>, shared: &Arc<Shared>) -> Response<Reply> {
+    let (window, result) = shared.change(|state| {
+        let result = state.submit(ask.content_type(), &ask.body, ask.authorization(), ask.ip);
+        (state.faults.replacement, result)
+    });
+    if let Ok(Some(_)) = &result {
+        Timer::after(window).await;
+    }
+    let answered = if let Err(refusal) = &result { refusal.status } else { 204 };
+    shared.change(|state| {
+        if let Ok(Some(replacement)) = &result {
+            state.set_topics(replacement);
+        }
+        state.log_submit(ask.submit(answered));
     });
     match result {
-        Ok(()) => status(StatusCode::NO_CONTENT),
+        Ok(_) => status(StatusCode::NO_CONTENT),
         Err(refusal) => refuse(&refusal),
     }
 }
@@ -333,6 +388,15 @@ impl Ask<'_> {
 
     fn authorization(&self) -> Option<&str> {
         self.header(header::AUTHORIZATION)
+    }
+
+    /// The token of a RustBaaS request: the header's, else the query's.
+    fn token(&self) -> Option<String> {
+        let bearer = self.authorization().and_then(|value| value.strip_prefix("Bearer "));
+        bearer.map(str::to_owned).or_else(|| {
+            let mut query = url::form_urlencoded::parse(self.query.unwrap_or_default().as_bytes());
+            query.find(|(name, _)| name == "access_token").map(|(_, token)| token.into_owned())
+        })
     }
 
     fn requester(&self, identity: Option<super::auth::Identity>) -> Requester {
@@ -363,17 +427,9 @@ impl Ask<'_> {
         }
     }
 
-    /// A submit that a planned answer keeps from the checks is still logged.
-    fn log_refused_submit(&self, reaction: &Reaction, shared: &Shared) {
-        let status = match reaction {
-            Reaction::Respond { status, .. } => status.as_u16(),
-            _ => 0,
-        };
-        shared.change(|state| {
-            let submit =
-                super::realtime::read_submit(self.content_type(), &self.body, self.authorization(), status);
-            state.log_submit(submit);
-        });
+    /// The request as a submit that was answered with this status.
+    fn submit(&self, status: u16) -> super::state::Submit {
+        read_submit(self.content_type(), &self.body, self.authorization(), status)
     }
 }
 
@@ -381,6 +437,8 @@ impl Ask<'_> {
 enum Reply {
     Full(Full<Bytes>),
     Stream(Stream),
+    /// Another body in a wrapping that is gone once it has been closed.
+    Gzipped(Box<Reply>, Option<Gzip>),
 }
 
 impl Reply {
@@ -400,20 +458,28 @@ impl Body for Reply {
         match &mut *self {
             Reply::Full(full) => Pin::new(full).poll_frame(cx),
             Reply::Stream(stream) => Pin::new(stream).poll_frame(cx),
+            Reply::Gzipped(body, gzip) => {
+                let frame = ready!(Pin::new(body).poll_frame(cx));
+                let bytes = match frame.and_then(Result::ok).and_then(|frame| frame.into_data().ok()) {
+                    Some(bytes) => gzip.as_mut().map(|gzip| gzip.wrap(&bytes)),
+                    None => gzip.take().map(Gzip::finish),
+                };
+                Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes.into()))))
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Reply::Full(full) => full.is_end_stream(),
-            Reply::Stream(_) => false,
+            Reply::Stream(_) | Reply::Gzipped(..) => false,
         }
     }
 
     fn size_hint(&self) -> hyper::body::SizeHint {
         match self {
             Reply::Full(full) => full.size_hint(),
-            Reply::Stream(_) => hyper::body::SizeHint::new(),
+            Reply::Stream(_) | Reply::Gzipped(..) => hyper::body::SizeHint::new(),
         }
     }
 }

@@ -11,6 +11,9 @@ use super::auth::{Accounts, Identity, SUPERUSERS};
 use super::faults::Plan;
 use super::realtime::Client;
 use super::records::{Collection, Kind};
+use super::requests::Requests;
+use super::sse::Channel;
+use super::stream::Outlet;
 use super::wire::{Link, Switches};
 
 /// The log of submits keeps this many, and this many bytes of topics.
@@ -32,6 +35,11 @@ pub(super) struct State {
     pub(super) collections: BTreeMap<String, Collection>,
     pub(super) accounts: Accounts,
     pub(super) clients: HashMap<String, Client>,
+    /// Every open stream, in the order of their opening.
+    pub(super) outlets: BTreeMap<u64, Outlet>,
+    /// The plain event streams, by path.
+    pub(super) channels: BTreeMap<String, Channel>,
+    pub(super) requests: Requests,
     pub(super) links: HashMap<u64, Arc<Link>>,
     pub(super) faults: Plan,
     pub(super) ids: Ids,
@@ -46,19 +54,22 @@ pub(super) struct Settings {
     pub(super) strict: bool,
     pub(super) queue: usize,
     pub(super) token_lifetime: Duration,
+    pub(super) heartbeat: Duration,
+    pub(super) require_token: bool,
+    pub(super) check_ip: bool,
 }
 
 /// Counters of a hub since it was first started, and what is open now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Realtime streams open now.
+    /// Streams open now, whatever is spoken on them.
     pub streams: usize,
     /// TCP connections open now, streams or not.
     pub sockets: usize,
     /// Distinct topics subscribed now, over all streams.
     pub topics: usize,
-    /// `GET /api/realtime` so far, refused ones included.
+    /// Requests for a stream so far, whatever kind of it, refused ones included.
     pub connects: u64,
     /// `POST /api/realtime` so far, refused ones included.
     pub submits: u64,
@@ -91,6 +102,7 @@ pub struct Submit {
 /// Where ids come from: the seed alone decides them. Each kind has numbers of
 /// its own, so that connecting earlier or later does not change record ids.
 pub(super) struct Ids {
+    outlets: u64,
     clients: fastrand::Rng,
     records: fastrand::Rng,
     pub(super) order: fastrand::Rng,
@@ -99,7 +111,7 @@ pub(super) struct Ids {
 impl Shared {
     pub(super) fn new(settings: Settings) -> Self {
         let mut seeds = fastrand::Rng::with_seed(settings.seed);
-        let ids = Ids { clients: seeds.fork(), records: seeds.fork(), order: seeds.fork() };
+        let ids = Ids { outlets: 0, clients: seeds.fork(), records: seeds.fork(), order: seeds.fork() };
         let accounts = Accounts::new(seeds.u64(..), settings.token_lifetime);
         let collections =
             ["users", SUPERUSERS].map(|name| (name.to_owned(), Collection::new(name, Kind::Auth))).into();
@@ -108,6 +120,9 @@ impl Shared {
             collections,
             accounts,
             clients: HashMap::new(),
+            outlets: BTreeMap::new(),
+            channels: BTreeMap::new(),
+            requests: Requests::default(),
             links: HashMap::new(),
             faults: Plan::default(),
             ids,
@@ -155,7 +170,7 @@ impl Shared {
 impl State {
     pub(super) fn stats(&self) -> Stats {
         Stats {
-            streams: self.clients.len(),
+            streams: self.outlets.len(),
             sockets: self.links.len(),
             topics: self.topics().len(),
             ..self.counters
@@ -199,6 +214,11 @@ impl State {
 }
 
 impl Ids {
+    pub(super) fn outlet(&mut self) -> u64 {
+        self.outlets += 1;
+        self.outlets
+    }
+
     pub(super) fn client(&mut self) -> String {
         (0..40).map(|_| self.clients.alphanumeric()).collect()
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::net::TcpStream;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ use smol::{Async, Timer};
 pub(super) struct Switches {
     pub(super) frozen: AtomicBool,
     pub(super) split: AtomicBool,
+    /// Bytes in a second for each connection; 0 is no limit.
+    pub(super) throttle: AtomicUsize,
 }
 
 /// The part of a connection that is reached from outside its task.
@@ -27,6 +29,10 @@ pub(super) struct Switches {
 pub(super) struct Link {
     /// A realtime stream is being answered on it.
     pub(super) streaming: AtomicBool,
+    /// Half-open: nothing is read or written any more.
+    pub(super) dead: AtomicBool,
+    /// The next write on the stream stops halfway, and the connection is cut.
+    pub(super) truncated: AtomicBool,
     /// Woken when the freeze ends.
     pub(super) thawed: AtomicWaker,
     fate: AtomicU8,
@@ -72,21 +78,29 @@ impl Link {
 /// joins in the receiver's buffer what comes faster.
 const BETWEEN_BYTES: Duration = Duration::from_micros(50);
 
+/// A throttled connection is sent its bytes in so many portions a second.
+const PORTIONS_PER_SECOND: usize = 20;
+
 /// A socket with its faults, given to hyper.
 pub(super) struct Wire {
     socket: Arc<Async<TcpStream>>,
-    /// Runs between the bytes of a split stream.
+    /// Runs between the bytes of a split stream and the portions of a throttled one.
     pause: Timer,
+    /// Truncated: what hyper has left to write is not written.
+    halted: bool,
     link: Arc<Link>,
     switches: Arc<Switches>,
 }
 
 impl Wire {
     pub(super) fn new(socket: Arc<Async<TcpStream>>, link: Arc<Link>, switches: Arc<Switches>) -> Self {
-        Self { socket, pause: Timer::never(), link, switches }
+        Self { socket, pause: Timer::never(), halted: false, link, switches }
     }
 
     fn poll_thawed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.link.dead.load(Ordering::SeqCst) {
+            return Poll::Pending;
+        }
         if !self.switches.frozen.load(Ordering::SeqCst) {
             return Poll::Ready(());
         }
@@ -115,16 +129,32 @@ impl hyper::rt::Read for Wire {
 impl hyper::rt::Write for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_thawed(cx));
-        let split = self.switches.split.load(Ordering::SeqCst) && self.link.streaming.load(Ordering::SeqCst);
-        if !split || buf.is_empty() {
-            return Pin::new(&mut &*self.socket).poll_write(cx, buf);
+        if self.halted {
+            return Poll::Pending;
         }
+        let streaming = self.link.streaming.load(Ordering::SeqCst);
+        if streaming && buf.len() > 1 && self.link.truncated.swap(false, Ordering::SeqCst) {
+            let n = ready!(Pin::new(&mut &*self.socket).poll_write(cx, &buf[..buf.len() / 2]))?;
+            self.halted = true;
+            self.link.decide(Fate::Cut);
+            return Poll::Ready(Ok(n));
+        }
+        let split = streaming && self.switches.split.load(Ordering::SeqCst);
+        let rate = self.switches.throttle.load(Ordering::SeqCst);
         if self.pause.will_fire() {
             ready!(self.pause.poll(cx));
             self.pause = Timer::never();
         }
-        let n = ready!(Pin::new(&mut &*self.socket).poll_write(cx, &buf[..1]))?;
-        self.pause.set_after(BETWEEN_BYTES);
+        if buf.is_empty() || !split && rate == 0 {
+            return Pin::new(&mut &*self.socket).poll_write(cx, buf);
+        }
+        let portion = match (split, rate / PORTIONS_PER_SECOND) {
+            (true, _) | (_, 0) => 1,
+            (_, portion) => portion,
+        };
+        let n = ready!(Pin::new(&mut &*self.socket).poll_write(cx, &buf[..buf.len().min(portion)]))?;
+        let wait = if rate == 0 { Duration::ZERO } else { Duration::from_secs_f64(n as f64 / rate as f64) };
+        self.pause.set_after(if split { wait.max(BETWEEN_BYTES) } else { wait });
         Poll::Ready(Ok(n))
     }
 

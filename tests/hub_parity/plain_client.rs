@@ -100,6 +100,13 @@ impl Ask<'_> {
         Ok(Answer { status, headers, body })
     }
 
+    /// Reads the head alone: what follows is a stream, of any kind.
+    pub(crate) fn open(self) -> io::Result<Stream> {
+        let mut reader = self.start()?;
+        let (status, headers) = read_head(&mut reader)?;
+        Ok(Stream { reader, status, headers, client_id: String::new(), handshake: String::new() })
+    }
+
     fn start(self) -> io::Result<BufReader<TcpStream>> {
         let mut socket = match self.from {
             None => TcpStream::connect(self.addr)?,
@@ -137,10 +144,8 @@ impl Stream {
     }
 
     pub(crate) fn try_open(addr: SocketAddr) -> io::Result<Self> {
-        let mut reader = ask(addr, "GET", "/api/realtime").start()?;
-        let (status, headers) = read_head(&mut reader)?;
-        let mut stream = Self { reader, status, headers, client_id: String::new(), handshake: String::new() };
-        if status == 200 {
+        let mut stream = ask(addr, "GET", "/api/realtime").open()?;
+        if stream.status == 200 {
             stream.handshake = read_chunk(&mut stream.reader)?.unwrap_or_default();
             stream.client_id = parse(&stream.handshake).id;
         }
