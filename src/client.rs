@@ -20,7 +20,11 @@ use crate::{
     driver::Driver,
     engine::{
         Bounds, Config, Engine, Limits,
-        dialect::{Dialect, pocketbase::PocketBase, rustbaas::RustBaas},
+        dialect::{
+            Dialect,
+            pocketbase::PocketBase,
+            rustbaas::{HEARTBEAT, RustBaas},
+        },
         identity::Token,
     },
     filter,
@@ -206,6 +210,7 @@ pub struct ClientBuilder {
     /// Realm and app of a RustBaaS server.
     rustbaas: Option<(String, String)>,
     token_in_query: bool,
+    heartbeat: Duration,
     token: Option<String>,
     headers: Vec<(String, String)>,
     http: HttpConfig,
@@ -221,6 +226,7 @@ impl ClientBuilder {
             url: url.to_owned(),
             rustbaas: None,
             token_in_query: false,
+            heartbeat: HEARTBEAT,
             token: None,
             headers: Vec::new(),
             http: HttpConfig::default(),
@@ -234,6 +240,12 @@ impl ClientBuilder {
     /// The server is a RustBaaS, and the collections belong to this app of this realm. See [`Client::rustbaas`].
     pub fn rustbaas(mut self, realm: impl Into<String>, app: impl Into<String>) -> Self {
         self.rustbaas = Some((realm.into(), app.into()));
+        self
+    }
+
+    /// The interval of a RustBaaS server's heartbeats, 15 seconds unless set. A stream that misses three is given up.
+    pub fn heartbeat(mut self, interval: Duration) -> Self {
+        self.heartbeat = interval;
         self
     }
 
@@ -376,6 +388,7 @@ impl ClientBuilder {
             ("connect timeout", http.connect_timeout),
             ("subscribe timeout", self.engine.subscribe_timeout),
             ("back-off", self.engine.backoff.min),
+            ("heartbeat", self.heartbeat),
         ] {
             if timeout.is_zero() || timeout > LONGEST {
                 return Err(Error::argument(name, format!("{timeout:?} is not between nothing and a year")));
@@ -403,7 +416,10 @@ impl ClientBuilder {
             Some((realm, app)) if realm.is_empty() || app.is_empty() => {
                 return Err(Error::argument("realm or app", "it is empty"));
             }
-            Some((realm, app)) => Arc::new(RustBaas { realm, app, token_in_query: self.token_in_query }),
+            Some((realm, app)) => {
+                let Self { token_in_query, heartbeat, .. } = self;
+                Arc::new(RustBaas { realm, app, token_in_query, heartbeat })
+            }
             None if self.token_in_query => {
                 return Err(Error::unsupported(
                     "a token in the query",

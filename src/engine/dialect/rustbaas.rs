@@ -13,10 +13,12 @@ pub(crate) struct RustBaas {
     pub(crate) realm: String,
     pub(crate) app: String,
     pub(crate) token_in_query: bool,
+    /// The server's interval; a stream that misses three is dead.
+    pub(crate) heartbeat: Duration,
 }
 
-/// The server's heartbeat; a stream that misses three is dead.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+/// The server's interval unless it was told another.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Longer names than this are a mistake.
 const MAX_KEY: usize = 2500;
@@ -60,7 +62,7 @@ impl Dialect for RustBaas {
     }
 
     fn silence_limit(&self) -> Duration {
-        3 * HEARTBEAT
+        3 * self.heartbeat
     }
 
     fn open(&self, stream: &str) -> Request {
@@ -107,7 +109,7 @@ mod tests {
     use crate::sse::{Decoder, Item};
 
     fn dialect() -> RustBaas {
-        RustBaas { realm: "ac me".into(), app: "web".into(), token_in_query: false }
+        RustBaas { realm: "ac me".into(), app: "web".into(), token_in_query: false, heartbeat: HEARTBEAT }
     }
 
     fn routes(event: &str, data: &str) -> Vec<(String, Shape)> {
