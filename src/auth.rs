@@ -2,19 +2,20 @@
 
 use std::{
     fmt,
+    panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::{Duration, SystemTime},
 };
 
-use futures::Stream;
+use futures::{FutureExt, Stream};
 use serde_json::Value;
 
 use crate::{
     Error,
     engine::identity::Token,
-    shared::{Handle, lock},
+    shared::{Handle, Shared, lock},
 };
 
 /// The identity of a client: its token and the record that came with it. Made by
@@ -64,9 +65,7 @@ impl Auth {
 
     /// Whether there is a token that, by its own word, has not expired. The server is not asked.
     pub fn is_valid(&self) -> bool {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        let engine = self.handle.engine();
-        engine.token().and_then(Token::expires).is_some_and(|expires| expires > now)
+        self.handle.engine().token().and_then(remaining).is_some_and(|left| !left.is_zero())
     }
 
     /// The token of now, and then each change of it. When a watcher does not keep up, it misses the oldest changes.
@@ -76,10 +75,37 @@ impl Auth {
 
     fn replace(&self, token: Option<Token>, record: Option<Value>) {
         let shown = token.as_ref().map(|token| token.as_str().to_owned());
+        let lasts = token.as_ref().and_then(remaining);
         *lock(&self.handle.record) = record;
         let now = self.handle.now();
-        self.handle.engine().set_token(now, token);
+        self.handle.engine().set_token(now, token, lasts);
         self.handle.tokens.tell(&shown);
+    }
+}
+
+/// How much longer the token holds, by its own word and the clock of this machine.
+pub(crate) fn remaining(token: &Token) -> Option<Duration> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    token.expires().map(|expires| expires.saturating_sub(now))
+}
+
+/// Asks the host's provider and passes its answer on.
+pub(crate) async fn ask_provider(shared: Arc<Shared>) {
+    let Some(provider) = shared.provider.clone() else { return };
+    // Creating the future is the host's code too, and may panic.
+    let answer = AssertUnwindSafe(async move { provider().await }).catch_unwind().await;
+    let token = match answer {
+        Ok(Ok(Some(token))) => Token::new(&token).map(Some),
+        Ok(Ok(None)) => Ok(None),
+        Ok(Err(error)) => Err(Error::TokenProvider(error.to_string())),
+        Err(_) => Err(Error::TokenProvider("it panicked".into())),
+    };
+    let shown = token.as_ref().ok().map(|token| token.as_ref().map(|token| token.as_str().to_owned()));
+    let lasts = token.as_ref().ok().and_then(|token| token.as_ref().and_then(remaining));
+    let now = shared.now();
+    shared.engine_for_driver().token_provided(now, token, lasts);
+    if let Some(shown) = shown {
+        shared.tokens.tell(&shown);
     }
 }
 

@@ -31,7 +31,7 @@ use crate::{
     http::{ClientCertificate, HttpClient, HttpConfig, ProxyMode},
     request::{Request, insert_headers},
     rt::Runtime,
-    shared::{Handle, Shared},
+    shared::{Failed, Handle, Shared, TokenProvider},
 };
 
 /// A client of one server. Cheap to clone: clones are handles to one connection.
@@ -142,6 +142,13 @@ impl Client {
         Stats { panics: self.handle.callbacks.panics(), ..self.handle.engine().stats() }
     }
 
+    /// Tells the client that the network has changed, as a mobile host learns from its system: waiting connections are
+    /// tried at once, and live ones are checked, where that is possible without a side effect, or replaced.
+    pub fn network_changed(&self) {
+        let now = self.handle.now();
+        self.handle.engine().suspect(now);
+    }
+
     /// Closes the client: all subscriptions end, all requests under way fail with [`Error::Closed`], the connection
     /// goes. This happens with the call, not with the `await`, and may be done from anywhere, callbacks included.
     ///
@@ -218,6 +225,7 @@ pub struct ClientBuilder {
     engine: Config,
     limits: Limits,
     seed: Option<u64>,
+    provider: Option<TokenProvider>,
 }
 
 impl ClientBuilder {
@@ -234,6 +242,7 @@ impl ClientBuilder {
             engine: Config::default(),
             limits: Limits::default(),
             seed: None,
+            provider: None,
         }
     }
 
@@ -259,6 +268,38 @@ impl ClientBuilder {
     /// The token to begin with. See [`Auth::set_token`].
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
+        self
+    }
+
+    /// Where tokens come from: asked before the first stream, a minute before a token expires, and when the server does
+    /// not take it any more. `None` stands for a guest. One that fails is asked again, less and less often; a caller
+    /// that waits for its first answer is told.
+    ///
+    /// It runs with the client's I/O, so it must not block; it may use another client, or an executor of its own.
+    ///
+    /// ```
+    /// # async fn from_the_vault() -> Result<String, std::io::Error> { Ok("token".into()) }
+    /// let client = tidings::Client::builder("http://127.0.0.1:8090")
+    ///     .token_provider(|| async { from_the_vault().await.map(Some) })
+    ///     .build()?;
+    /// # Ok::<(), tidings::Error>(())
+    /// ```
+    pub fn token_provider<F, E>(mut self, provider: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Option<String>, E>> + Send + 'static,
+        E: Into<Failed>,
+    {
+        self.provider = Some(Arc::new(move || {
+            let token = provider();
+            Box::pin(async move { token.await.map_err(Into::into) })
+        }));
+        self
+    }
+
+    /// How often the server is asked whether it still takes the client for who it is; 5 minutes unless set. PocketBase
+    /// drops an identity in silence, when the password changes for example.
+    pub fn identity_check(mut self, interval: Duration) -> Self {
+        self.engine.proof_interval = interval;
         self
     }
 
@@ -389,6 +430,7 @@ impl ClientBuilder {
             ("subscribe timeout", self.engine.subscribe_timeout),
             ("back-off", self.engine.backoff.min),
             ("heartbeat", self.heartbeat),
+            ("identity check", self.engine.proof_interval),
         ] {
             if timeout.is_zero() || timeout > LONGEST {
                 return Err(Error::argument(name, format!("{timeout:?} is not between nothing and a year")));
@@ -428,9 +470,13 @@ impl ClientBuilder {
             }
             None => Arc::new(PocketBase::default()),
         };
-        let mut engine = Engine::new(dialect.clone(), self.engine, seed);
-        engine.set_token(runtime.now(), token);
-        let shared = Shared::new(engine, dialect, runtime, http, base, headers, self.limits);
+        let config = Config { has_provider: self.provider.is_some(), ..self.engine };
+        let mut engine = Engine::new(dialect.clone(), config, seed);
+        if let Some(token) = token {
+            let lasts = crate::auth::remaining(&token);
+            engine.set_token(runtime.now(), Some(token), lasts);
+        }
+        let shared = Shared::new(engine, dialect, runtime, http, base, headers, self.limits, self.provider);
         let driver = Driver::new(shared.clone());
         Ok((Client { handle: Arc::new(Handle(shared)) }, driver))
     }

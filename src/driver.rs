@@ -9,7 +9,7 @@ use std::{
     pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use futures::{
@@ -118,6 +118,10 @@ impl Driver {
                 }
                 Output::State(state) => self.shared.states.tell(&state),
                 Output::Disconnected(topics) => self.shared.tell_disconnected(topics),
+                Output::WantToken => {
+                    let asking = crate::auth::ask_provider(self.shared.clone());
+                    self.jobs.push(Box::pin(asking.map(|()| Done::Connection)));
+                }
             }
         }
     }
@@ -154,7 +158,11 @@ impl Driver {
 
     fn poll_time(&mut self, cx: &mut Context<'_>) -> bool {
         let now = self.shared.now();
-        let Some(deadline) = self.shared.engine_for_driver().deadline(now) else { return false };
+        let mut engine = self.shared.engine_for_driver();
+        engine.look_at_clocks(now, SystemTime::now());
+        let deadline = engine.deadline(now);
+        drop(engine);
+        let Some(deadline) = deadline else { return false };
         if now >= deadline || self.alarm.poll(&self.shared, deadline, cx) {
             self.shared.engine_for_driver().handle_timeout(self.shared.now());
             return true;

@@ -38,6 +38,8 @@ pub enum Error {
     },
     /// The server answered, and its answer was no.
     Refused(Refusal),
+    /// The host's token provider failed, with this text.
+    TokenProvider(String),
     /// The server could not be reached, or the connection broke.
     Network(NetworkError),
     /// Something took longer than it may.
@@ -91,6 +93,7 @@ impl fmt::Display for Error {
             Self::InvalidArgument { argument, reason } => write!(f, "invalid {argument}: {reason}"),
             Self::Unsupported { what, reason } => write!(f, "{what} is not supported here: {reason}"),
             Self::Refused(refusal) => refusal.fmt(f),
+            Self::TokenProvider(text) => write!(f, "the token provider failed: {text}"),
             Self::Network(error) => error.fmt(f),
             Self::Timeout { what, after } => write!(f, "{what} took longer than {after:?}"),
             Self::Protocol(what) => f.write_str(what),
@@ -108,6 +111,7 @@ impl fmt::Debug for Error {
             Self::InvalidArgument { .. } => "InvalidArgument",
             Self::Unsupported { .. } => "Unsupported",
             Self::Refused(_) => "Refused",
+            Self::TokenProvider(_) => "TokenProvider",
             Self::Network(_) => "Network",
             Self::Timeout { .. } => "Timeout",
             Self::Protocol(_) => "Protocol",

@@ -28,6 +28,11 @@ use crate::{
 pub(crate) type ClientEngine = Engine<Arc<Mailbox>>;
 type DisconnectHandler = Arc<dyn Fn(&[String]) + Send + Sync>;
 
+/// Brings a token, or `None` for a guest.
+pub(crate) type TokenProvider =
+    Arc<dyn Fn() -> BoxFuture<'static, Result<Option<String>, Failed>> + Send + Sync>;
+pub(crate) type Failed = Box<dyn std::error::Error + Send + Sync>;
+
 /// I/O that a host asked for and the driver does.
 pub(crate) type Job = BoxFuture<'static, ()>;
 
@@ -55,6 +60,7 @@ pub(crate) struct Shared {
     /// The record that came with the token.
     pub(crate) record: Mutex<Option<serde_json::Value>>,
     on_disconnect: Mutex<Option<DisconnectHandler>>,
+    pub(crate) provider: Option<TokenProvider>,
     /// The driver has let go of everything.
     finished: AtomicBool,
     finish: Notification,
@@ -70,6 +76,7 @@ impl Shared {
         base: Url,
         headers: HeaderMap,
         limits: Limits,
+        provider: Option<TokenProvider>,
     ) -> Arc<Self> {
         Arc::new(Self {
             engine: Mutex::new(engine),
@@ -86,6 +93,7 @@ impl Shared {
             tokens: Watchers::default(),
             record: Mutex::default(),
             on_disconnect: Mutex::default(),
+            provider,
             finished: AtomicBool::new(false),
             finish: Notification::new(),
             thread: Mutex::default(),

@@ -8,6 +8,7 @@
 //! It knows `sse` and the dialects, and nothing of the layers above.
 
 mod backoff;
+mod credentials;
 pub(crate) mod dialect;
 pub(crate) mod identity;
 mod queue;
@@ -23,7 +24,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 pub(crate) use self::{
@@ -38,10 +39,11 @@ pub use self::{
 };
 
 use self::{
+    credentials::Credentials,
     dialect::{Dialect, Failure, OpenVerdict, Request, Streams, TokenPlace},
     identity::{Identity, Token},
     registry::{Registry, Removed},
-    session::{Conn, Link, Open, Phase, Session, SessionId, Submit},
+    session::{Conn, Held, Link, Open, Phase, Session, SessionId, Submit},
 };
 use crate::{
     Error,
@@ -82,6 +84,8 @@ pub(crate) enum Output {
     State(State),
     /// An open stream is gone; these topics are still wanted.
     Disconnected(Vec<Arc<str>>),
+    /// Ask the host's provider; answer with [`Engine::token_provided`].
+    WantToken,
 }
 
 /// Times that a host may set.
@@ -98,6 +102,9 @@ pub(crate) struct Config {
     pub(crate) backoff: Bounds,
     /// Bytes of one message.
     pub(crate) message_limit: usize,
+    /// How often to ask whether the server still takes the client for who it is.
+    pub(crate) proof_interval: Duration,
+    pub(crate) has_provider: bool,
 }
 
 impl Default for Config {
@@ -109,6 +116,8 @@ impl Default for Config {
             subscribe_timeout: Duration::from_secs(30),
             backoff: Bounds::default(),
             message_limit: 16 << 20,
+            proof_interval: Duration::from_secs(300),
+            has_provider: false,
         }
     }
 }
@@ -126,6 +135,15 @@ const PROMPT: Duration = Duration::from_millis(250);
 /// believed only when it has said so for this long.
 const FINAL_AFTER: Duration = Duration::from_secs(30);
 
+/// A difference between the clocks that is more than a correction of the one on the wall.
+const SLEPT: Duration = Duration::from_secs(10);
+
+/// How often the clocks are compared while there is a stream.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(15);
+
+/// How long a server that is suspected to be out of reach has for an answer.
+const SUSPICION: Duration = Duration::from_secs(5);
+
 /// The longest wait that a server can order with `Retry-After`.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
@@ -136,9 +154,9 @@ pub(crate) struct Engine<L> {
     sessions: BTreeMap<SessionId, Session>,
     next_session: u32,
     next_serial: u64,
-    token: Option<Token>,
-    /// When the token was set.
-    token_since: Option<Instant>,
+    credentials: Credentials,
+    /// Both clocks, when last compared.
+    clocks: Option<(Instant, SystemTime)>,
     rng: fastrand::Rng,
     /// Callers that wait, oldest first; all wait equally long. May hold spent ids.
     impatient: VecDeque<(Instant, ListenerId)>,
@@ -154,6 +172,7 @@ pub(crate) struct Engine<L> {
 
 impl<L: Outlet> Engine<L> {
     pub(crate) fn new(dialect: Arc<dyn Dialect>, config: Config, seed: u64) -> Self {
+        let credentials = Credentials::new(config.has_provider);
         Self {
             config,
             dialect,
@@ -161,8 +180,8 @@ impl<L: Outlet> Engine<L> {
             sessions: BTreeMap::new(),
             next_session: 0,
             next_serial: 0,
-            token: None,
-            token_since: None,
+            credentials,
+            clocks: None,
             rng: fastrand::Rng::with_seed(seed),
             impatient: VecDeque::new(),
             outputs: VecDeque::new(),
@@ -243,13 +262,13 @@ impl<L: Outlet> Engine<L> {
 
     /// Sets the token of everything that follows. Streams that the server has bound to another user are
     /// replaced, and nothing that they still bring reaches a listener.
-    pub(crate) fn set_token(&mut self, now: Instant, token: Option<Token>) {
-        if self.token == token || self.is_closed() {
+    pub(crate) fn set_token(&mut self, now: Instant, token: Option<Token>, lasts: Option<Duration>) {
+        if self.is_closed() {
             return;
         }
-        let identity = Identity::of(token.as_ref());
-        self.token = token;
-        self.token_since = Some(now);
+        let is_same = self.credentials.token == token;
+        self.credentials.set(now, token, lasts);
+        let identity = self.credentials.identity();
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
         for id in ids {
             let Some(session) = self.sessions.get_mut(&id) else { continue };
@@ -260,12 +279,13 @@ impl<L: Outlet> Engine<L> {
                 }
                 // It may have been the old token that was refused.
                 Streams::Direct if is_refused => self.open(now, id),
-                Streams::Direct => {}
+                Streams::Direct => self.pump(now, id),
                 Streams::Multiplexed { .. } => {
                     let Some(conn) = session.conn_mut() else { continue };
                     let Phase::Open(open) = &mut conn.phase else { continue };
                     if conn.identity.may_become(&identity) {
-                        open.stale = true;
+                        open.stale |= !is_same || conn.identity != identity;
+                        open.proof.is_last_chance = false;
                         self.pump(now, id);
                     } else {
                         self.lose(now, id, Reason::IdentityChanged, None);
@@ -275,8 +295,77 @@ impl<L: Outlet> Engine<L> {
         }
     }
 
+    /// The provider's answer.
+    pub(crate) fn token_provided(
+        &mut self,
+        now: Instant,
+        token: Result<Option<Token>, Error>,
+        lasts: Option<Duration>,
+    ) {
+        if !self.credentials.answered() {
+            return;
+        }
+        match token {
+            // The one that the server does not take, once more.
+            Ok(token) if self.credentials.loss.is_some() && token == self.credentials.token => {
+                self.credentials.failed(now);
+            }
+            Ok(token) => {
+                self.credentials.taken();
+                self.set_token(now, token, lasts);
+            }
+            Err(error) => {
+                self.credentials.failed(now);
+                let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+                for id in ids {
+                    if self.credentials.is_pending() {
+                        self.give_up(now, id, &error);
+                    }
+                }
+            }
+        }
+        self.update_state(now);
+    }
+
     pub(crate) fn token(&self) -> Option<&Token> {
-        self.token.as_ref()
+        self.credentials.token.as_ref()
+    }
+
+    /// The connections may be dead without a sign: the host says that the network changed, or the machine slept.
+    /// Where the server can be asked without a side effect it is; otherwise a new stream is the only proof.
+    pub(crate) fn suspect(&mut self, now: Instant) {
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in ids {
+            let jitter = PROMPT.mul_f64(self.rng.f64());
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            match &mut session.link {
+                Link::Idle => {}
+                Link::Waiting { until, .. } => *until = (*until).min(now + jitter),
+                Link::Up(conn) => match &mut conn.phase {
+                    Phase::Open(open) if open.proof.given.is_some() && open.proof.doubt.is_none() => {
+                        open.proof.due = Some(now);
+                        open.proof.is_suspected = true;
+                    }
+                    _ => {
+                        self.lose(now, id, Reason::Suspected, None);
+                        continue;
+                    }
+                },
+            }
+            self.pump(now, id);
+        }
+    }
+
+    /// Compares the clocks: on most systems the one of timers stands still while the machine sleeps, and the one on
+    /// the wall does not.
+    pub(crate) fn look_at_clocks(&mut self, now: Instant, wall: SystemTime) {
+        let Some((then, wall_then)) = self.clocks.replace((now, wall)) else { return };
+        let passed = wall.duration_since(wall_then).unwrap_or_default();
+        let slept = passed.saturating_sub(now.saturating_duration_since(then));
+        if slept >= SLEPT {
+            self.credentials.slept(slept);
+            self.suspect(now);
+        }
     }
 
     /// Ends everything for good.
@@ -301,7 +390,7 @@ impl<L: Outlet> Engine<L> {
             self.outputs.push_back(Output::Disconnected(Vec::new()));
         }
         self.impatient.clear();
-        self.token = None;
+        self.credentials = Credentials::new(false);
         self.at_rest = State::Closed { why: None };
         self.state = self.at_rest.clone();
         self.outputs.push_back(Output::State(self.state.clone()));
@@ -317,6 +406,10 @@ impl<L: Outlet> Engine<L> {
         conn.peer = peer;
         conn.heard = now;
         conn.phase = if is_direct { Phase::Open(Open::new("", None)) } else { Phase::Handshake { deadline } };
+        if is_direct {
+            // Another answer than 401: the token is taken.
+            self.credentials.proved();
+        }
         self.pump(now, id.session);
     }
 
@@ -366,6 +459,14 @@ impl<L: Outlet> Engine<L> {
                 let verdict = if opening { self.dialect.judge_open(&refusal) } else { OpenVerdict::Later };
                 let error = Error::Refused(refusal.clone());
                 let reason = Reason::Refused(error.clone());
+                if verdict == OpenVerdict::Final
+                    && refusal.status() == 401
+                    && self.credentials.is_worth_replacing()
+                {
+                    self.credentials.rejected(now, Reason::TokenRevoked);
+                    self.lose(now, id.session, reason, None);
+                    return;
+                }
                 match verdict {
                     OpenVerdict::Final if self.is_believed(now, id.session) => {
                         self.finish(id.session, error);
@@ -387,11 +488,16 @@ impl<L: Outlet> Engine<L> {
     /// When [`Engine::handle_timeout`] is to be called next, at the latest.
     pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
         let silence = self.dialect.silence_limit();
-        let sessions = self.sessions.values().filter_map(|session| session.deadline(now, silence));
-        sessions.chain(self.impatient.front().map(|(at, _)| *at)).min()
+        let sessions =
+            self.sessions.values().filter_map(|session| session.deadline(now, silence, self.held()));
+        let clocks = self.clocks.map(|(then, _)| then + CLOCK_INTERVAL).filter(|_| !self.sessions.is_empty());
+        let waiting = self.impatient.front().map(|(at, _)| *at);
+        sessions.chain(waiting).chain(clocks).chain(self.credentials.deadline()).min()
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.credentials.tick(now);
+        self.ask_provider(now);
         while let Some((at, id)) = self.impatient.front().copied()
             && at <= now
         {
@@ -470,6 +576,21 @@ impl<L: Outlet> Engine<L> {
         self.sessions.get_mut(&id.session)?.conn_mut().filter(|conn| conn.serial == id.serial)
     }
 
+    /// What cannot go on without a token that the provider has not given yet.
+    fn held(&self) -> Held {
+        match self.dialect.streams() {
+            _ if !self.credentials.is_pending() => Held::Nothing,
+            Streams::Multiplexed { .. } => Held::Submits,
+            Streams::Direct => Held::Streams,
+        }
+    }
+
+    fn ask_provider(&mut self, now: Instant) {
+        if self.credentials.ask(now) {
+            self.outputs.push_back(Output::WantToken);
+        }
+    }
+
     /// Does for one session whatever its state and the time call for.
     fn pump(&mut self, now: Instant, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
@@ -480,7 +601,13 @@ impl<L: Outlet> Engine<L> {
                 self.dissolve(id);
             }
         } else {
+            let held = self.held();
+            if held != Held::Nothing {
+                self.ask_provider(now);
+            }
+            let Some(session) = self.sessions.get_mut(&id) else { return };
             match &mut session.link {
+                Link::Idle | Link::Waiting { .. } if held == Held::Streams => {}
                 Link::Idle => self.open(now, id),
                 Link::Waiting { until, .. } if now >= *until => self.open(now, id),
                 Link::Waiting { .. } => {}
@@ -510,11 +637,17 @@ impl<L: Outlet> Engine<L> {
                             // has set: only a new stream has a certain set.
                             let what = "the answer to the topics submitted".into();
                             let timeout = Error::Timeout { what, after: self.config.submit_timeout };
-                            self.stats.submits_failed += 1;
+                            self.stats.submits_failed += u64::from(!flight.is_probe);
                             self.lose(now, id, Reason::Lost(timeout), None);
                         }
+                        Submit::InFlight(_) => {}
+                        // Without the token the submit would be a guest's.
+                        _ if held == Held::Submits => {}
                         Submit::Waiting { until } if now >= *until => self.submit(now, id),
                         Submit::Ready if open.stale && now >= due => self.submit(now, id),
+                        Submit::Ready if !open.stale && open.proof.due.is_some_and(|due| now >= due) => {
+                            self.probe(now, id);
+                        }
                         _ => {}
                     },
                 },
@@ -548,13 +681,13 @@ impl<L: Outlet> Engine<L> {
             identity: match self.dialect.streams() {
                 // The first submit says whose it is.
                 Streams::Multiplexed { .. } => Identity::Guest,
-                Streams::Direct => Identity::of(self.token.as_ref()),
+                Streams::Direct => self.credentials.identity(),
             },
             heard: now,
             phase: Phase::Connecting { deadline: now + self.config.open_timeout },
         }));
         let request = Request { pin: session.pin, ..self.dialect.open(&session.stream) };
-        let token = self.token.clone().filter(|_| request.token != TokenPlace::Nowhere);
+        let token = self.credentials.token.clone().filter(|_| request.token != TokenPlace::Nowhere);
         self.outputs.push_back(Output::Open { conn: ConnId { session: id, serial }, request, token });
     }
 
@@ -626,6 +759,7 @@ impl<L: Outlet> Engine<L> {
         }
         let delay = match &reason {
             Reason::IdentityChanged => Duration::ZERO,
+            Reason::Suspected => PROMPT.mul_f64(self.rng.f64()),
             Reason::EndedByServer if lived.is_some_and(|lived| lived >= PROMPT_AFTER) => {
                 PROMPT.mul_f64(self.rng.f64())
             }
@@ -721,7 +855,10 @@ impl<L: Outlet> Engine<L> {
 
     fn update_state(&mut self, now: Instant) {
         let states = self.sessions.values().map(|session| session.state(now));
-        let state = states.max_by_key(State::distance).unwrap_or_else(|| self.at_rest.clone());
+        let mut state = states.max_by_key(State::distance).unwrap_or_else(|| self.at_rest.clone());
+        if let (State::Live, Some(why)) = (&state, &self.credentials.loss) {
+            state = State::Unauthenticated { why: why.clone() };
+        }
         if !self.state.is_same(&state) {
             self.state = state.clone();
             self.outputs.push_back(Output::State(state));

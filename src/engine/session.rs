@@ -52,6 +52,14 @@ pub(super) struct Session {
     pub(super) final_since: Option<Instant>,
 }
 
+/// What has to wait for a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    Nothing,
+    Submits,
+    Streams,
+}
+
 #[derive(Debug)]
 pub(super) enum Link {
     Idle,
@@ -94,6 +102,7 @@ pub(super) struct Open {
     pub(super) live_since: Option<Instant>,
     /// Whom it took the stream for when it last acknowledged a set.
     pub(super) acked_identity: Option<Identity>,
+    pub(super) proof: Proof,
     /// The server's set is not, or may not be, what is wanted.
     pub(super) stale: bool,
     /// The server has a set of this stream.
@@ -105,6 +114,22 @@ pub(super) struct Open {
     /// Submits in a row that failed for reasons that may pass, and how the last one failed.
     pub(super) failures: u32,
     pub(super) last_failure: Option<Error>,
+}
+
+/// Whether the server takes the stream for whom the client says. It never says so by itself: a token that it does not
+/// take is answered as a guest's, and an identity that it drops is dropped in silence.
+#[derive(Debug, Default)]
+pub(super) struct Proof {
+    /// When to ask.
+    pub(super) due: Option<Instant>,
+    /// When it was last certain.
+    pub(super) given: Option<Instant>,
+    /// Since when it has not been certain, once it was denied.
+    pub(super) doubt: Option<Instant>,
+    /// It was denied, and the token was submitted again.
+    pub(super) is_last_chance: bool,
+    /// The link itself is in doubt: no answer is an answer.
+    pub(super) is_suspected: bool,
 }
 
 #[derive(Debug)]
@@ -120,6 +145,8 @@ pub(super) enum Submit {
 #[derive(Debug)]
 pub(super) struct InFlight {
     pub(super) keys: Vec<Arc<str>>,
+    /// Not to set anything: sent without a token, to see whether the server refuses that for a stream of a user's.
+    pub(super) is_probe: bool,
     /// Nothing that was wanted was held back.
     pub(super) complete: bool,
     pub(super) sent: Instant,
@@ -133,6 +160,7 @@ impl Open {
             handshake,
             live_since: None,
             acked_identity: None,
+            proof: Proof::default(),
             stale: true,
             submitted: false,
             submit: Submit::Ready,
@@ -240,21 +268,25 @@ impl Session {
     }
 
     /// When this session wants to be looked at, at the latest.
-    pub(super) fn deadline(&self, now: Instant, silence: Duration) -> Option<Instant> {
+    /// While it is `held`, for want of a token, nothing of its own begins.
+    pub(super) fn deadline(&self, now: Instant, silence: Duration, held: Held) -> Option<Instant> {
         if self.keys.is_empty() {
             // All that is left to do is to close the stream.
             return self.conn().map(|_| self.due(now));
         }
         let own = match &self.link {
             Link::Idle => None,
+            Link::Waiting { .. } if held == Held::Streams => None,
             Link::Waiting { until, .. } => Some(*until),
             Link::Up(conn) => Some(match &conn.phase {
                 Phase::Connecting { deadline } | Phase::Handshake { deadline } => *deadline,
                 Phase::Open(open) => {
                     let submit = match &open.submit {
                         Submit::InFlight(flight) => Some(flight.deadline),
+                        _ if held == Held::Submits => None,
                         Submit::Waiting { until } => Some(*until),
-                        Submit::Ready => open.stale.then(|| self.due(now)),
+                        Submit::Ready if open.stale => Some(self.due(now)),
+                        Submit::Ready => open.proof.due,
                     };
                     let silence = conn.heard + silence;
                     submit.map_or(silence, |submit| submit.min(silence))

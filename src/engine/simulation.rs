@@ -54,7 +54,10 @@ fn whatever_happens_what_is_submitted_becomes_what_is_wanted() {
     }
     // A simulation that never gets into trouble shows nothing.
     assert!(seen.gaps > 1000 && seen.given_up > 1000 && seen.refused > 1000, "{seen:?}");
-    assert!(seen.identity_changes > 1000 && seen.restarts > 1000 && seen.shards > 1000, "{seen:?}");
+    assert!(
+        seen.identity_changes > 1000 && seen.restarts > 1000 && seen.shards > 1000 && seen.revoked > 1000,
+        "{seen:?}"
+    );
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +68,7 @@ struct Seen {
     identity_changes: u64,
     restarts: usize,
     shards: usize,
+    revoked: usize,
 }
 
 impl Seen {
@@ -75,6 +79,7 @@ impl Seen {
         self.identity_changes += story.identity_changes;
         self.restarts += story.restarts;
         self.shards += story.shards;
+        self.revoked += story.revoked;
     }
 }
 
@@ -145,6 +150,8 @@ enum Coming {
     End(ConnId, Option<Failure>),
     SubmitArrives(ConnId, Vec<u8>, Option<Token>),
     Answer(ConnId, Result<(), Failure>),
+    /// The provider's answer.
+    Token,
 }
 
 struct World {
@@ -164,6 +171,12 @@ struct World {
     opens: Vec<Instant>,
     retry_after: Duration,
     faults: bool,
+    has_provider: bool,
+    asked: bool,
+    asks: usize,
+    tokens: u64,
+    /// Tokens that the server takes for a guest's.
+    revoked: HashSet<String>,
     trace: bool,
     seen: Seen,
 }
@@ -174,7 +187,9 @@ impl World {
         // Small streams, so that a handful of topics needs shards.
         let capacity = (if rng.bool() { 4 } else { 900 }, 900_000);
         let dialect = Arc::new(PocketBase { capacity });
-        let engine = Engine::new(dialect, Config::default(), rng.u64(..));
+        let has_provider = rng.u8(0..4) == 0;
+        let config = Config { has_provider, ..Config::default() };
+        let engine = Engine::new(dialect, config, rng.u64(..));
         let now = Instant::now();
         Self {
             engine,
@@ -192,6 +207,11 @@ impl World {
             opens: Vec::new(),
             retry_after: Duration::ZERO,
             faults: true,
+            has_provider,
+            asked: false,
+            asks: 0,
+            tokens: 0,
+            revoked: HashSet::new(),
             trace,
             seen: Seen::default(),
         }
@@ -222,7 +242,7 @@ impl World {
     }
 
     fn host_acts(&mut self) {
-        match self.rng.u8(0..20) {
+        match self.rng.u8(0..23) {
             0..=8 => {
                 for _ in 0..self.rng.usize(1..6) {
                     self.subscribe();
@@ -243,17 +263,19 @@ impl World {
             }
             14..=16 => {
                 let token = match self.rng.u8(0..4) {
-                    0 => None,
-                    1 => Some(jwt("a")),
-                    2 => Some(Token::new(&format!("{}x", jwt("a").as_str())).unwrap()),
-                    _ => Some(jwt("b")),
+                    0 if !self.has_provider => None,
+                    1 if self.engine.token().is_some() => self.engine.token().cloned(),
+                    2 if !self.has_provider => Some(self.fresh_token("b")),
+                    _ => Some(self.fresh_token("a")),
                 };
                 *self.allowed.borrow_mut() = Identity::of(token.as_ref());
-                self.engine.set_token(self.now, token);
+                self.engine.set_token(self.now, token, None);
                 // Before the driver has had its turn, bytes of the old stream may still come.
                 self.publish();
             }
             17 => self.restart(),
+            18 => self.revoke(),
+            19 if self.rng.bool() => self.engine.suspect(self.now),
             _ => {
                 let open: Vec<_> = self.streams.keys().copied().collect();
                 if !open.is_empty() {
@@ -286,6 +308,22 @@ impl World {
         let probe = Probe(Rc::new(RefCell::new(log)));
         let id = self.engine.subscribe(self.now, &key, probe.clone(), patient).unwrap();
         self.listeners.push((id, probe));
+    }
+
+    fn fresh_token(&mut self, user: &str) -> Token {
+        self.tokens += 1;
+        Token::new(&format!("{}{}", jwt(user).as_str(), self.tokens)).unwrap()
+    }
+
+    /// The password changes: the server drops the identity of open streams without a word, and takes the token for a
+    /// guest's from now on.
+    fn revoke(&mut self) {
+        let Some(token) = self.engine.token().cloned() else { return };
+        self.seen.revoked += 1;
+        self.revoked.insert(token.as_str().to_owned());
+        for stream in self.streams.values_mut().filter(|stream| stream.identity.is_some()) {
+            stream.identity = Some(Identity::Guest);
+        }
     }
 
     fn restart(&mut self) {
@@ -374,6 +412,11 @@ impl World {
                     self.streams.remove(&conn);
                 }
                 Output::State(_) | Output::Disconnected(_) => {}
+                Output::WantToken => {
+                    assert!(self.has_provider && !std::mem::replace(&mut self.asked, true), "asked twice");
+                    self.asks += 1;
+                    self.plan(0..500, Coming::Token);
+                }
             }
         }
         self.engine.take_woken();
@@ -414,6 +457,14 @@ impl World {
             Coming::OpenFails(conn, failure) => self.engine.ended(self.now, conn, Some(failure)),
             Coming::End(conn, failure) => self.engine.ended(self.now, conn, failure),
             Coming::SubmitArrives(conn, body, token) => self.submit_arrives(conn, &body, token),
+            Coming::Token => {
+                self.asked = false;
+                let fails = self.faults && self.rng.u8(0..4) == 0;
+                let token = if fails { Err(lost_error()) } else { Ok(Some(self.fresh_token("a"))) };
+                let lasts = Some(Duration::from_secs(self.rng.u64(60..600)));
+                self.engine.token_provided(self.now, token, lasts);
+                *self.allowed.borrow_mut() = Identity::of(self.engine.token());
+            }
             Coming::Answer(conn, answer) => {
                 if let Some(submits) = self.held.get_mut(&conn) {
                     *submits -= 1;
@@ -429,7 +480,7 @@ impl World {
         let topics: Vec<&str> =
             body["subscriptions"].as_array().unwrap().iter().map(|t| t.as_str().unwrap()).collect();
         assert!(!topics.contains(&"PB_CONNECT"));
-        let identity = Identity::of(token.as_ref());
+        let identity = self.server_takes(token.as_ref());
         let fault = if self.faults { self.rng.u8(0..20) } else { 255 };
         if fault == 0 {
             let failure = self.busy();
@@ -461,6 +512,10 @@ impl World {
             2 => {}
             _ => self.plan(0..100, Coming::Answer(conn, Ok(()))),
         }
+    }
+
+    fn server_takes(&self, token: Option<&Token>) -> Identity {
+        Identity::of(token.filter(|token| !self.revoked.contains(token.as_str())))
     }
 
     fn busy(&mut self) -> Failure {
@@ -520,13 +575,24 @@ impl World {
         let keys = self.engine.keys();
         let wanted: Vec<&str> = keys.iter().map(|key| &**key).filter(|key| *key != "PB_CONNECT").collect();
         assert_eq!(submitted, wanted, "{:?}", self.engine.state());
-        let identity = Identity::of(self.engine.token());
+        let identity = self.server_takes(self.engine.token());
+        let is_dead = self.engine.token().is_some() && identity == Identity::Guest;
+        if self.has_provider && !wanted.is_empty() {
+            assert!(
+                self.engine.token().is_some() && !is_dead,
+                "the provider has good tokens: {:?}",
+                self.engine.credentials
+            );
+        }
+        // A provider is asked at first, for each expiry and rejection, and again when it fails: never in a loop.
+        assert!(self.asks < 60, "the provider was asked {} times", self.asks);
         for stream in self.streams.values().filter(|stream| !stream.topics.is_empty()) {
             assert_eq!(stream.identity.as_ref(), Some(&identity));
         }
         assert_eq!(self.held.len(), self.streams.len(), "the driver holds what the server does not");
         match self.engine.state() {
-            State::Live => assert!(!keys.is_empty()),
+            State::Live => assert!(!keys.is_empty() && (!is_dead || wanted.is_empty()), "silently a guest"),
+            State::Unauthenticated { .. } => assert!(is_dead && !self.has_provider),
             State::Idle | State::Closed { why: Some(_) } => assert!(keys.is_empty()),
             state => panic!("{state:?} at the end"),
         }
@@ -570,5 +636,9 @@ fn refusal(status: u16, message: &str) -> Failure {
 }
 
 fn lost() -> Failure {
-    Failure::Lost(Error::Protocol("the connection broke".into()))
+    Failure::Lost(lost_error())
+}
+
+fn lost_error() -> Error {
+    Error::Protocol("the connection broke".into())
 }

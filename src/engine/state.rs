@@ -20,6 +20,12 @@ pub enum State {
     /// The stream is up and its topics are acknowledged. For a topic subscribed to since, see
     /// [`Subscription::ready`](crate::Subscription::ready).
     Live,
+    /// The stream is up, but the server takes the client for a guest although it has a token: what only the user may
+    /// see does not come. A token provider is being asked; without one, set a new token.
+    Unauthenticated {
+        /// Why: [`Reason::TokenExpired`], [`Reason::TokenRevoked`].
+        why: Reason,
+    },
     /// The connection failed and will be tried again.
     Waiting {
         /// When the next try begins.
@@ -59,6 +65,7 @@ impl State {
             Self::Idle => "idle",
             Self::Connecting => "connecting",
             Self::Live => "live",
+            Self::Unauthenticated { .. } => "unauthenticated",
             Self::Waiting { .. } => "waiting",
             Self::Suspended { .. } => "suspended",
             Self::Closed { .. } => "closed",
@@ -79,10 +86,11 @@ impl State {
         match self {
             Self::Idle => 0,
             Self::Live => 1,
-            Self::Connecting => 2,
-            Self::Waiting { .. } => 3,
-            Self::Suspended { .. } => 4,
-            Self::Closed { .. } => 5,
+            Self::Unauthenticated { .. } => 2,
+            Self::Connecting => 3,
+            Self::Waiting { .. } => 4,
+            Self::Suspended { .. } => 5,
+            Self::Closed { .. } => 6,
         }
     }
 }
@@ -90,7 +98,9 @@ impl State {
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Waiting { why, .. } | Self::Suspended { why, .. } => write!(f, "{}: {why}", self.as_str()),
+            Self::Waiting { why, .. } | Self::Suspended { why, .. } | Self::Unauthenticated { why } => {
+                write!(f, "{}: {why}", self.as_str())
+            }
             Self::Closed { why: Some(why) } => write!(f, "closed: {why}"),
             _ => f.pad(self.as_str()),
         }
@@ -113,6 +123,12 @@ pub enum Reason {
     StreamRejected(Error),
     /// The token was replaced by that of another user.
     IdentityChanged,
+    /// The host said that the network changed, or the machine slept: the connection may be dead.
+    Suspected,
+    /// The token has expired.
+    TokenExpired,
+    /// The server does not take the token any more: it was revoked, the password changed, or the user is gone.
+    TokenRevoked,
 }
 
 impl Reason {
@@ -120,7 +136,7 @@ impl Reason {
     pub fn error(&self) -> Option<&Error> {
         match self {
             Self::Lost(error) | Self::Refused(error) | Self::StreamRejected(error) => Some(error),
-            Self::EndedByServer | Self::Silence(_) | Self::IdentityChanged => None,
+            _ => None,
         }
     }
 }
@@ -133,6 +149,9 @@ impl fmt::Display for Reason {
             Self::Silence(time) => write!(f, "nothing was heard for {time:?}"),
             Self::StreamRejected(error) => write!(f, "the stream was rejected: {error}"),
             Self::IdentityChanged => f.write_str("the token was replaced by that of another user"),
+            Self::Suspected => f.write_str("the network changed or the machine slept"),
+            Self::TokenExpired => f.write_str("the token has expired"),
+            Self::TokenRevoked => f.write_str("the server does not take the token any more"),
         }
     }
 }
@@ -149,6 +168,8 @@ pub struct Stats {
     pub disconnects: Disconnects,
     /// Sets of topics sent to the server.
     pub submits: u64,
+    /// Times that the server was asked whether it still takes the client for who it is.
+    pub probes: u64,
     /// Sets of topics that the server did not accept.
     pub submits_failed: u64,
     /// How long the last accepted submit took.
@@ -191,6 +212,8 @@ pub struct Disconnects {
     pub rejected: u64,
     /// [`Reason::IdentityChanged`].
     pub identity_changed: u64,
+    /// [`Reason::Suspected`].
+    pub suspected: u64,
 }
 
 impl Disconnects {
@@ -202,6 +225,9 @@ impl Disconnects {
             Reason::Refused(_) => &mut self.refused,
             Reason::StreamRejected(_) => &mut self.rejected,
             Reason::IdentityChanged => &mut self.identity_changed,
+            Reason::Suspected => &mut self.suspected,
+            // These end no stream.
+            Reason::TokenExpired | Reason::TokenRevoked => return,
         } += 1;
     }
 }

@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    ConnId, Engine, Outlet, Output, bounded,
+    ConnId, Engine, Outlet, Output, SUSPICION, bounded,
     dialect::{Failure, Request, SubmitVerdict},
     identity::Identity,
-    session::{InFlight, Link, Phase, Session, SessionId, Submit},
+    session::{InFlight, Link, Phase, Proof, Session, SessionId, Submit},
     state::Reason,
 };
 use crate::{
@@ -34,6 +34,7 @@ impl<L: Outlet> Engine<L> {
             }
         };
         match answer {
+            answer if flight.is_probe => self.probed(now, id, flight, answer),
             Ok(()) => self.accepted(now, id, flight),
             Err(failure) => self.rejected(now, id, flight, failure),
         }
@@ -66,7 +67,7 @@ impl<L: Outlet> Engine<L> {
         open.stale = !complete;
         let Some(submits) = dialect.submits() else {
             // The stream carries them all as it is.
-            let flight = InFlight { keys: set, complete: true, sent: now, deadline: now };
+            let flight = InFlight { keys: set, is_probe: false, complete: true, sent: now, deadline: now };
             self.accepted(now, conn_id, flight);
             return;
         };
@@ -78,12 +79,13 @@ impl<L: Outlet> Engine<L> {
         }
         let names: Vec<&str> = set.iter().map(|key| &**key).collect();
         let request = Request { pin: conn.peer, ..submits.submit(&open.client_id, &names) };
-        let token = self.token.clone();
+        let token = self.credentials.token.clone();
         open.submitted = true;
         // Already now: the server may bind the stream and its answer be lost.
         conn.identity = Identity::of(token.as_ref());
         open.submit = Submit::InFlight(InFlight {
             keys: set,
+            is_probe: false,
             complete,
             sent: now,
             deadline: now + self.config.submit_timeout,
@@ -96,7 +98,7 @@ impl<L: Outlet> Engine<L> {
         let Self { sessions, registry, .. } = self;
         let Some(session) = sessions.get_mut(&id.session) else { return };
         let hole = session.hole;
-        let wanted = Identity::of(self.token.as_ref());
+        let wanted = self.credentials.identity();
         let Some(conn) = session.conn_mut() else { return };
         let Phase::Open(open) = &mut conn.phase else { return };
         open.failures = 0;
@@ -108,7 +110,14 @@ impl<L: Outlet> Engine<L> {
         // A guest's stream that is a user's now: what only the user may see was not sent in between.
         let acked_identity = open.acked_identity.replace(conn.identity.clone());
         let upgraded = acked_identity.is_some_and(|before| before != conn.identity);
-        let upgrade = self.token_since.filter(|_| upgraded).map(|since| (since, GapReason::IdentityChanged));
+        let since = open.proof.doubt.or(self.credentials.since);
+        let upgrade = since.filter(|_| upgraded).map(|since| (since, GapReason::IdentityChanged));
+        if conn.identity == Identity::Guest || self.dialect.submits().is_none() {
+            open.proof.due = None;
+        } else if upgraded || open.proof.given.is_none() {
+            // A token that the server does not take is acknowledged just the same.
+            open.proof.due = Some(now);
+        }
         for key in &flight.keys {
             let Some((key, _)) = registry.lookup(key) else { continue };
             let key = key.clone();
@@ -138,6 +147,64 @@ impl<L: Outlet> Engine<L> {
             session.hole = None;
         }
         self.went_live(now, id.session, flight.complete);
+    }
+
+    /// Asks whether the server takes the stream for a user's: it refuses the set to a guest then, and nothing changes.
+    pub(super) fn probe(&mut self, now: Instant, id: SessionId) {
+        let Self { sessions, registry, dialect, .. } = self;
+        let (Some(session), Some(submits)) = (sessions.get_mut(&id), dialect.submits()) else { return };
+        let Session { keys, link: Link::Up(conn), .. } = session else { return };
+        let Phase::Open(open) = &mut conn.phase else { return };
+        let is_acked = |key: &&Arc<str>| registry.get(key).is_some_and(|t| t.acked_on == Some(conn.serial));
+        let keys: Vec<_> =
+            keys.iter().filter(|key| !dialect.is_local(key)).filter(is_acked).cloned().collect();
+        let names: Vec<&str> = keys.iter().map(|key| &**key).collect();
+        let request = Request { pin: conn.peer, ..submits.submit(&open.client_id, &names) };
+        let patience = if open.proof.is_suspected { SUSPICION } else { self.config.submit_timeout };
+        let deadline = now + patience;
+        open.proof.due = None;
+        open.submit =
+            Submit::InFlight(InFlight { keys, is_probe: true, complete: false, sent: now, deadline });
+        self.stats.probes += 1;
+        let conn = ConnId { session: id, serial: conn.serial };
+        self.outputs.push_back(Output::Submit { conn, request, token: None });
+    }
+
+    fn probed(&mut self, now: Instant, id: ConnId, flight: InFlight, answer: Result<(), Failure>) {
+        let Self { sessions, dialect, credentials, config, .. } = self;
+        let (Some(session), Some(submits)) = (sessions.get_mut(&id.session), dialect.submits()) else {
+            return;
+        };
+        let Some(conn) = session.conn_mut() else { return };
+        let Phase::Open(open) = &mut conn.phase else { return };
+        let next = Some(now + config.proof_interval);
+        match answer {
+            Err(Failure::Refused(refusal)) if submits.is_users(&refusal) => {
+                open.proof = Proof { due: next, given: Some(flight.sent), ..Proof::default() };
+                credentials.proved();
+            }
+            Err(Failure::Refused(refusal)) if submits.judge(&refusal) == SubmitVerdict::NewStream => {
+                self.lose(now, id.session, Reason::StreamRejected(Error::Refused(refusal)), None);
+            }
+            Err(failure) if open.proof.is_suspected => {
+                self.lose(now, id.session, Reason::Lost(failure.error()), None);
+            }
+            Err(_) => open.proof.due = next,
+            // Taken from a guest: so the stream is one's. The token may mend that, or be what is wrong.
+            Ok(()) => {
+                let since = open.proof.given.or(open.live_since).unwrap_or(now);
+                open.proof.doubt.get_or_insert(since);
+                open.proof.is_suspected = false;
+                conn.identity = Identity::Guest;
+                open.acked_identity = Some(Identity::Guest);
+                if std::mem::replace(&mut open.proof.is_last_chance, true) {
+                    credentials.rejected(now, Reason::TokenRevoked);
+                    self.ask_provider(now);
+                } else {
+                    open.stale = true;
+                }
+            }
+        }
     }
 
     fn rejected(&mut self, now: Instant, id: ConnId, flight: InFlight, failure: Failure) {

@@ -75,6 +75,9 @@ pub(crate) trait Submits {
     /// The request that makes `keys` the set of topics of the stream.
     fn submit(&self, client_id: &str, keys: &[&str]) -> Request;
 
+    /// Whether an answer to a submit without a token says that the stream is a user's.
+    fn is_users(&self, refusal: &Refusal) -> bool;
+
     /// What an answer other than success to a submit means.
     fn judge(&self, refusal: &Refusal) -> SubmitVerdict;
 }

@@ -24,6 +24,9 @@ impl Default for PocketBase {
 const PATH: &str = "/api/realtime";
 const HANDSHAKE: &str = "PB_CONNECT";
 
+/// Part of what the server says when the stream is bound to another user than that of the submit.
+const OTHER_USER: &str = "authorization don't match";
+
 /// The longest key that the server takes, in bytes.
 const MAX_KEY: usize = 2500;
 
@@ -105,13 +108,17 @@ impl Submits for PocketBase {
         Request { method: "POST", path: PATH.into(), body: Some(body), token: TokenPlace::Header, pin: None }
     }
 
+    fn is_users(&self, refusal: &Refusal) -> bool {
+        refusal.status() == 403 && refusal.message().contains(OTHER_USER)
+    }
+
     fn judge(&self, refusal: &Refusal) -> SubmitVerdict {
         let message = refusal.message();
         match refusal.status() {
             status if is_transient(status) => SubmitVerdict::Later,
             // An answer without the server's own body came from something on the way, which knows no stream either.
             404 if message.is_empty() || message.contains("client id") => SubmitVerdict::NewStream,
-            403 if message.contains("authorization don't match") => SubmitVerdict::NewStream,
+            403 if message.contains(OTHER_USER) => SubmitVerdict::NewStream,
             400 if message.contains("Invalid realtime client") => SubmitVerdict::NewStream,
             400 => refused_places(refusal).map_or(SubmitVerdict::Refused, SubmitVerdict::RefusedTopics),
             _ => SubmitVerdict::Refused,
