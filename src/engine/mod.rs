@@ -336,13 +336,14 @@ impl<L: Outlet> Engine<L> {
     pub(crate) fn suspect(&mut self, now: Instant) {
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
         for id in ids {
+            let is_multiplexed = self.dialect.streams() != Streams::Direct;
             let jitter = PROMPT.mul_f64(self.rng.f64());
             let Some(session) = self.sessions.get_mut(&id) else { continue };
             match &mut session.link {
                 Link::Idle => {}
                 Link::Waiting { until, .. } => *until = (*until).min(now + jitter),
                 Link::Up(conn) => match &mut conn.phase {
-                    Phase::Open(open) if open.proof.given.is_some() && open.proof.doubt.is_none() => {
+                    Phase::Open(open) if is_multiplexed && conn.identity != Identity::Guest => {
                         open.proof.due = Some(now);
                         open.proof.is_suspected = true;
                     }
