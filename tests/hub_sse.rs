@@ -63,13 +63,13 @@ fn replays_what_was_sent_after_the_last_id() {
     // Nothing is replayed to who has all, or names no id.
     let mut others = [after("3"), after(""), open(get(&hub))];
     news.keep(2);
-    let mut behind = after("1");
+    let mut behind = after("x");
     assert_eq!(behind.next_raw(), "id: 2\ndata: news 2\n\n", "an id forgotten: all that is kept");
     news.send(Message::data("news 4").id("4"));
     for stream in &mut others {
         assert_eq!(stream.next_raw(), "id: 4\ndata: news 4\n\n");
     }
-    let mut lost = after("x");
+    let mut lost = after("1");
     assert_eq!(lost.next_raw(), "id: 3\ndata: news 3\n\n");
     // The same path is the same stream.
     assert_eq!(hub.sse("/news").streams(), 6);

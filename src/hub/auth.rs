@@ -22,13 +22,14 @@ pub(super) const SUPERUSERS: &str = "_superusers";
 pub(super) type Identity = (String, String);
 
 /// Passwords and the keys that make tokens void when they change.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Accounts {
     secret: u64,
     lifetime: Duration,
     credentials: HashMap<Identity, Credential>,
 }
 
+#[derive(Clone)]
 struct Credential {
     password: String,
     /// Part of every token's signature; a new one voids all tokens.

@@ -45,7 +45,7 @@ pub enum Endpoint {
     Events,
     /// Any path made with [`Hub::sse`](super::Hub::sse)
     Sse,
-    /// Everything under `/api/collections/NAME/records`
+    /// Everything under `/api/collections/NAME/records`, and `/api/batch`
     Records,
     /// `auth-with-password`, `auth-refresh`, `auth-methods`
     Auth,

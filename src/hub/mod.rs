@@ -38,11 +38,12 @@
 //! This room may be used by any other and uses none of them. `server` accepts
 //! and routes; `realtime` keeps the streams, with `topic` for what clients
 //! subscribe to; `records`, `shape`, `list` and `filter` keep the data, `auth` the
-//! accounts; `rustbaas` and `sse` are the other protocols, `stream` carries all three; `faults`, `answer`, `storm`, `gzip` and
+//! accounts; `rustbaas` and `sse` are the other protocols, `stream` carries all three; `batch` makes several changes at once; `faults`, `answer`, `storm`, `gzip` and
 //! `wire` break things; `state` is what they share.
 
 mod answer;
 mod auth;
+mod batch;
 mod clock;
 mod faults;
 mod filter;

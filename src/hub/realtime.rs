@@ -128,6 +128,9 @@ impl State {
 
     /// Tells every stream of a change to a record: a copy for each matching key.
     pub(super) fn announce(&mut self, action: Action, collection: &str, record: &Value) {
+        if let Some(deferred) = &mut self.deferred {
+            return deferred.push((action, collection.to_owned(), record.clone()));
+        }
         let mut messages = Vec::new();
         if let Some(collection) = self.collections.get(collection).filter(|_| !self.clients.is_empty()) {
             let id = record["id"].as_str().unwrap_or_default();

@@ -212,7 +212,7 @@ async fn answer(
 
 /// What was asked for.
 #[derive(Debug)]
-enum Route {
+pub(super) enum Route {
     Connect,
     Submit,
     Events(String),
@@ -226,13 +226,14 @@ enum Route {
     AuthWithPassword(String),
     AuthRefresh(String),
     AuthMethods(String),
+    Batch,
     /// The real server serves files on every other GET.
     NoFile,
     Nothing,
 }
 
 impl Route {
-    fn of(method: &Method, path: &str) -> Self {
+    pub(super) fn of(method: &Method, path: &str) -> Self {
         let decoded = |part: &str| percent_decode_str(part).decode_utf8_lossy().into_owned();
         let parts: Vec<String> = path.split('/').skip(1).map(decoded).collect();
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
@@ -260,6 +261,7 @@ impl Route {
             }
             ["api", "collections", name, "auth-refresh"] if post => Route::AuthRefresh(name.into()),
             ["api", "collections", name, "auth-methods"] if get => Route::AuthMethods(name.into()),
+            ["api", "batch"] if post => Route::Batch,
             _ if get => Route::NoFile,
             _ => Route::Nothing,
         }
@@ -272,9 +274,12 @@ impl Route {
             Route::Events(_) => Endpoint::Events,
             Route::Channel(_) => Endpoint::Sse,
             Route::Health => Endpoint::Health,
-            Route::List(_) | Route::Create(_) | Route::View(..) | Route::Update(..) | Route::Delete(..) => {
-                Endpoint::Records
-            }
+            Route::List(_)
+            | Route::Create(_)
+            | Route::View(..)
+            | Route::Update(..)
+            | Route::Delete(..)
+            | Route::Batch => Endpoint::Records,
             Route::AuthWithPassword(_) | Route::AuthRefresh(_) | Route::AuthMethods(_) => Endpoint::Auth,
             Route::NoFile | Route::Nothing => Endpoint::Other,
         }
@@ -305,6 +310,10 @@ impl Route {
                 Route::AuthRefresh(name) => {
                     let requester = requester();
                     state.auth_refresh(name, &requester).map(Some)
+                }
+                Route::Batch => {
+                    let requester = requester();
+                    state.batch(&ask.body, &requester).map(Some)
                 }
                 Route::AuthMethods(name) => state.auth_methods(name).map(Some),
                 Route::NoFile => Err(Refusal::new(404, "File not found.")),

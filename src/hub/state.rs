@@ -6,11 +6,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::task::AtomicWaker;
+use serde_json::Value;
 
 use super::auth::{Accounts, Identity, SUPERUSERS};
 use super::faults::Plan;
 use super::realtime::Client;
-use super::records::{Collection, Kind};
+use super::records::{Action, Collection, Kind};
 use super::requests::Requests;
 use super::sse::Channel;
 use super::stream::Outlet;
@@ -40,6 +41,8 @@ pub(super) struct State {
     /// The plain event streams, by path.
     pub(super) channels: BTreeMap<String, Channel>,
     pub(super) requests: Requests,
+    /// The changes of a batch that is not certain yet.
+    pub(super) deferred: Option<Vec<(Action, String, Value)>>,
     pub(super) links: HashMap<u64, Arc<Link>>,
     pub(super) faults: Plan,
     pub(super) ids: Ids,
@@ -123,6 +126,7 @@ impl Shared {
             outlets: BTreeMap::new(),
             channels: BTreeMap::new(),
             requests: Requests::default(),
+            deferred: None,
             links: HashMap::new(),
             faults: Plan::default(),
             ids,

@@ -82,7 +82,12 @@ impl Server {
                 )
             });
             let (addr, child) = start_pocketbase(&PathBuf::from(binary));
-            Self::new("PocketBase", addr, Kind::PocketBase { _child: child })
+            let server = Self::new("PocketBase", addr, Kind::PocketBase { _child: child });
+            // Off unless asked for; the hub takes them at once.
+            let batches = json!({ "batch": { "enabled": true, "maxRequests": 50, "timeout": 3 } });
+            let set = server.ask("PATCH", "/api/settings").token(&server.root).json(&batches).send();
+            assert_eq!(set.status, 200, "{}", set.body);
+            server
         })
     }
 
