@@ -47,7 +47,8 @@ pub enum Endpoint {
     Sse,
     /// Everything under `/api/collections/NAME/records`, and `/api/batch`
     Records,
-    /// `auth-with-password`, `auth-refresh`, `auth-methods`
+    /// `auth-with-password`, `auth-with-oauth2`, `auth-refresh`, `auth-methods`,
+    /// `oauth2-redirect` and the provider's page
     Auth,
     /// `GET /api/health`
     Health,

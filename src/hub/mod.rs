@@ -37,8 +37,8 @@
 //! # Where to read on
 //! This room may be used by any other and uses none of them. `server` accepts
 //! and routes; `realtime` keeps the streams, with `topic` for what clients
-//! subscribe to; `records`, `shape`, `list` and `filter` keep the data, `auth` the
-//! accounts; `rustbaas` and `sse` are the other protocols, `stream` carries all three; `batch` makes several changes at once; `faults`, `answer`, `storm`, `gzip` and
+//! subscribe to; `records`, `shape`, `list` and `filter` keep the data, `auth` and
+//! `oauth2` the accounts; `rustbaas` and `sse` are the other protocols, `stream` carries all three; `batch` makes several changes at once; `faults`, `answer`, `storm`, `gzip` and
 //! `wire` break things; `state` is what they share.
 
 mod answer;
@@ -49,6 +49,7 @@ mod faults;
 mod filter;
 mod gzip;
 mod list;
+mod oauth2;
 mod realtime;
 mod records;
 mod refusal;
@@ -357,6 +358,24 @@ impl Hub {
         });
         let account = json!({ "email": email, "password": password, "passwordConfirm": password });
         self.create(collection, account)["id"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Lets clients log in to an auth collection with OAuth2, at a provider of
+    /// this name that the hub plays itself: whoever opens its page has said yes
+    /// already, and is the account with this e-mail address, which comes into
+    /// being if need be. `None` is someone who says no.
+    ///
+    /// A browser is not needed: a GET of the URL that the client wants opened,
+    /// its redirects followed, is all that one would do.
+    ///
+    /// ```
+    /// # let hub = tidings::hub::Hub::start()?;
+    /// hub.oauth2("users", "mock", Some("ann@example.com"));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn oauth2(&self, collection: &str, provider: &str, email: Option<&str>) {
+        self.declare(collection, Kind::Auth, |_| {});
+        self.shared.change(|state| state.providers.enable(collection, provider, email));
     }
 
     /// A token of an account, valid for this long (whole seconds; zero makes an

@@ -43,6 +43,12 @@ impl Client {
         self.topics.values().flatten().map(|topic| topic.key.as_str())
     }
 
+    pub(super) fn unsubscribe(&mut self, topic: &str) {
+        for same_base in self.topics.values_mut() {
+            same_base.retain(|other| other.key != topic);
+        }
+    }
+
     pub(super) fn frame(&self, event: &str, data: &[u8]) -> Bytes {
         let mut frame = Vec::with_capacity(self.id.len() + event.len() + data.len() + 18);
         for part in [b"id:", self.id.as_bytes(), b"\nevent:", event.as_bytes(), b"\ndata:", data] {
@@ -206,7 +212,7 @@ impl State {
         }
     }
 
-    fn send(&mut self, client_id: &str, event: &str, data: &[u8]) {
+    pub(super) fn send(&mut self, client_id: &str, event: &str, data: &[u8]) {
         if let Some(client) = self.clients.get(client_id) {
             self.push(client.outlet, client.frame(event, data), Order::Free);
         }

@@ -5,6 +5,7 @@
 #![cfg(feature = "hub")]
 
 mod batches;
+mod oauth2;
 #[expect(dead_code, reason = "how streams end is for the hub's own tests")]
 mod plain_client;
 mod realtime;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use serde_json::{Value, json};
-use tidings::hub::Hub;
+use tidings::hub::{Answer, Endpoint, Hub};
 
 use crate::plain_client::{Ask, Stream, ask};
 
@@ -181,6 +181,55 @@ impl Server {
         made.value()["id"].as_str().expect("an id").to_owned()
     }
 
+    /// A collection of accounts with one provider, `oidc`, where Ann says yes.
+    pub(crate) fn members(&self) -> String {
+        static SERIAL: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("members{}", SERIAL.fetch_add(1, Ordering::SeqCst));
+        match &self.kind {
+            Kind::Hub(hub) => hub.oauth2(&name, "oidc", Some("ann@example.com")),
+            Kind::PocketBase { .. } => {
+                let base = provider().url();
+                let oidc = json!({
+                    "name": "oidc", "clientId": "c", "clientSecret": "s", "authURL": format!("{base}/auth"),
+                    "tokenURL": format!("{base}/token"), "userInfoURL": format!("{base}/user"),
+                });
+                let collection = json!({
+                    "name": name, "type": "auth", "createRule": "",
+                    "oauth2": { "enabled": true, "providers": [oidc] },
+                });
+                let made = self.ask("POST", "/api/collections").token(&self.root).json(&collection).send();
+                assert_eq!(made.status, 200, "{}", made.body);
+            }
+        }
+        name
+    }
+
+    /// What the provider gives to a browser that opens this URL.
+    pub(crate) fn code(&self, url: &str) -> String {
+        match &self.kind {
+            Kind::Hub(hub) => {
+                let path = url.strip_prefix(&hub.url()).expect("the hub's own page");
+                let answer = self.ask("GET", path).send();
+                assert_eq!(answer.status, 307, "{}", answer.body);
+                let location = answer.header("location").expect("a way back");
+                location.split_once("code=").expect("a code").1.to_owned()
+            }
+            // Its token and its user are asked for with the code.
+            Kind::PocketBase { .. } => {
+                let json = |body: &Value| {
+                    Answer::status(200).content_type("application/json").body(body.to_string())
+                };
+                let token = json!({ "access_token": "t", "token_type": "Bearer" });
+                let user =
+                    json!({ "sub": "1", "name": "Ann", "email": "ann@example.com", "email_verified": true });
+                for answer in [json(&token), json(&user)] {
+                    provider().faults().answer_next(Endpoint::Other, answer, 1);
+                }
+                "any".to_owned()
+            }
+        }
+    }
+
     /// A new account among `users`: its record's id, its e-mail address, and a token.
     pub(crate) fn user(&self) -> (String, String, String) {
         static SERIAL: AtomicUsize = AtomicUsize::new(0);
@@ -233,6 +282,12 @@ mod encoding {
     pub(crate) fn with_options(topic: &str, options: &Value) -> String {
         format!("{topic}?options={}", encoded(&options.to_string()))
     }
+}
+
+/// A provider for PocketBase: a hub whose answers are planned.
+fn provider() -> &'static Hub {
+    static PROVIDER: OnceLock<Hub> = OnceLock::new();
+    PROVIDER.get_or_init(|| Hub::start().expect("a hub"))
 }
 
 fn start_pocketbase(binary: &Path) -> (SocketAddr, Child) {
