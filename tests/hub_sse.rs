@@ -8,7 +8,7 @@ mod plain_client;
 use std::time::Duration;
 
 use plain_client::{Ask, End, Stream, ask};
-use tidings::hub::{Answer, Endpoint, Hub, Message};
+use tidings::hub::{Answer, Endpoint, Hub, Message, Seen};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -121,4 +121,24 @@ fn suffers_the_faults_of_every_stream() {
     assert_eq!(stream.end(), End::Clean);
     assert!(hub.wait_until(|stats| stats.streams == 0, PATIENCE));
     assert_eq!(news.streams(), 0);
+}
+
+#[test]
+fn forgets_the_oldest_requests() {
+    let hub = Hub::start().expect("a hub");
+    let news = hub.sse("/news");
+    for n in 0..3 {
+        let request = ask(hub.addr(), "POST", "/news").header("n", &n.to_string());
+        assert_eq!(open(request.raw("text/plain", vec![b'x'; 7 << 20])).status, 200);
+    }
+    let kept =
+        |seen: Vec<Seen>| seen.iter().filter_map(|r| r.header("n").map(str::to_owned)).collect::<Vec<_>>();
+    assert_eq!(
+        (kept(news.requests()), kept(hub.requests())),
+        (vec!["1".into(), "2".into()], vec!["1".into(), "2".into()])
+    );
+    for _ in 0..1024 {
+        assert_eq!(ask(hub.addr(), "GET", "/api/health").send().status, 200);
+    }
+    assert_eq!((hub.requests().len(), kept(hub.requests()), news.requests().len()), (1024, vec![], 2));
 }

@@ -23,6 +23,7 @@
 //!
 //! The same changes reach the streams of **RustBaaS**, a server with one stream
 //! for each collection: `/api/realms/:realm/apps/:app/collections/:coll/events`.
+//! [`Hub::sse`] makes plain event streams, for clients that know no backend.
 //!
 //! # What differs from the real server
 //! - Messages of a stream keep their order, unless [`Faults::reorder`] says otherwise.
@@ -31,6 +32,7 @@
 //! - Everyone may read and write every record, except that accounts are seen
 //!   and changed by their owners only, until [`Hub::list_rule`] and
 //!   [`Hub::view_rule`] say otherwise.
+//! - Batches are taken without being switched on.
 //! - Bodies are JSON; forms are read for `POST /api/realtime` alone.
 //! - Tokens are signed with a plain keyed hash: the hub guards nothing.
 //!
@@ -38,8 +40,10 @@
 //! This room may be used by any other and uses none of them. `server` accepts
 //! and routes; `realtime` keeps the streams, with `topic` for what clients
 //! subscribe to; `records`, `shape`, `list` and `filter` keep the data, `auth` and
-//! `oauth2` the accounts; `rustbaas` and `sse` are the other protocols, `stream` carries all three; `batch` makes several changes at once; `faults`, `answer`, `storm`, `gzip` and
-//! `wire` break things; `state` is what they share.
+//! `oauth2` the accounts, `batch` makes several changes at once; `rustbaas` and
+//! `sse` are the other protocols, `stream` carries all three; `faults`, `answer`,
+//! `storm`, `gzip` and `wire` break things; `requests` remembers what was asked;
+//! `state` is what they share.
 
 mod answer;
 mod auth;
@@ -427,8 +431,8 @@ impl Hub {
         self.shared.look().submits()
     }
 
-    /// The last 4,096 requests of any kind, oldest first (fewer if their bodies
-    /// are long), with their headers and bodies.
+    /// The last 1,024 requests of any kind, oldest first (fewer if they are
+    /// long), with their headers and bodies.
     #[must_use]
     pub fn requests(&self) -> Vec<Seen> {
         self.shared.look().requests.all()

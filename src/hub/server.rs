@@ -28,6 +28,7 @@ use super::gzip::Gzip;
 use super::realtime::read_submit;
 use super::records::Requester;
 use super::refusal::Refusal;
+use super::requests::Seen;
 use super::state::{Shared, State};
 use super::stream::Stream;
 use super::topic::snake_case;
@@ -166,7 +167,13 @@ async fn answer(
         return Ok(refuse(&Refusal::new(413, "Request entity too large")));
     };
     let body = body.to_bytes();
-    shared.change(|state| state.requests.note(&head, body.clone()));
+    shared.change(|state| {
+        let request = Seen::new(&head, &body);
+        if let Some(channel) = state.channels.get_mut(head.uri.path()) {
+            channel.requests.note(request.clone());
+        }
+        state.requests.note(request);
+    });
     let ask = Ask { headers: &head.headers, query: head.uri.query(), body, ip };
     let (planned, alteration) = match planned {
         Some(Answer(Reaction::Alter(alteration))) => (None, Some(alteration)),

@@ -31,6 +31,10 @@ routerAdd("POST", "/publish", (e) => {
 })
 "#;
 
+/// While others make collections PocketBase may not see the one that it has
+/// just answered with (`validation_field_relation_missing_collection`).
+static ONE_BY_ONE: Mutex<()> = Mutex::new(());
+
 pub(crate) struct Server {
     pub(crate) name: &'static str,
     pub(crate) addr: SocketAddr,
@@ -133,9 +137,6 @@ impl Server {
     /// A collection like the usual posts, and one of authors that it points to.
     pub(crate) fn posts(&self) -> Posts {
         static SERIAL: AtomicUsize = AtomicUsize::new(0);
-        // While others make collections PocketBase may not see the one that it
-        // has just answered with (`validation_field_relation_missing_collection`).
-        static ONE_BY_ONE: Mutex<()> = Mutex::new(());
         let _turn = ONE_BY_ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let serial = SERIAL.fetch_add(1, Ordering::SeqCst);
         let (name, authors) = (format!("posts{serial}"), format!("authors{serial}"));
@@ -184,6 +185,7 @@ impl Server {
     /// A collection of accounts with one provider, `oidc`, where Ann says yes.
     pub(crate) fn members(&self) -> String {
         static SERIAL: AtomicUsize = AtomicUsize::new(0);
+        let _turn = ONE_BY_ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let name = format!("members{}", SERIAL.fetch_add(1, Ordering::SeqCst));
         match &self.kind {
             Kind::Hub(hub) => hub.oauth2(&name, "oidc", Some("ann@example.com")),
