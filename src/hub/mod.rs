@@ -404,6 +404,14 @@ impl Hub {
     /// Makes every token of an account void and the streams bound to it a
     /// guest's, without telling anyone: what a changed password does. `user` is
     /// the id of its record. Returns false if there is no such account.
+    ///
+    /// ```
+    /// # let hub = tidings::hub::Hub::start()?;
+    /// let ann = hub.add_user("users", "ann@example.com", "secret");
+    /// // Her streams stay open and hear no more of what only she may see.
+    /// assert!(hub.revoke(&ann));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn revoke(&self, user: &str) -> bool {
         self.shared.change(|state| {
             let owns = |c: &&Collection| c.kind == Kind::Auth && c.record(user).is_some();
