@@ -348,3 +348,54 @@ fn serves_a_thousand_streams() {
     hub.stop();
     assert!(asked.elapsed() < Duration::from_secs(1));
 }
+
+#[test]
+fn plays_the_provider_of_a_login_with_oauth2() {
+    let hub = start();
+    hub.oauth2("users", "yes", Some("ann@example.com"));
+    hub.oauth2("users", "no", None);
+    let back = format!("{}/api/oauth2-redirect", hub.url());
+    let go = |url: &str| {
+        let path = url.strip_prefix(&hub.url()).expect("a page of the hub");
+        let answer = ask(hub.addr(), "GET", path).send();
+        assert_eq!(answer.status, 307, "{}", answer.body);
+        answer.header("location").expect("a location").to_owned()
+    };
+    let methods = ask(hub.addr(), "GET", "/api/collections/users/auth-methods").send().value();
+    // What a client does for each provider, in the order of their names.
+    let log_in = |at: usize| {
+        let mut stream = subscribed(&hub, &["@oauth2"]);
+        let provider = &methods["oauth2"]["providers"][at];
+        let mut url = url::Url::parse(provider["authURL"].as_str().expect("a URL")).expect("a URL");
+        let pairs: Vec<_> = url.query_pairs().into_owned().collect();
+        url.query_pairs_mut().clear().extend_pairs(pairs.into_iter().map(|(name, value)| {
+            let value = match name.as_str() {
+                "state" => stream.client_id.clone(),
+                "redirect_uri" => back.clone(),
+                _ => value,
+            };
+            (name, value)
+        }));
+        let last = go(&go(url.as_str()));
+        (stream.next().value(), provider["codeVerifier"].clone(), last)
+    };
+    let (told, _, last) = log_in(0);
+    assert_eq!((&told["error"], &told["code"]), (&json!("access_denied"), &json!("")));
+    assert!(last.ends_with("failure"), "{last}");
+
+    let exchange = |code: &serde_json::Value, verifier: &serde_json::Value, back: &str| {
+        let body = json!({ "provider": "yes", "code": code, "codeVerifier": verifier, "redirectURL": back });
+        ask(hub.addr(), "POST", "/api/collections/users/auth-with-oauth2").json(&body).send()
+    };
+    let (told, verifier, last) = log_in(1);
+    assert!(last.ends_with("success"), "{last}");
+    let answer = exchange(&told["code"], &verifier, &back);
+    assert_eq!((answer.status, &answer.value()["meta"]["isNew"]), (200, &json!(true)), "{}", answer.body);
+    // A code is good once, with its own verifier, for its own page.
+    assert_eq!(exchange(&told["code"], &verifier, &back).status, 400);
+    assert_eq!(exchange(&log_in(1).0["code"], &json!("x"), &back).status, 400);
+    assert_eq!(exchange(&log_in(1).0["code"], &verifier, "http://127.0.0.1:1").status, 400);
+    let answer = exchange(&log_in(1).0["code"], &verifier, &back);
+    assert_eq!((answer.status, &answer.value()["meta"]["isNew"]), (200, &json!(false)));
+    assert_eq!(hub.records("users").len(), 1);
+}

@@ -262,3 +262,27 @@ fn takes_every_strike_back() {
     drop(storm);
     assert_eq!(format!("{:?}", hub.faults()), before);
 }
+
+#[test]
+fn is_well_again_after_a_storm() {
+    let hub = start();
+    let mut storm = hub.faults().random(4);
+    for n in 0..40 {
+        // Whoever is refused or hung up on comes again with the next strike.
+        let open = |path| ask(hub.addr(), "GET", path).patience(Duration::from_millis(50)).open();
+        let streams = [open("/api/realtime"), open(EVENTS)];
+        storm.strike();
+        hub.create("posts", json!({ "n": n }));
+        drop(streams);
+    }
+    drop(storm);
+    hub.faults().clear();
+    let streams = one_of_each(&hub);
+    hub.create("posts", json!({ "n": "last" }));
+    for stream in streams.into_iter().take(2) {
+        let mut stream = stream;
+        let raw = stream.next_raw();
+        assert!(raw.contains("\"last\""), "{raw}");
+    }
+    assert!(hub.wait_until(|stats| stats.sockets <= 1, PATIENCE));
+}

@@ -8,7 +8,7 @@ mod plain_client;
 use std::time::Duration;
 
 use plain_client::{Ask, End, Stream, ask};
-use tidings::hub::{Answer, Endpoint, Hub, Message};
+use tidings::hub::{Answer, Endpoint, Hub, Message, Seen};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -63,13 +63,13 @@ fn replays_what_was_sent_after_the_last_id() {
     // Nothing is replayed to who has all, or names no id.
     let mut others = [after("3"), after(""), open(get(&hub))];
     news.keep(2);
-    let mut behind = after("1");
+    let mut behind = after("x");
     assert_eq!(behind.next_raw(), "id: 2\ndata: news 2\n\n", "an id forgotten: all that is kept");
     news.send(Message::data("news 4").id("4"));
     for stream in &mut others {
         assert_eq!(stream.next_raw(), "id: 4\ndata: news 4\n\n");
     }
-    let mut lost = after("x");
+    let mut lost = after("1");
     assert_eq!(lost.next_raw(), "id: 3\ndata: news 3\n\n");
     // The same path is the same stream.
     assert_eq!(hub.sse("/news").streams(), 6);
@@ -121,4 +121,24 @@ fn suffers_the_faults_of_every_stream() {
     assert_eq!(stream.end(), End::Clean);
     assert!(hub.wait_until(|stats| stats.streams == 0, PATIENCE));
     assert_eq!(news.streams(), 0);
+}
+
+#[test]
+fn forgets_the_oldest_requests() {
+    let hub = Hub::start().expect("a hub");
+    let news = hub.sse("/news");
+    for n in 0..3 {
+        let request = ask(hub.addr(), "POST", "/news").header("n", &n.to_string());
+        assert_eq!(open(request.raw("text/plain", vec![b'x'; 7 << 20])).status, 200);
+    }
+    let kept =
+        |seen: Vec<Seen>| seen.iter().filter_map(|r| r.header("n").map(str::to_owned)).collect::<Vec<_>>();
+    assert_eq!(
+        (kept(news.requests()), kept(hub.requests())),
+        (vec!["1".into(), "2".into()], vec!["1".into(), "2".into()])
+    );
+    for _ in 0..1024 {
+        assert_eq!(ask(hub.addr(), "GET", "/api/health").send().status, 200);
+    }
+    assert_eq!((hub.requests().len(), kept(hub.requests()), news.requests().len()), (1024, vec![], 2));
 }

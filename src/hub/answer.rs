@@ -67,6 +67,13 @@ impl Answer {
     ///
     /// # Panics
     /// If `url` cannot be a header's value.
+    ///
+    /// ```
+    /// # use tidings::hub::{Answer, Endpoint, Hub};
+    /// # let hub = Hub::start()?;
+    /// hub.faults().answer_next(Endpoint::Connect, Answer::redirect("http://127.0.0.1:1/api/realtime"), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn redirect(url: &str) -> Self {
         Self::status(307).header("location", url)
@@ -76,6 +83,13 @@ impl Answer {
     ///
     /// # Panics
     /// If `content_type` cannot be a header's value.
+    ///
+    /// ```
+    /// # use tidings::hub::{Answer, Endpoint, Hub};
+    /// # let hub = Hub::start()?;
+    /// hub.faults().answer_next(Endpoint::Connect, Answer::mislabelled("text/plain"), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn mislabelled(content_type: &str) -> Self {
         Self(Reaction::Alter(Alteration::Mislabel(value(content_type))))
@@ -97,18 +111,39 @@ impl Answer {
 
     /// Nothing at all, not even headers, on a connection that stays open: a
     /// proxy that buffers, or a server that hangs.
+    ///
+    /// ```
+    /// # use tidings::hub::{Answer, Endpoint, Hub};
+    /// # let hub = Hub::start()?;
+    /// hub.faults().answer_next(Endpoint::Connect, Answer::silence(), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn silence() -> Self {
         Self(Reaction::Silence)
     }
 
     /// The connection is closed without an answer.
+    ///
+    /// ```
+    /// # use tidings::hub::{Answer, Endpoint, Hub};
+    /// # let hub = Hub::start()?;
+    /// hub.faults().answer_next(Endpoint::Submit, Answer::hang_up(), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn hang_up() -> Self {
         Self(Reaction::End(Fate::Cut))
     }
 
     /// The connection is reset without an answer.
+    ///
+    /// ```
+    /// # use tidings::hub::{Answer, Endpoint, Hub};
+    /// # let hub = Hub::start()?;
+    /// hub.faults().answer_next(Endpoint::Submit, Answer::reset(), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn reset() -> Self {
         Self(Reaction::End(Fate::Reset))

@@ -22,13 +22,14 @@ pub(super) const SUPERUSERS: &str = "_superusers";
 pub(super) type Identity = (String, String);
 
 /// Passwords and the keys that make tokens void when they change.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Accounts {
     secret: u64,
     lifetime: Duration,
     credentials: HashMap<Identity, Credential>,
 }
 
+#[derive(Clone)]
 struct Credential {
     password: String,
     /// Part of every token's signature; a new one voids all tokens.
@@ -160,21 +161,23 @@ impl State {
         self.token_response(identity)
     }
 
-    pub(super) fn auth_methods(&self, collection: &str) -> Result<Value, Refusal> {
-        self.auth_collection(collection)?;
+    /// `base` is the hub's own URL, as the client knows it.
+    pub(super) fn auth_methods(&mut self, collection: &str, base: &str) -> Result<Value, Refusal> {
+        let name = self.auth_collection(collection)?;
+        let providers = self.oauth2_methods(&name, base);
         Ok(json!({
             "password": { "identityFields": ["email"], "enabled": true },
-            "oauth2": { "providers": [], "enabled": false },
+            "oauth2": { "providers": providers, "enabled": !providers.is_empty() },
             "mfa": { "enabled": false, "duration": 0 },
             "otp": { "enabled": false, "duration": 0 },
-            "authProviders": [],
+            "authProviders": providers,
             "usernamePassword": false,
             "emailPassword": true,
         }))
     }
 
     /// The name of an auth collection given by name or id.
-    fn auth_collection(&self, collection: &str) -> Result<String, Refusal> {
+    pub(super) fn auth_collection(&self, collection: &str) -> Result<String, Refusal> {
         let found = self
             .collection(collection)
             .ok_or_else(|| Refusal::new(404, "Missing or invalid collection context."))?;
@@ -184,7 +187,7 @@ impl State {
         }
     }
 
-    fn token_response(&self, identity: &Identity) -> Result<Value, Refusal> {
+    pub(super) fn token_response(&self, identity: &Identity) -> Result<Value, Refusal> {
         let failed = || Refusal::new(400, "Failed to authenticate.");
         let collection = self.collection(&identity.0).ok_or_else(failed)?;
         let record = collection.record(&identity.1).ok_or_else(failed)?;

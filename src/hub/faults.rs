@@ -45,9 +45,10 @@ pub enum Endpoint {
     Events,
     /// Any path made with [`Hub::sse`](super::Hub::sse)
     Sse,
-    /// Everything under `/api/collections/NAME/records`
+    /// Everything under `/api/collections/NAME/records`, and `/api/batch`
     Records,
-    /// `auth-with-password`, `auth-refresh`, `auth-methods`
+    /// `auth-with-password`, `auth-with-oauth2`, `auth-refresh`, `auth-methods`,
+    /// `oauth2-redirect` and the provider's page
     Auth,
     /// `GET /api/health`
     Health,

@@ -23,6 +23,7 @@
 //!
 //! The same changes reach the streams of **RustBaaS**, a server with one stream
 //! for each collection: `/api/realms/:realm/apps/:app/collections/:coll/events`.
+//! [`Hub::sse`] makes plain event streams, for clients that know no backend.
 //!
 //! # What differs from the real server
 //! - Messages of a stream keep their order, unless [`Faults::reorder`] says otherwise.
@@ -31,23 +32,28 @@
 //! - Everyone may read and write every record, except that accounts are seen
 //!   and changed by their owners only, until [`Hub::list_rule`] and
 //!   [`Hub::view_rule`] say otherwise.
+//! - Batches are taken without being switched on.
 //! - Bodies are JSON; forms are read for `POST /api/realtime` alone.
 //! - Tokens are signed with a plain keyed hash: the hub guards nothing.
 //!
 //! # Where to read on
 //! This room may be used by any other and uses none of them. `server` accepts
 //! and routes; `realtime` keeps the streams, with `topic` for what clients
-//! subscribe to; `records`, `shape`, `list` and `filter` keep the data, `auth` the
-//! accounts; `rustbaas` and `sse` are the other protocols, `stream` carries all three; `faults`, `answer`, `storm`, `gzip` and
-//! `wire` break things; `state` is what they share.
+//! subscribe to; `records`, `shape`, `list` and `filter` keep the data, `auth` and
+//! `oauth2` the accounts, `batch` makes several changes at once; `rustbaas` and
+//! `sse` are the other protocols, `stream` carries all three; `faults`, `answer`,
+//! `storm`, `gzip` and `wire` break things; `requests` remembers what was asked;
+//! `state` is what they share.
 
 mod answer;
 mod auth;
+mod batch;
 mod clock;
 mod faults;
 mod filter;
 mod gzip;
 mod list;
+mod oauth2;
 mod realtime;
 mod records;
 mod refusal;
@@ -358,6 +364,24 @@ impl Hub {
         self.create(collection, account)["id"].as_str().unwrap_or_default().to_owned()
     }
 
+    /// Lets clients log in to an auth collection with OAuth2, at a provider of
+    /// this name that the hub plays itself: whoever opens its page has said yes
+    /// already, and is the account with this e-mail address, which comes into
+    /// being if need be. `None` is someone who says no.
+    ///
+    /// A browser is not needed: a GET of the URL that the client wants opened,
+    /// its redirects followed, is all that one would do.
+    ///
+    /// ```
+    /// # let hub = tidings::hub::Hub::start()?;
+    /// hub.oauth2("users", "mock", Some("ann@example.com"));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn oauth2(&self, collection: &str, provider: &str, email: Option<&str>) {
+        self.declare(collection, Kind::Auth, |_| {});
+        self.shared.change(|state| state.providers.enable(collection, provider, email));
+    }
+
     /// A token of an account, valid for this long (whole seconds; zero makes an
     /// expired one). `user` is the id of its record.
     ///
@@ -380,6 +404,14 @@ impl Hub {
     /// Makes every token of an account void and the streams bound to it a
     /// guest's, without telling anyone: what a changed password does. `user` is
     /// the id of its record. Returns false if there is no such account.
+    ///
+    /// ```
+    /// # let hub = tidings::hub::Hub::start()?;
+    /// let ann = hub.add_user("users", "ann@example.com", "secret");
+    /// // Her streams stay open and hear no more of what only she may see.
+    /// assert!(hub.revoke(&ann));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn revoke(&self, user: &str) -> bool {
         self.shared.change(|state| {
             let owns = |c: &&Collection| c.kind == Kind::Auth && c.record(user).is_some();
@@ -407,8 +439,8 @@ impl Hub {
         self.shared.look().submits()
     }
 
-    /// The last 4,096 requests of any kind, oldest first (fewer if their bodies
-    /// are long), with their headers and bodies.
+    /// The last 1,024 requests of any kind, oldest first (fewer if they are
+    /// long), with their headers and bodies.
     #[must_use]
     pub fn requests(&self) -> Vec<Seen> {
         self.shared.look().requests.all()

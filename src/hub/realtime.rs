@@ -43,6 +43,12 @@ impl Client {
         self.topics.values().flatten().map(|topic| topic.key.as_str())
     }
 
+    pub(super) fn unsubscribe(&mut self, topic: &str) {
+        for same_base in self.topics.values_mut() {
+            same_base.retain(|other| other.key != topic);
+        }
+    }
+
     pub(super) fn frame(&self, event: &str, data: &[u8]) -> Bytes {
         let mut frame = Vec::with_capacity(self.id.len() + event.len() + data.len() + 18);
         for part in [b"id:", self.id.as_bytes(), b"\nevent:", event.as_bytes(), b"\ndata:", data] {
@@ -128,6 +134,9 @@ impl State {
 
     /// Tells every stream of a change to a record: a copy for each matching key.
     pub(super) fn announce(&mut self, action: Action, collection: &str, record: &Value) {
+        if let Some(deferred) = &mut self.deferred {
+            return deferred.push((action, collection.to_owned(), record.clone()));
+        }
         let mut messages = Vec::new();
         if let Some(collection) = self.collections.get(collection).filter(|_| !self.clients.is_empty()) {
             let id = record["id"].as_str().unwrap_or_default();
@@ -203,7 +212,7 @@ impl State {
         }
     }
 
-    fn send(&mut self, client_id: &str, event: &str, data: &[u8]) {
+    pub(super) fn send(&mut self, client_id: &str, event: &str, data: &[u8]) {
         if let Some(client) = self.clients.get(client_id) {
             self.push(client.outlet, client.frame(event, data), Order::Free);
         }

@@ -23,6 +23,7 @@ pub(super) enum Kind {
 }
 
 /// A collection: its records in order of creation.
+#[derive(Clone)]
 pub(super) struct Collection {
     pub(super) name: String,
     pub(super) id: String,

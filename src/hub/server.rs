@@ -1,5 +1,6 @@
 //! The hub's thread: accepts connections, reads requests, routes them.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, TcpListener, TcpStream};
@@ -27,6 +28,7 @@ use super::gzip::Gzip;
 use super::realtime::read_submit;
 use super::records::Requester;
 use super::refusal::Refusal;
+use super::requests::Seen;
 use super::state::{Shared, State};
 use super::stream::Stream;
 use super::topic::snake_case;
@@ -165,7 +167,13 @@ async fn answer(
         return Ok(refuse(&Refusal::new(413, "Request entity too large")));
     };
     let body = body.to_bytes();
-    shared.change(|state| state.requests.note(&head, body.clone()));
+    shared.change(|state| {
+        let request = Seen::new(&head, &body);
+        if let Some(channel) = state.channels.get_mut(head.uri.path()) {
+            channel.requests.note(request.clone());
+        }
+        state.requests.note(request);
+    });
     let ask = Ask { headers: &head.headers, query: head.uri.query(), body, ip };
     let (planned, alteration) = match planned {
         Some(Answer(Reaction::Alter(alteration))) => (None, Some(alteration)),
@@ -212,7 +220,7 @@ async fn answer(
 
 /// What was asked for.
 #[derive(Debug)]
-enum Route {
+pub(super) enum Route {
     Connect,
     Submit,
     Events(String),
@@ -226,13 +234,17 @@ enum Route {
     AuthWithPassword(String),
     AuthRefresh(String),
     AuthMethods(String),
+    Batch,
+    AuthWithOauth2(String),
+    OauthRedirect,
+    OauthAuthorize,
     /// The real server serves files on every other GET.
     NoFile,
     Nothing,
 }
 
 impl Route {
-    fn of(method: &Method, path: &str) -> Self {
+    pub(super) fn of(method: &Method, path: &str) -> Self {
         let decoded = |part: &str| percent_decode_str(part).decode_utf8_lossy().into_owned();
         let parts: Vec<String> = path.split('/').skip(1).map(decoded).collect();
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
@@ -260,6 +272,10 @@ impl Route {
             }
             ["api", "collections", name, "auth-refresh"] if post => Route::AuthRefresh(name.into()),
             ["api", "collections", name, "auth-methods"] if get => Route::AuthMethods(name.into()),
+            ["api", "collections", name, "auth-with-oauth2"] if post => Route::AuthWithOauth2(name.into()),
+            ["api", "oauth2-redirect"] if get => Route::OauthRedirect,
+            ["oauth2", "authorize"] if get => Route::OauthAuthorize,
+            ["api", "batch"] if post => Route::Batch,
             _ if get => Route::NoFile,
             _ => Route::Nothing,
         }
@@ -272,10 +288,18 @@ impl Route {
             Route::Events(_) => Endpoint::Events,
             Route::Channel(_) => Endpoint::Sse,
             Route::Health => Endpoint::Health,
-            Route::List(_) | Route::Create(_) | Route::View(..) | Route::Update(..) | Route::Delete(..) => {
-                Endpoint::Records
-            }
-            Route::AuthWithPassword(_) | Route::AuthRefresh(_) | Route::AuthMethods(_) => Endpoint::Auth,
+            Route::List(_)
+            | Route::Create(_)
+            | Route::View(..)
+            | Route::Update(..)
+            | Route::Delete(..)
+            | Route::Batch => Endpoint::Records,
+            Route::AuthWithPassword(_)
+            | Route::AuthRefresh(_)
+            | Route::AuthMethods(_)
+            | Route::AuthWithOauth2(_)
+            | Route::OauthRedirect
+            | Route::OauthAuthorize => Endpoint::Auth,
             Route::NoFile | Route::Nothing => Endpoint::Other,
         }
     }
@@ -284,9 +308,13 @@ impl Route {
         let result = shared.change(|state| {
             let requester = || ask.requester(state.identify(ask.authorization()));
             match self {
-                Route::Connect | Route::Submit | Route::Events(_) | Route::Channel(_) | Route::Health => {
-                    Ok(None)
-                }
+                Route::Connect
+                | Route::Submit
+                | Route::Events(_)
+                | Route::Channel(_)
+                | Route::OauthRedirect
+                | Route::OauthAuthorize
+                | Route::Health => Ok(None),
                 Route::List(name) => state.list(name, &requester()).map(Some),
                 Route::View(name, id) => state.view(name, id, &requester()).map(Some),
                 Route::Create(name) => {
@@ -306,7 +334,12 @@ impl Route {
                     let requester = requester();
                     state.auth_refresh(name, &requester).map(Some)
                 }
-                Route::AuthMethods(name) => state.auth_methods(name).map(Some),
+                Route::Batch => {
+                    let requester = requester();
+                    state.batch(&ask.body, &requester).map(Some)
+                }
+                Route::AuthMethods(name) => state.auth_methods(name, &ask.base()).map(Some),
+                Route::AuthWithOauth2(name) => state.auth_with_oauth2(name, &ask.body).map(Some),
                 Route::NoFile => Err(Refusal::new(404, "File not found.")),
                 Route::Nothing => Err(Refusal::missing()),
             }
@@ -331,6 +364,15 @@ impl Route {
                 let last_id = last_id.map(String::from_utf8_lossy);
                 let open = |state: &mut State| state.open_channel(path, last_id.as_deref(), link);
                 stream(shared.change(open), shared, "no-cache")
+            }
+            (Route::OauthRedirect, _) => {
+                redirect(shared.change(|state| state.oauth2_redirect(&ask.queries())))
+            }
+            (Route::OauthAuthorize, _) => {
+                match shared.change(|state| state.oauth2_authorize(&ask.queries())) {
+                    Ok(location) => redirect(&location),
+                    Err(refusal) => refuse(&refusal),
+                }
             }
             (Route::Health, _) => json(r#"{"message":"API is healthy.","code":200,"data":{}}"#.into()),
             (_, Ok(Some(value))) => json(value.to_string()),
@@ -390,22 +432,27 @@ impl Ask<'_> {
         self.header(header::AUTHORIZATION)
     }
 
+    /// The hub's URL, as who asks knows it.
+    fn base(&self) -> String {
+        format!("http://{}", self.header(header::HOST).unwrap_or_default())
+    }
+
+    fn queries(&self) -> BTreeMap<String, String> {
+        url::form_urlencoded::parse(self.query.unwrap_or_default().as_bytes()).into_owned().collect()
+    }
+
     /// The token of a RustBaaS request: the header's, else the query's.
     fn token(&self) -> Option<String> {
         let bearer = self.authorization().and_then(|value| value.strip_prefix("Bearer "));
-        bearer.map(str::to_owned).or_else(|| {
-            let mut query = url::form_urlencoded::parse(self.query.unwrap_or_default().as_bytes());
-            query.find(|(name, _)| name == "access_token").map(|(_, token)| token.into_owned())
-        })
+        bearer.map(str::to_owned).or_else(|| self.queries().remove("access_token"))
     }
 
     fn requester(&self, identity: Option<super::auth::Identity>) -> Requester {
-        let query = url::form_urlencoded::parse(self.query.unwrap_or_default().as_bytes());
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         Requester {
             superuser: identity.as_ref().is_some_and(|(collection, _)| collection == SUPERUSERS),
             identity,
-            query: query.into_owned().collect(),
+            query: self.queries(),
             headers: self.headers.iter().map(|(n, v)| (snake_case(n.as_str()), text(v))).collect(),
         }
     }
@@ -487,6 +534,14 @@ impl Body for Reply {
 fn status(status: StatusCode) -> Response<Reply> {
     let mut response = Response::new(Reply::full(Bytes::new()));
     *response.status_mut() = status;
+    response
+}
+
+fn redirect(location: &str) -> Response<Reply> {
+    let mut response = status(StatusCode::TEMPORARY_REDIRECT);
+    if let Ok(location) = HeaderValue::from_str(location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
     response
 }
 

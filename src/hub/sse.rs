@@ -9,7 +9,7 @@ use std::time::Duration;
 use hyper::body::Bytes;
 
 use super::answer::Answer;
-use super::requests::Seen;
+use super::requests::{Requests, Seen};
 use super::state::{Shared, State};
 use super::stream::{Order, Origin, Outlet};
 use super::wire::Link;
@@ -70,11 +70,17 @@ pub(super) struct Channel {
     kept: VecDeque<(String, Bytes)>,
     keep: usize,
     pub(super) answers: VecDeque<Answer>,
+    pub(super) requests: Requests,
 }
 
 impl Sse {
     pub(super) fn new(shared: Arc<Shared>, url: String, path: &str) -> Self {
-        let channel = Channel { kept: VecDeque::new(), keep: KEPT, answers: VecDeque::new() };
+        let channel = Channel {
+            kept: VecDeque::new(),
+            keep: KEPT,
+            answers: VecDeque::new(),
+            requests: Requests::default(),
+        };
         shared.change(|state| {
             state.channels.entry(path.to_owned()).or_insert(channel);
         });
@@ -157,11 +163,12 @@ impl Sse {
         self.channel(|channel| channel.answers.extend(std::iter::repeat_n(answer, times)));
     }
 
-    /// What was asked of this path, oldest first: as much of it as
-    /// [`Hub::requests`](super::Hub::requests) remembers.
+    /// The last 1,024 requests to this path, oldest first (fewer if they are
+    /// long), whatever they were answered.
     #[must_use]
     pub fn requests(&self) -> Vec<Seen> {
-        self.shared.look().requests.of_path(&self.path)
+        let state = self.shared.look();
+        state.channels.get(&self.path).map_or_else(Vec::new, |channel| channel.requests.all())
     }
 
     /// How many streams are open at this path.

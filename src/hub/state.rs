@@ -6,11 +6,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::task::AtomicWaker;
+use serde_json::Value;
 
 use super::auth::{Accounts, Identity, SUPERUSERS};
 use super::faults::Plan;
+use super::oauth2::Providers;
 use super::realtime::Client;
-use super::records::{Collection, Kind};
+use super::records::{Action, Collection, Kind};
 use super::requests::Requests;
 use super::sse::Channel;
 use super::stream::Outlet;
@@ -34,12 +36,15 @@ pub(super) struct State {
     pub(super) settings: Settings,
     pub(super) collections: BTreeMap<String, Collection>,
     pub(super) accounts: Accounts,
+    pub(super) providers: Providers,
     pub(super) clients: HashMap<String, Client>,
     /// Every open stream, in the order of their opening.
     pub(super) outlets: BTreeMap<u64, Outlet>,
     /// The plain event streams, by path.
     pub(super) channels: BTreeMap<String, Channel>,
     pub(super) requests: Requests,
+    /// The changes of a batch that is not certain yet.
+    pub(super) deferred: Option<Vec<(Action, String, Value)>>,
     pub(super) links: HashMap<u64, Arc<Link>>,
     pub(super) faults: Plan,
     pub(super) ids: Ids,
@@ -106,12 +111,19 @@ pub(super) struct Ids {
     clients: fastrand::Rng,
     records: fastrand::Rng,
     pub(super) order: fastrand::Rng,
+    secrets: fastrand::Rng,
 }
 
 impl Shared {
     pub(super) fn new(settings: Settings) -> Self {
         let mut seeds = fastrand::Rng::with_seed(settings.seed);
-        let ids = Ids { outlets: 0, clients: seeds.fork(), records: seeds.fork(), order: seeds.fork() };
+        let ids = Ids {
+            outlets: 0,
+            clients: seeds.fork(),
+            records: seeds.fork(),
+            order: seeds.fork(),
+            secrets: fastrand::Rng::with_seed(!settings.seed),
+        };
         let accounts = Accounts::new(seeds.u64(..), settings.token_lifetime);
         let collections =
             ["users", SUPERUSERS].map(|name| (name.to_owned(), Collection::new(name, Kind::Auth))).into();
@@ -119,10 +131,12 @@ impl Shared {
             settings,
             collections,
             accounts,
+            providers: Providers::default(),
             clients: HashMap::new(),
             outlets: BTreeMap::new(),
             channels: BTreeMap::new(),
             requests: Requests::default(),
+            deferred: None,
             links: HashMap::new(),
             faults: Plan::default(),
             ids,
@@ -217,6 +231,11 @@ impl Ids {
     pub(super) fn outlet(&mut self) -> u64 {
         self.outlets += 1;
         self.outlets
+    }
+
+    /// So many letters and digits that nobody guesses by accident.
+    pub(super) fn secret(&mut self, length: usize) -> String {
+        (0..length).map(|_| self.secrets.alphanumeric()).collect()
     }
 
     pub(super) fn client(&mut self) -> String {

@@ -4,6 +4,8 @@
 //! The binary is named by `TIDINGS_POCKETBASE`; `make test` sets it.
 #![cfg(feature = "hub")]
 
+mod batches;
+mod oauth2;
 #[expect(dead_code, reason = "how streams end is for the hub's own tests")]
 mod plain_client;
 mod realtime;

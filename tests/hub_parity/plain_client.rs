@@ -22,6 +22,7 @@ pub(crate) struct Answer {
 pub(crate) struct Ask<'a> {
     addr: SocketAddr,
     from: Option<[u8; 4]>,
+    patience: Duration,
     method: &'a str,
     path: &'a str,
     headers: Vec<(String, String)>,
@@ -54,7 +55,7 @@ pub(crate) enum End {
 }
 
 pub(crate) fn ask<'a>(addr: SocketAddr, method: &'a str, path: &'a str) -> Ask<'a> {
-    Ask { addr, from: None, method, path, headers: Vec::new(), body: Vec::new() }
+    Ask { addr, from: None, patience: PATIENCE, method, path, headers: Vec::new(), body: Vec::new() }
 }
 
 impl Ask<'_> {
@@ -79,6 +80,12 @@ impl Ask<'_> {
     /// Asks from another address of the loopback network.
     pub(crate) fn from(mut self, ip: [u8; 4]) -> Self {
         self.from = Some(ip);
+        self
+    }
+
+    /// Gives up after this long without a byte.
+    pub(crate) fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -117,7 +124,7 @@ impl Ask<'_> {
                 socket.into()
             }
         };
-        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_read_timeout(Some(self.patience))?;
         let mut head = format!("{} {} HTTP/1.1\r\nHost: {}\r\n", self.method, self.path, self.addr);
         for (name, value) in &self.headers {
             head.push_str(&format!("{name}: {value}\r\n"));

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use serde_json::{Value, json};
-use tidings::hub::Hub;
+use tidings::hub::{Answer, Endpoint, Hub};
 
 use crate::plain_client::{Ask, Stream, ask};
 
@@ -30,6 +30,10 @@ routerAdd("POST", "/publish", (e) => {
     return e.json(200, sent)
 })
 "#;
+
+/// While others make collections PocketBase may not see the one that it has
+/// just answered with (`validation_field_relation_missing_collection`).
+static ONE_BY_ONE: Mutex<()> = Mutex::new(());
 
 pub(crate) struct Server {
     pub(crate) name: &'static str,
@@ -82,7 +86,12 @@ impl Server {
                 )
             });
             let (addr, child) = start_pocketbase(&PathBuf::from(binary));
-            Self::new("PocketBase", addr, Kind::PocketBase { _child: child })
+            let server = Self::new("PocketBase", addr, Kind::PocketBase { _child: child });
+            // Off unless asked for; the hub takes them at once.
+            let batches = json!({ "batch": { "enabled": true, "maxRequests": 50, "timeout": 3 } });
+            let set = server.ask("PATCH", "/api/settings").token(&server.root).json(&batches).send();
+            assert_eq!(set.status, 200, "{}", set.body);
+            server
         })
     }
 
@@ -128,9 +137,6 @@ impl Server {
     /// A collection like the usual posts, and one of authors that it points to.
     pub(crate) fn posts(&self) -> Posts {
         static SERIAL: AtomicUsize = AtomicUsize::new(0);
-        // While others make collections PocketBase may not see the one that it
-        // has just answered with (`validation_field_relation_missing_collection`).
-        static ONE_BY_ONE: Mutex<()> = Mutex::new(());
         let _turn = ONE_BY_ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let serial = SERIAL.fetch_add(1, Ordering::SeqCst);
         let (name, authors) = (format!("posts{serial}"), format!("authors{serial}"));
@@ -174,6 +180,56 @@ impl Server {
         let made = self.ask("POST", "/api/collections").token(&self.root).json(&collection).send();
         assert_eq!(made.status, 200, "{}", made.body);
         made.value()["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// A collection of accounts with one provider, `oidc`, where Ann says yes.
+    pub(crate) fn members(&self) -> String {
+        static SERIAL: AtomicUsize = AtomicUsize::new(0);
+        let _turn = ONE_BY_ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = format!("members{}", SERIAL.fetch_add(1, Ordering::SeqCst));
+        match &self.kind {
+            Kind::Hub(hub) => hub.oauth2(&name, "oidc", Some("ann@example.com")),
+            Kind::PocketBase { .. } => {
+                let base = provider().url();
+                let oidc = json!({
+                    "name": "oidc", "clientId": "c", "clientSecret": "s", "authURL": format!("{base}/auth"),
+                    "tokenURL": format!("{base}/token"), "userInfoURL": format!("{base}/user"),
+                });
+                let collection = json!({
+                    "name": name, "type": "auth", "createRule": "",
+                    "oauth2": { "enabled": true, "providers": [oidc] },
+                });
+                let made = self.ask("POST", "/api/collections").token(&self.root).json(&collection).send();
+                assert_eq!(made.status, 200, "{}", made.body);
+            }
+        }
+        name
+    }
+
+    /// What the provider gives to a browser that opens this URL.
+    pub(crate) fn code(&self, url: &str) -> String {
+        match &self.kind {
+            Kind::Hub(hub) => {
+                let path = url.strip_prefix(&hub.url()).expect("the hub's own page");
+                let answer = self.ask("GET", path).send();
+                assert_eq!(answer.status, 307, "{}", answer.body);
+                let location = answer.header("location").expect("a way back");
+                location.split_once("code=").expect("a code").1.to_owned()
+            }
+            // Its token and its user are asked for with the code.
+            Kind::PocketBase { .. } => {
+                let json = |body: &Value| {
+                    Answer::status(200).content_type("application/json").body(body.to_string())
+                };
+                let token = json!({ "access_token": "t", "token_type": "Bearer" });
+                let user =
+                    json!({ "sub": "1", "name": "Ann", "email": "ann@example.com", "email_verified": true });
+                for answer in [json(&token), json(&user)] {
+                    provider().faults().answer_next(Endpoint::Other, answer, 1);
+                }
+                "any".to_owned()
+            }
+        }
     }
 
     /// A new account among `users`: its record's id, its e-mail address, and a token.
@@ -228,6 +284,12 @@ mod encoding {
     pub(crate) fn with_options(topic: &str, options: &Value) -> String {
         format!("{topic}?options={}", encoded(&options.to_string()))
     }
+}
+
+/// A provider for PocketBase: a hub whose answers are planned.
+fn provider() -> &'static Hub {
+    static PROVIDER: OnceLock<Hub> = OnceLock::new();
+    PROVIDER.get_or_init(|| Hub::start().expect("a hub"))
 }
 
 fn start_pocketbase(binary: &Path) -> (SocketAddr, Child) {
