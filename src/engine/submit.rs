@@ -177,16 +177,19 @@ impl<L: Outlet> Engine<L> {
         };
         let Some(conn) = session.conn_mut() else { return };
         let Phase::Open(open) = &mut conn.phase else { return };
-        let next = Some(now + config.proof_interval);
+        // Suspicion may have called for another one while this one was under way.
+        let again = open.proof.due;
+        let next = again.or(Some(now + config.proof_interval));
         match answer {
             Err(Failure::Refused(refusal)) if submits.is_users(&refusal) => {
-                open.proof = Proof { due: next, given: Some(flight.sent), ..Proof::default() };
+                let is_suspected = open.proof.is_suspected && again.is_some();
+                open.proof = Proof { due: next, given: Some(flight.sent), is_suspected, ..Proof::default() };
                 credentials.proved();
             }
             Err(Failure::Refused(refusal)) if submits.judge(&refusal) == SubmitVerdict::NewStream => {
                 self.lose(now, id.session, Reason::StreamRejected(Error::Refused(refusal)), None);
             }
-            Err(failure) if open.proof.is_suspected => {
+            Err(failure) if open.proof.is_suspected && again.is_none() => {
                 self.lose(now, id.session, Reason::Lost(failure.error()), None);
             }
             Err(_) => open.proof.due = next,
