@@ -94,6 +94,7 @@ mod realtime;
 mod request;
 #[path = "runtime/mod.rs"]
 pub mod rt;
+mod server_url;
 mod shared;
 pub mod sse;
 mod subscription;
