@@ -75,6 +75,7 @@
 // Here and not in Cargo.toml, where it would hold for the examples too.
 #![warn(clippy::print_stdout)]
 
+mod alarm;
 mod auth;
 #[cfg(any(feature = "async-io", feature = "tokio"))]
 mod background;
