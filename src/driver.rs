@@ -316,17 +316,17 @@ pub(crate) async fn refusal(response: Response) -> Refusal {
 }
 
 /// `Retry-After` in seconds. The form with a date is not read: no server here sends it, and it needs a true clock.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
-fn is_type(headers: &HeaderMap, wanted: &str) -> bool {
+pub(crate) fn is_type(headers: &HeaderMap, wanted: &str) -> bool {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = value.split(';').next().unwrap_or_default().trim();
     essence.eq_ignore_ascii_case(wanted)
 }
 
-fn not_a_stream(response: &Response) -> Error {
+pub(crate) fn not_a_stream(response: &Response) -> Error {
     let host = response.url.host_str().unwrap_or_default();
     let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     Error::Protocol(format!(

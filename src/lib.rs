@@ -86,6 +86,7 @@ mod driver;
 mod engine;
 mod error;
 mod event;
+mod event_source;
 mod filter;
 mod http;
 #[cfg(feature = "hub")]
@@ -106,6 +107,9 @@ pub use collection::{AuthResponse, Collection};
 pub use engine::{Disconnects, Overflow, Reason, State, Stats};
 pub use error::{Error, NetworkError, Refusal};
 pub use event::{Action, Event, Gap, GapReason};
+pub use event_source::{
+    EventSource, EventSourceBuilder, Opened, Policy, SourceEvent, SourceHandle, SourceMessage,
+};
 pub use filter::filter;
 pub use realtime::Realtime;
 pub use request::{Request, Response};
