@@ -4,15 +4,23 @@
 mod scripted;
 
 use std::{
-    io::Write,
-    net::TcpListener,
+    io::{self, Write},
+    net::{SocketAddr, TcpListener},
+    pin::Pin,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
-use futures::{StreamExt, executor::block_on};
+use futures::{
+    StreamExt,
+    executor::block_on,
+    future::{BoxFuture, pending},
+};
 use scripted::{Follower, PATIENCE, Server, follow};
-use tidings::{Error, EventSource, EventSourceBuilder, Policy, Reason, SourceEvent, SourceHandle, State, rt};
+use tidings::{
+    Error, EventSource, EventSourceBuilder, Policy, Reason, SourceEvent, SourceHandle, State,
+    rt::{self, BoxIo, Runtime, Timer},
+};
 
 /// Reconnects as soon as the bounds let it.
 fn eager(url: &str) -> EventSourceBuilder {
@@ -525,6 +533,42 @@ fn close_drops_the_socket_even_if_nobody_polls() {
             assert!(handle.is_closed());
         }
     }
+}
+
+/// Closes the source from within its own poll.
+#[derive(Debug, Default)]
+struct Closing {
+    handle: OnceLock<SourceHandle>,
+    connecting: Arc<()>,
+}
+
+#[derive(Clone, Debug)]
+struct Closer(Arc<Closing>);
+
+impl Runtime for Closer {
+    fn connect(&self, _: SocketAddr) -> BoxFuture<'static, io::Result<BoxIo>> {
+        self.0.handle.get().unwrap().close();
+        let connecting = self.0.connecting.clone();
+        Box::pin(async move {
+            let _connecting = connecting;
+            pending().await
+        })
+    }
+
+    fn new_timer(&self, at: Instant) -> Pin<Box<dyn Timer>> {
+        rt::AsyncIo.new_timer(at)
+    }
+}
+
+#[test]
+fn close_may_be_called_while_it_is_polled() {
+    let closing = Arc::new(Closing::default());
+    let mut source = eager("http://127.0.0.1:1/").runtime(Closer(closing.clone())).build().unwrap();
+    closing.handle.set(source.handle()).unwrap();
+    assert!(matches!(block_on(source.next()), Some(SourceEvent::Closed { why: None })));
+    // The source is still there, but what it had begun is not.
+    assert_eq!(Arc::strong_count(&closing.connecting), 1);
+    assert!(block_on(source.next()).is_none());
 }
 
 #[test]

@@ -135,6 +135,27 @@ fn a_minute_of_health_forgets_failures() {
 }
 
 #[test]
+fn an_orderly_end_forgets_failures() {
+    let mut machine = machine(settings());
+    let mut now = Instant::now();
+    for _ in 0..100 {
+        for _ in 0..2 {
+            machine.step(now);
+            machine.ended(now, lost());
+            now += delay(&mut machine, now);
+        }
+        open(&mut machine, now);
+        machine.feed(b"data: a\n\n");
+        machine.ended(now, None);
+        now += delay(&mut machine, now);
+        machine.step(now);
+        machine.ended(now, lost());
+        assert!(delay(&mut machine, now) <= 2 * SECOND);
+        now += 100 * SECOND;
+    }
+}
+
+#[test]
 fn retry_after_is_respected_up_to_an_hour() {
     for (told, least) in [(30, 30), (86_400, 3600)] {
         let mut machine = machine(settings());
