@@ -206,8 +206,10 @@ fn silence_is_counted_from_the_last_byte() {
 
 #[test]
 fn once_never_reconnects() {
+    type Cause = fn(&mut Machine, Instant);
+
     let now = Instant::now();
-    let causes: [(fn(&mut Machine, Instant), bool); 4] = [
+    let causes: [(Cause, bool); 4] = [
         (|machine, now| machine.ended(now, None), false),
         (|machine, now| machine.ended(now, lost()), true),
         (|machine, now| machine.silent(now), true),
