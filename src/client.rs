@@ -31,6 +31,7 @@ use crate::{
     http::{ClientCertificate, HttpClient, HttpConfig, ProxyMode},
     request::{Request, insert_headers},
     rt::Runtime,
+    server_url,
     shared::{Failed, Handle, Shared, TokenProvider},
 };
 
@@ -487,47 +488,24 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientBuilder").field("url", &without_secrets(&self.url)).finish_non_exhaustive()
+        f.debug_struct("ClientBuilder")
+            .field("url", &server_url::without_secrets(&self.url))
+            .finish_non_exhaustive()
     }
 }
 
+/// The URL of a server, without what is no part of it.
 fn parse_url(text: &str) -> Result<Url, Error> {
-    let invalid = |reason: String| Error::InvalidUrl { url: without_secrets(text), reason };
-    let mut url = Url::parse(text.trim()).map_err(|error| match error {
-        url::ParseError::RelativeUrlWithoutBase => {
-            invalid("it has no scheme; begin it with http:// or https://".into())
-        }
-        error => invalid(error.to_string()),
-    })?;
-    if !matches!(url.scheme(), "http" | "https") {
-        // `localhost:8090` has a scheme as URLs go.
-        if url.path().starts_with(|c: char| c.is_ascii_digit()) {
-            return Err(invalid("it has no scheme; begin it with http:// or https://".into()));
-        }
-        return Err(invalid(format!("its scheme is {:?}; only http and https are spoken", url.scheme())));
-    }
-    if cfg!(not(feature = "tls")) && url.scheme() == "https" {
-        return Err(invalid("https needs the feature `tls`".into()));
-    }
+    let mut url = server_url::parse(text)?;
     url.set_query(None);
-    url.set_fragment(None);
     // The address of the dashboard is what people copy.
     for (end, what) in [("/_", "the dashboard"), ("/api", "the API")] {
         if url.path().trim_end_matches('/').ends_with(end) {
-            return Err(invalid(format!("it is that of {what}; leave out {end}")));
+            let reason = format!("it is that of {what}; leave out {end}");
+            return Err(Error::InvalidUrl { url: server_url::without_secrets(text), reason });
         }
     }
     Ok(url)
-}
-
-/// A URL as it may be shown: without user and password, and without query.
-fn without_secrets(text: &str) -> String {
-    let text = text.split(['?', '#']).next().unwrap_or_default();
-    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
-    let end = rest.find('/').unwrap_or(rest.len());
-    let host = rest[..end].rfind('@').map_or(0, |at| at + 1);
-    let shown: String = rest[host..].chars().take(200).collect();
-    if scheme.is_empty() { shown } else { format!("{scheme}://{shown}") }
 }
 
 #[cfg(all(test, feature = "async-io"))]

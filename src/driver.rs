@@ -9,7 +9,7 @@ use std::{
     pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use futures::{
@@ -25,13 +25,13 @@ use url::Url;
 
 use crate::{
     Error, Refusal,
+    alarm::Alarm,
     engine::{
         ConnId, Output,
         dialect::{Failure, Request, TokenPlace},
         identity::Token,
     },
     http::Response,
-    rt::Timer,
     shared::{Job, Shared},
 };
 
@@ -69,13 +69,6 @@ enum Done {
     Request,
 }
 
-/// The engine's one timer.
-struct Alarm {
-    timer: Option<Pin<Box<dyn Timer>>>,
-    /// When it fires. Earlier than needed is fine: then the engine is asked again.
-    armed: Option<Instant>,
-}
-
 impl Driver {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self {
@@ -83,7 +76,7 @@ impl Driver {
             jobs: FuturesUnordered::new(),
             connections: HashMap::new(),
             requests: 0,
-            alarm: Alarm { timer: None, armed: None },
+            alarm: Alarm::default(),
         }
     }
 
@@ -163,7 +156,7 @@ impl Driver {
         let deadline = engine.deadline(now);
         drop(engine);
         let Some(deadline) = deadline else { return false };
-        if now >= deadline || self.alarm.poll(&self.shared, deadline, cx) {
+        if now >= deadline || self.alarm.poll(&*self.shared.runtime, deadline, cx) {
             self.shared.engine_for_driver().handle_timeout(self.shared.now());
             return true;
         }
@@ -200,7 +193,7 @@ impl Driver {
     fn let_go(&mut self) {
         self.jobs.clear();
         self.connections.clear();
-        self.alarm.timer = None;
+        self.alarm = Alarm::default();
         while self.shared.jobs.1.try_recv().is_ok() {}
         self.shared.finish();
     }
@@ -212,28 +205,6 @@ impl Drop for Driver {
         self.shared.close();
         self.obey();
         self.let_go();
-    }
-}
-
-impl Alarm {
-    /// Whether it has gone off.
-    fn poll(&mut self, shared: &Shared, deadline: Instant, cx: &mut Context<'_>) -> bool {
-        let timer = self.timer.get_or_insert_with(|| shared.runtime.new_timer(deadline));
-        if self.armed.is_none_or(|armed| deadline < armed) {
-            timer.as_mut().reset(deadline);
-            self.armed = Some(deadline);
-        }
-        let fired = timer.as_mut().poll(cx).is_ready();
-        if fired {
-            self.armed = None;
-        }
-        fired
-    }
-}
-
-impl std::fmt::Debug for Alarm {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Alarm").field("armed", &self.armed).finish_non_exhaustive()
     }
 }
 
@@ -345,17 +316,17 @@ pub(crate) async fn refusal(response: Response) -> Refusal {
 }
 
 /// `Retry-After` in seconds. The form with a date is not read: no server here sends it, and it needs a true clock.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
-fn is_type(headers: &HeaderMap, wanted: &str) -> bool {
+pub(crate) fn is_type(headers: &HeaderMap, wanted: &str) -> bool {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = value.split(';').next().unwrap_or_default().trim();
     essence.eq_ignore_ascii_case(wanted)
 }
 
-fn not_a_stream(response: &Response) -> Error {
+pub(crate) fn not_a_stream(response: &Response) -> Error {
     let host = response.url.host_str().unwrap_or_default();
     let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     Error::Protocol(format!(

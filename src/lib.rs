@@ -75,6 +75,7 @@
 // Here and not in Cargo.toml, where it would hold for the examples too.
 #![warn(clippy::print_stdout)]
 
+mod alarm;
 mod auth;
 #[cfg(any(feature = "async-io", feature = "tokio"))]
 mod background;
@@ -85,6 +86,7 @@ mod driver;
 mod engine;
 mod error;
 mod event;
+mod event_source;
 mod filter;
 mod http;
 #[cfg(feature = "hub")]
@@ -94,6 +96,7 @@ mod realtime;
 mod request;
 #[path = "runtime/mod.rs"]
 pub mod rt;
+mod server_url;
 mod shared;
 pub mod sse;
 mod subscription;
@@ -104,6 +107,9 @@ pub use collection::{AuthResponse, Collection};
 pub use engine::{Disconnects, Overflow, Reason, State, Stats};
 pub use error::{Error, NetworkError, Refusal};
 pub use event::{Action, Event, Gap, GapReason};
+pub use event_source::{
+    EventSource, EventSourceBuilder, Opened, Policy, SourceEvent, SourceHandle, SourceMessage,
+};
 pub use filter::filter;
 pub use realtime::Realtime;
 pub use request::{Request, Response};

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// The longest floor that is taken from a server: a longer one would be an outage of our own making.
+pub(crate) const LONGEST_FLOOR: Duration = Duration::from_secs(300);
+
 /// Exponential back-off with full jitter: each delay is drawn evenly from `min` to a ceiling that doubles with
 /// every failure, up to `max`. Clients that lost the same server thus spread out instead of coming back as one.
 #[derive(Debug)]
@@ -43,9 +46,9 @@ impl Backoff {
         self.failures = 0;
     }
 
-    /// Takes the server's wish for the least delay, up to five minutes: a longer one would be an outage of our own making.
+    /// Takes the server's wish for the least delay, up to five minutes.
     pub(crate) fn set_floor(&mut self, floor: Duration) {
-        self.floor = floor.min(Duration::from_secs(300));
+        self.floor = floor.min(LONGEST_FLOOR);
     }
 }
 

@@ -28,7 +28,7 @@ use std::{
 };
 
 pub(crate) use self::{
-    backoff::Bounds,
+    backoff::{Backoff, Bounds, LONGEST_FLOOR},
     queue::{Limits, Queue},
     registry::ListenerId,
     session::ConnId,
@@ -145,7 +145,7 @@ const CLOCK_INTERVAL: Duration = Duration::from_secs(15);
 const SUSPICION: Duration = Duration::from_secs(5);
 
 /// The longest wait that a server can order with `Retry-After`.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 pub(crate) struct Engine<L> {
     config: Config,
