@@ -32,7 +32,7 @@ use crate::{
     request::{Request, insert_headers},
     rt::Runtime,
     server_url,
-    shared::{Failed, Handle, Shared, TokenProvider},
+    shared::{Failed, Handle, Settings, Shared, TokenProvider},
 };
 
 /// A client of one server. Cheap to clone: clones are handles to one connection.
@@ -477,7 +477,8 @@ impl ClientBuilder {
             let lasts = crate::auth::remaining(&token);
             engine.set_token(runtime.now(), Some(token), lasts);
         }
-        let shared = Shared::new(engine, dialect, runtime, http, base, headers, self.limits, self.provider);
+        let settings = Settings { base, headers, limits: self.limits, provider: self.provider };
+        let shared = Shared::new(engine, dialect, runtime, http, settings);
         let driver = Driver::new(shared.clone());
         Ok((Client { handle: Arc::new(Handle(shared)) }, driver))
     }

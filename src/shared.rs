@@ -67,17 +67,24 @@ pub(crate) struct Shared {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// What a host has set and requests and subscriptions need.
+pub(crate) struct Settings {
+    pub(crate) base: Url,
+    /// Sent with every request.
+    pub(crate) headers: HeaderMap,
+    pub(crate) limits: Limits,
+    pub(crate) provider: Option<TokenProvider>,
+}
+
 impl Shared {
     pub(crate) fn new(
         engine: ClientEngine,
         dialect: Arc<dyn Dialect>,
         runtime: Arc<dyn Runtime>,
         http: HttpClient,
-        base: Url,
-        headers: HeaderMap,
-        limits: Limits,
-        provider: Option<TokenProvider>,
+        settings: Settings,
     ) -> Arc<Self> {
+        let Settings { base, headers, limits, provider } = settings;
         Arc::new(Self {
             engine: Mutex::new(engine),
             waker: AtomicWaker::new(),

@@ -855,7 +855,10 @@ impl<L: Outlet> Engine<L> {
     }
 
     fn update_state(&mut self, now: Instant) {
-        let states = self.sessions.values().map(|session| session.state(now));
+        let wanted = self.credentials.identity();
+        // With a token that the server does not take it is a guest's stream that is live.
+        let wanted = Some(&wanted).filter(|_| self.credentials.loss.is_none());
+        let states = self.sessions.values().map(|session| session.state(now, wanted));
         let mut state = states.max_by_key(State::distance).unwrap_or_else(|| self.at_rest.clone());
         if let (State::Live, Some(why)) = (&state, &self.credentials.loss) {
             state = State::Unauthenticated { why: why.clone() };

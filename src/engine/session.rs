@@ -80,6 +80,7 @@ pub(super) struct Conn {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "connections are few, and open for most of their lives")]
 pub(super) enum Phase {
     /// The request is under way.
     Connecting {
@@ -168,6 +169,13 @@ impl Open {
             failures: 0,
             last_failure: None,
         }
+    }
+}
+
+impl Open {
+    fn is_live(&self, wanted: Option<&Identity>) -> bool {
+        let is_for = |acked: &Identity| wanted.is_none_or(|wanted| wanted == acked);
+        self.live_since.is_some() && self.acked_identity.as_ref().is_none_or(is_for)
     }
 }
 
@@ -300,7 +308,8 @@ impl Session {
         [own, suspension].into_iter().flatten().min()
     }
 
-    pub(super) fn state(&self, now: Instant) -> State {
+    /// With `wanted`, it is live only once the server has acknowledged its topics for that identity.
+    pub(super) fn state(&self, now: Instant, wanted: Option<&Identity>) -> State {
         if let Some((since, why)) = &self.offline
             && now >= *since + SUSPENDED_AFTER
         {
@@ -309,7 +318,7 @@ impl Session {
         match &self.link {
             Link::Idle => State::Idle,
             Link::Waiting { until, why } => State::Waiting { until: *until, why: why.clone() },
-            Link::Up(_) if self.open().is_some_and(|open| open.live_since.is_some()) => State::Live,
+            Link::Up(_) if self.open().is_some_and(|open| open.is_live(wanted)) => State::Live,
             Link::Up(_) => State::Connecting,
         }
     }
