@@ -80,6 +80,21 @@ impl Client {
         Self::builder(url).rustbaas(realm, app).build()
     }
 
+    /// A guest's client of the same server, for a stream of its own, and its driver.
+    pub(crate) fn beside(handle: &Handle) -> (Self, Driver) {
+        let engine = Engine::new(handle.dialect.clone(), Config::default(), fastrand::u64(..));
+        let (runtime, http) = (handle.runtime.clone(), handle.http.clone());
+        let settings = Settings {
+            base: handle.base.clone(),
+            headers: handle.headers.clone(),
+            limits: handle.limits,
+            provider: None,
+        };
+        let shared = Shared::new(engine, handle.dialect.clone(), runtime, http, settings);
+        let driver = Driver::new(shared.clone());
+        (Self { handle: Arc::new(Handle(shared)) }, driver)
+    }
+
     /// A client with settings of your own.
     pub fn builder(url: &str) -> ClientBuilder {
         ClientBuilder::new(url)

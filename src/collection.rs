@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    Error, Subscribe,
+    Error, OAuth2, Subscribe,
     auth::Auth,
     engine::topic::{has_prefix, is_named},
     request::{Request, Response},
@@ -91,6 +91,23 @@ impl Collection {
         self.adopt(answer?)
     }
 
+    /// Logs in through another site, such as `"github"`, that the collection is set up for; the client then is that
+    /// user. `open` is called, on the callback thread, with the address that the person is to visit.
+    ///
+    /// ```no_run
+    /// # async fn example(client: tidings::Client) -> Result<(), tidings::Error> {
+    /// client.collection("users").auth_with_oauth2("github", |url| println!("Visit {url}")).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// When awaited: [`Error::InvalidArgument`] when the server does not know the site, [`Error::Protocol`] when the
+    /// person or the site said no, or the connection was lost meanwhile, [`Error::Timeout`] when it took too long, and
+    /// [`Error::Refused`].
+    pub fn auth_with_oauth2(&self, provider: &str, open: impl FnOnce(&str) + Send + 'static) -> OAuth2 {
+        OAuth2::new(self.clone(), provider, Box::new(open))
+    }
+
     /// Exchanges the client's token for a fresh one.
     ///
     /// # Errors
@@ -105,7 +122,7 @@ impl Collection {
         Request::new(self.handle.clone(), "POST", path, body).await
     }
 
-    fn adopt(&self, answer: Response) -> Result<AuthResponse, Error> {
+    pub(crate) fn adopt(&self, answer: Response) -> Result<AuthResponse, Error> {
         #[derive(Deserialize)]
         struct Body {
             token: String,

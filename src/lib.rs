@@ -92,6 +92,7 @@ mod http;
 #[cfg(feature = "hub")]
 pub mod hub;
 mod mailbox;
+mod oauth2;
 mod realtime;
 mod request;
 #[path = "runtime/mod.rs"]
@@ -111,6 +112,7 @@ pub use event_source::{
     EventSource, EventSourceBuilder, Opened, Policy, SourceEvent, SourceHandle, SourceMessage,
 };
 pub use filter::filter;
+pub use oauth2::OAuth2;
 pub use realtime::Realtime;
 pub use request::{Request, Response};
 pub use subscription::{Subscribe, Subscription, SubscriptionState};

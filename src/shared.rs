@@ -51,7 +51,7 @@ pub(crate) struct Shared {
     pub(crate) http: HttpClient,
     pub(crate) base: Url,
     /// Sent with every request.
-    headers: HeaderMap,
+    pub(crate) headers: HeaderMap,
     pub(crate) limits: Limits,
     pub(crate) callbacks: Arc<Callbacks>,
     pub(crate) jobs: (async_channel::Sender<Job>, async_channel::Receiver<Job>),
