@@ -407,11 +407,16 @@ fn parse_url(text: &str) -> Result<Url, Error> {
 
 /// A URL as it may be shown: without user and password, and without query.
 fn without_secrets(text: &str) -> String {
-    let text = text.split(['?', '#']).next().unwrap_or_default();
-    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
-    let end = rest.find('/').unwrap_or(rest.len());
-    let host = rest[..end].rfind('@').map_or(0, |at| at + 1);
-    let shown: String = rest[host..].chars().take(200).collect();
+    let is_scheme = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric());
+    let (scheme, rest) = text.split_once("://").filter(|(scheme, _)| is_scheme(scheme)).unwrap_or(("", text));
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let user = match rest[..end].contains(':') {
+        // A password whose `/`, `?` or `#` was not encoded goes on behind it.
+        true => rest.rfind('@'),
+        false => rest[..end].rfind('@'),
+    };
+    let place = rest[user.map_or(0, |at| at + 1)..].split(['?', '#']).next().unwrap_or_default();
+    let shown: String = place.chars().take(200).collect();
     if scheme.is_empty() { shown } else { format!("{scheme}://{shown}") }
 }
 
@@ -432,6 +437,8 @@ mod tests {
             ("http://", "empty host"),
             ("http://user:s3cret@host:99999/?token=s3cret", "port"),
             ("http://user:s3cret@ho st/", "domain name"),
+            ("http://user:a/s3cret@host/", "port"),
+            ("http://user:a?s3cret@host/", "port"),
         ] {
             let error = Client::new(url).unwrap_err().to_string();
             assert!(error.contains(text), "{url}: {error}");
