@@ -9,7 +9,7 @@ use std::{
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use crate::Error;
+use crate::{Error, engine::topic::without_options};
 
 /// One thing told to a listener: a change of a record, a custom message, or a notice.
 ///
@@ -231,7 +231,7 @@ impl Event {
 impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Event");
-        out.field("topic", &self.topic()).field("action", &self.action());
+        out.field("topic", &without_options(self.topic())).field("action", &self.action());
         match &self.0.content {
             Content::Message { data, .. } | Content::Connect { data } => {
                 out.field("data", &String::from_utf8_lossy(data))
