@@ -9,7 +9,7 @@ use std::{
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use crate::{Error, engine::topic::without_options};
+use crate::{Error, engine::topic::without_options, error::unexpected};
 
 /// One thing told to a listener: a change of a record, a custom message, or a notice.
 ///
@@ -224,7 +224,7 @@ impl Event {
 
     fn parse<T: DeserializeOwned>(&self) -> Result<T, Error> {
         serde_json::from_slice(self.raw())
-            .map_err(|error| Error::Protocol(format!("the payload of {} event: {error}", self.action())))
+            .map_err(|error| unexpected(&format!("the payload of {} event", self.action()), &error))
     }
 }
 
