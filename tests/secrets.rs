@@ -1,8 +1,8 @@
 //! No secret leaks: not in what can be printed, not in the text of an error, not to where a redirect leads.
 //!
 //! Every secret here holds one word, so that looking for it is one search. Whatever a program can show goes through
-//! [`Listener::hears`]; the log (feature `tracing`) is one more thing to pass to it, in [`errors`] and in
-//! [`redirects`], once there is one.
+//! [`Listener::hears`]; the log of a test's whole run (feature `tracing`, at trace level) will be one more thing to pass
+//! to it, as the last line of each test here.
 #![cfg(all(feature = "hub", feature = "async-io", feature = "tls", feature = "proxy"))]
 
 use std::{
