@@ -15,7 +15,6 @@ use std::{
     time::Duration,
 };
 
-use futures::StreamExt;
 use serde_json::json;
 use tidings::{
     Client, ClientBuilder, Error,

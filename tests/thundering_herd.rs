@@ -28,6 +28,8 @@ struct Comeback {
     planned: Instant,
     live: Instant,
     tries: u64,
+    /// The least time between two tries that were planned.
+    least: Duration,
 }
 
 #[test]
@@ -65,8 +67,9 @@ fn a_thousand_clients_come_back_spread_out_after_a_restart() {
         hub.restart().unwrap();
         let comebacks = soon("all are back", join_all(comebacks)).await;
 
-        for Comeback { live, tries, .. } in &comebacks {
-            // The first try may be made at once; every other waits the least delay at the least.
+        for Comeback { live, tries, least, .. } in &comebacks {
+            assert!(*least >= LEAST_DELAY, "two tries within {least:?}");
+            // The first may be made at once.
             let cap = 1 + live.duration_since(gone).as_nanos() / LEAST_DELAY.as_nanos();
             assert!(u128::from(*tries) <= cap, "{tries} tries in {:?}", live.duration_since(gone));
         }
@@ -112,11 +115,13 @@ async fn enter(executor: &smol::Executor<'static>, hub: &Hub, seed: u64) -> (Cli
 async fn watch(client: Client, refused: async_channel::Sender<()>) -> Comeback {
     let before = client.stats().connects;
     let mut states = client.states();
-    let (mut planned, mut waits) = (None, 0);
+    let (mut planned, mut waits, mut least) = (None, 0, Duration::MAX);
     loop {
         match states.next().await.unwrap() {
             State::Waiting { until, .. } => {
-                planned = Some(until);
+                if let Some(before) = planned.replace(until) {
+                    least = least.min(until - before);
+                }
                 waits += 1;
                 // The first wait is for the end of the stream, which is no refusal.
                 if waits == 4 {
@@ -126,7 +131,7 @@ async fn watch(client: Client, refused: async_channel::Sender<()>) -> Comeback {
             State::Live => {
                 if let Some(planned) = planned {
                     let tries = client.stats().connects - before;
-                    return Comeback { planned, live: Instant::now(), tries };
+                    return Comeback { planned, live: Instant::now(), tries, least };
                 }
             }
             _ => {}
