@@ -33,9 +33,11 @@ const TOPICS: [&str; 3] = ["ledger/red", "ledger/green", "ledger/blue"];
 const TICK: Duration = Duration::from_millis(10);
 const BETWEEN_FAULTS: Duration = Duration::from_secs(1);
 
-/// How much earlier than the time that a gap begins an event can have been published and be lost with the connection:
-/// it was on its way. A split stream is seconds behind.
+/// How long what was published may be on its way, at the most: the hub writes byte by byte or is frozen.
 const ON_ITS_WAY: Duration = Duration::from_secs(3);
+
+/// How long a shuffled event may be held back by the hub, and a received one by a thread that waits for its turn.
+const OUT_OF_ORDER: Duration = Duration::from_millis(200);
 
 /// Until everything works again after the last fault: the longest back-off and the longest time-out.
 const RECOVERY: Duration = Duration::from_secs(60);
@@ -80,9 +82,13 @@ struct Soak {
     /// Answered and failed.
     requests: [AtomicU64; 2],
     visits: AtomicU64,
+    start: Instant,
     length: Duration,
     seed: u64,
 }
+
+/// Not arrived.
+const AWAITED: u32 = u32::MAX;
 
 /// What one listener has received.
 struct Ledger {
@@ -92,8 +98,9 @@ struct Ledger {
     from: Instant,
     /// When the listener left, and how it stood then.
     left: Option<(Instant, SubscriptionState)>,
-    /// By number, for all that there will be.
-    awaited: Vec<bool>,
+    /// By number, for all that there will be: the milliseconds after `start`, or [`AWAITED`].
+    arrived: Vec<u32>,
+    start: Instant,
     last: Option<u64>,
     twice: u64,
     gaps: Vec<tidings::Gap>,
@@ -115,6 +122,7 @@ impl Soak {
             over: AtomicBool::new(false),
             requests: Default::default(),
             visits: AtomicU64::new(0),
+            start: Instant::now(),
             length,
             seed,
         }
@@ -345,7 +353,7 @@ impl Soak {
         for (calls, ledger) in kept {
             let mut before = u64::MAX;
             loop {
-                let now = { lock(&ledger).awaited.iter().filter(|awaited| !**awaited).count() as u64 };
+                let now = { lock(&ledger).arrived.iter().filter(|at| **at != AWAITED).count() as u64 };
                 if now == before {
                     break;
                 }
@@ -443,7 +451,8 @@ impl Soak {
             topic,
             from: Instant::now(),
             left: None,
-            awaited: vec![true; expected as usize],
+            arrived: vec![AWAITED; expected as usize],
+            start: self.start,
             last: None,
             twice: 0,
             gaps: Vec::new(),
@@ -488,7 +497,7 @@ impl Soak {
         let mut complaints = Vec::new();
         for ledger in ledgers.iter() {
             let ledger = lock(ledger);
-            received += ledger.awaited.iter().filter(|awaited| !**awaited).count();
+            received += ledger.arrived.iter().filter(|at| **at != AWAITED).count();
             gaps += ledger.gaps.len();
             lagged += ledger.lagged;
             twice += ledger.twice;
@@ -542,8 +551,9 @@ impl Ledger {
         match event.action() {
             Action::Update => match event.record() {
                 Ok(Record { n }) => {
-                    match self.awaited.get_mut(n as usize) {
-                        Some(awaited) => self.twice += u64::from(!std::mem::replace(awaited, false)),
+                    let now = self.start.elapsed().as_millis() as u32;
+                    match self.arrived.get_mut(n as usize) {
+                        Some(at) => self.twice += u64::from(std::mem::replace(at, now) != AWAITED),
                         None => self.ended = Some(format!("the number {n} is too large")),
                     }
                     self.last = self.last.max(Some(n));
@@ -576,18 +586,24 @@ impl Ledger {
             Some(_) => self.last.map_or(0, |last| last.saturating_sub(8)),
             None => self.last.map_or(0, |last| last.saturating_sub(100)),
         };
-        let is_owed =
-            |(n, (before, _)): &(usize, &(Instant, Instant))| *before > self.from && (*n as u64) < last;
-        let is_told = |before: Instant, after: Instant| {
-            self.gaps.iter().any(|gap| gap.since <= after + ON_ITS_WAY && before <= gap.until)
+        // A gap covers what was published before the server acknowledged the topic again, and was not followed by
+        // anything on the stream that was lost: then it was lost before, and in silence.
+        let is_told = |before: Instant, next: Option<Instant>| {
+            self.gaps
+                .iter()
+                .any(|gap| before <= gap.until && next.is_none_or(|next| next + OUT_OF_ORDER >= gap.since))
         };
-        let missing: Vec<usize> = times
-            .iter()
-            .enumerate()
-            .filter(is_owed)
-            .filter(|(n, (before, after))| self.awaited[*n] && !is_told(*before, *after))
-            .map(|(n, _)| n)
-            .collect();
+        let (mut missing, mut next) = (Vec::new(), None);
+        for (n, (before, _)) in times.iter().enumerate().rev() {
+            match self.arrived[n] {
+                AWAITED if *before > self.from && (n as u64) < last && !is_told(*before, next) => {
+                    missing.push(n)
+                }
+                AWAITED => {}
+                at => next = Some(self.start + Duration::from_millis(at.into())),
+            }
+        }
+        missing.reverse();
         if missing.len() as u64 > self.lagged {
             let (first, count) = (missing[0], missing.len());
             return Some(format!(
