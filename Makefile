@@ -7,7 +7,7 @@ POCKETBASE := $(CURDIR)/$(VENV)/pocketbase-0.40/bin/pocketbase
 # Before 0.23 superusers, collections and error bodies differ; BosBase is a fork of that age.
 LEGACY     := $(CURDIR)/$(VENV)/pocketbase-0.22/bin/pocketbase
 
-.PHONY: test lint demo tools fmt clean
+.PHONY: test soak lint demo tools fmt clean
 
 test: tools
 	TIDINGS_POCKETBASE=$(POCKETBASE) $(CARGO) test --all-features
@@ -24,6 +24,10 @@ lint:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --all-features
 	$(CARGO) check --manifest-path fuzz/Cargo.toml
 	$(CARGO) package --allow-dirty --quiet
+
+# Ten minutes with a fault every second. SOAK_SECONDS says how long, SOAK_SEED replays the faults of a run.
+soak:
+	$(CARGO) run --quiet --example soak
 
 # Something to look at.
 demo:

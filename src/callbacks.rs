@@ -9,6 +9,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use crate::mailbox::Mailbox;
@@ -19,6 +20,10 @@ type Call = Box<dyn FnOnce() + Send>;
 /// Calls that may wait. More than that means a host that is stuck while the network flaps; the oldest go.
 const CALLS: usize = 1024;
 
+/// How long one listener's turn is. Its last event may take longer; a quick callback makes many calls in that time, and
+/// so is not held to the pace of a slow one.
+const TURN: Duration = Duration::from_millis(5);
+
 #[derive(Default)]
 pub(crate) struct Callbacks {
     inner: Mutex<Inner>,
@@ -28,8 +33,8 @@ pub(crate) struct Callbacks {
 
 #[derive(Default)]
 struct Inner {
-    /// Mailboxes with something to do, each at most once. Each turn is one event, so that a listener with a
-    /// backlog and a slow callback leaves room for the others.
+    /// Mailboxes with something to do, each at most once, so that a listener with a backlog and a slow callback
+    /// leaves room for the others.
     line: VecDeque<Arc<Mailbox>>,
     calls: VecDeque<Call>,
     thread: Option<JoinHandle<()>>,
@@ -133,13 +138,17 @@ impl Callbacks {
         self.lock().busy = false;
     }
 
-    /// One event of one mailbox.
+    /// One turn of one mailbox.
     fn serve(&self, mailbox: Arc<Mailbox>) {
-        if let Some((event, mut callback)) = mailbox.take_turn() {
+        let began = Instant::now();
+        while let Some((event, mut callback)) = mailbox.take_turn() {
             self.guard(|| callback(event));
             mailbox.end_turn(callback);
             let mut inner = self.lock();
-            inner.line.push_back(mailbox);
+            if inner.closed || !inner.calls.is_empty() || began.elapsed() >= TURN {
+                inner.line.push_back(mailbox);
+                return;
+            }
         }
     }
 

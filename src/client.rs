@@ -541,6 +541,8 @@ mod tests {
             ("http://", "empty host"),
             ("http://user:s3cret@host:99999/?token=s3cret", "port"),
             ("http://user:s3cret@ho st/", "domain name"),
+            ("http://user:a/s3cret@host/", "port"),
+            ("http://user:a?s3cret@host/", "port"),
         ] {
             let error = Client::new(url).unwrap_err().to_string();
             assert!(error.contains(text), "{url}: {error}");

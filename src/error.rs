@@ -227,6 +227,19 @@ impl fmt::Debug for NetworkError {
     }
 }
 
+/// JSON that is none, or of another shape. serde quotes the value that it did not expect, which may be a token: only
+/// what it did expect is told, and where.
+pub(crate) fn unexpected(what: &str, error: &serde_json::Error) -> Error {
+    let text = error.to_string();
+    let is_harmless = !error.is_data() || text.starts_with("missing field");
+    let shown = match text.rfind("expected ") {
+        _ if is_harmless => text,
+        Some(at) => text[at..].to_owned(),
+        None => format!("an unexpected value at line {} column {}", error.line(), error.column()),
+    };
+    Error::Protocol(format!("{what}: {shown}"))
+}
+
 fn message_in(body: &[u8]) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Body {

@@ -9,7 +9,7 @@ use std::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value, value::RawValue};
 
-use crate::Error;
+use crate::{Error, engine::topic::without_options, error::unexpected};
 
 /// One thing told to a listener: a change of a record, a custom message, or a notice.
 ///
@@ -278,14 +278,14 @@ impl Event {
     }
 
     fn unreadable(&self, error: &serde_json::Error) -> Error {
-        Error::Protocol(format!("the payload of {} event: {error}", self.action()))
+        unexpected(&format!("the payload of {} event", self.action()), error)
     }
 }
 
 impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Event");
-        out.field("topic", &self.topic()).field("action", &self.action());
+        out.field("topic", &without_options(self.topic())).field("action", &self.action());
         match &self.0.content {
             Content::Message { data, .. } | Content::Connect { data } => {
                 out.field("data", &String::from_utf8_lossy(data))

@@ -11,7 +11,7 @@ use event_listener::{Event as Notification, listener};
 use crate::{
     Error, Event,
     callbacks::Callbacks,
-    engine::{Delivered, Limits, Outlet, Queue},
+    engine::{Delivered, Limits, Outlet, Queue, topic::without_options},
 };
 
 /// A callback of the host.
@@ -214,7 +214,7 @@ impl fmt::Debug for Mailbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inner = self.lock();
         f.debug_struct("Mailbox")
-            .field("topic", &self.topic)
+            .field("topic", &without_options(&self.topic))
             .field("status", &inner.status)
             .field("waiting", &inner.queue.len())
             .finish()

@@ -14,6 +14,7 @@ use crate::{
     Error,
     client::LONGEST,
     driver::{refusal, run_job, strayed},
+    error::unexpected,
     shared::Handle,
 };
 
@@ -156,8 +157,7 @@ impl Response {
     /// # Errors
     /// [`Error::Protocol`] when the body is not JSON or does not fit `T`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_slice(&self.body)
-            .map_err(|error| Error::Protocol(format!("the body of the answer: {error}")))
+        serde_json::from_slice(&self.body).map_err(|error| unexpected("the body of the answer", &error))
     }
 }
 

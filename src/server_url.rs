@@ -29,10 +29,15 @@ pub(crate) fn parse(text: &str) -> Result<Url, Error> {
 
 /// A URL as it may be shown: without user and password, and without query.
 pub(crate) fn without_secrets(text: &str) -> String {
-    let text = text.split(['?', '#']).next().unwrap_or_default();
-    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
-    let end = rest.find('/').unwrap_or(rest.len());
-    let host = rest[..end].rfind('@').map_or(0, |at| at + 1);
-    let shown: String = rest[host..].chars().take(200).collect();
+    let is_scheme = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric());
+    let (scheme, rest) = text.split_once("://").filter(|(scheme, _)| is_scheme(scheme)).unwrap_or(("", text));
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let user = match rest[..end].contains(':') {
+        // A password whose `/`, `?` or `#` was not encoded goes on behind it.
+        true => rest.rfind('@'),
+        false => rest[..end].rfind('@'),
+    };
+    let place = rest[user.map_or(0, |at| at + 1)..].split(['?', '#']).next().unwrap_or_default();
+    let shown: String = place.chars().take(200).collect();
     if scheme.is_empty() { shown } else { format!("{scheme}://{shown}") }
 }

@@ -44,6 +44,9 @@ pub(crate) struct Queue {
     topic: Arc<str>,
     limits: Limits,
     items: VecDeque<Event>,
+    /// Notices, and the event that comes after them. It has left `items`: were it dropped in turn, a listener that
+    /// is always behind would hear of nothing but losses.
+    next: VecDeque<Event>,
     /// Payload bytes in `items`.
     bytes: usize,
     /// How many events ever left `items` at the front: the index of the first item.
@@ -65,7 +68,8 @@ impl Queue {
     pub(crate) fn new(topic: Arc<str>, limits: Limits) -> Self {
         let index = (limits.overflow == Overflow::Conflate).then(Box::default);
         let items = VecDeque::new();
-        Self { topic, limits, items, bytes: 0, taken: 0, index, untold: 0, untold_gap: None, lost: 0 }
+        let next = VecDeque::new();
+        Self { topic, limits, items, next, bytes: 0, taken: 0, index, untold: 0, untold_gap: None, lost: 0 }
     }
 
     pub(crate) fn push(&mut self, event: Event) {
@@ -99,9 +103,18 @@ impl Queue {
     }
 
     pub(crate) fn pop(&mut self) -> Option<Event> {
-        let tell_first = self.limits.overflow != Overflow::DropNewest || self.items.is_empty();
-        if tell_first && let Some(notice) = self.notice() {
-            return Some(notice);
+        if let Some(event) = self.next.pop_front() {
+            return Some(event);
+        }
+        if self.limits.overflow != Overflow::DropNewest || self.items.is_empty() {
+            while let Some(notice) = self.notice() {
+                self.next.push_back(notice);
+            }
+            if let Some(notice) = self.next.pop_front() {
+                let event = self.take_front();
+                self.next.extend(event);
+                return Some(notice);
+            }
         }
         let event = self.take_front()?;
         if self.items.is_empty() {
@@ -113,7 +126,7 @@ impl Queue {
 
     /// Events that wait.
     pub(crate) fn len(&self) -> usize {
-        self.items.len()
+        self.items.len() + self.next.len()
     }
 
     /// Events lost over the whole life.
@@ -221,6 +234,19 @@ mod tests {
         (0..10).for_each(|n| queue.push(change("a", n)));
         assert_eq!(queue.lost(), 7);
         assert_eq!(drain(&mut queue), ["lagged 7", "a 7", "a 8", "a 9"]);
+    }
+
+    #[test]
+    fn one_who_is_always_behind_hears_of_more_than_losses() {
+        let mut queue = queue(3, Overflow::DropOldest);
+        let mut told = Vec::new();
+        for round in 0..4 {
+            // More than fits, each time before one is taken.
+            (0..5).for_each(|n| queue.push(change("a", 5 * round + n)));
+            told.extend(queue.pop());
+        }
+        let is_loss = |event: &Event| matches!(event.action(), Action::Lagged(_));
+        assert_eq!(told.iter().map(is_loss).collect::<Vec<_>>(), [true, false, true, false]);
     }
 
     #[test]

@@ -70,6 +70,11 @@ impl Topic {
     }
 }
 
+/// The key as it may be shown: the options may hold a header that is a secret.
+pub(crate) fn without_options(key: &str) -> &str {
+    key.find("options=").map_or(key, |at| key[..at].trim_end_matches(['?', '&']))
+}
+
 /// Whether `key` is `name`, with or without options. An empty name stands for every key.
 pub(crate) fn is_named(key: &str, name: &str) -> bool {
     has_prefix(key, name) && matches!(key.as_bytes().get(name.len()), None | Some(b'?' | b'&'))

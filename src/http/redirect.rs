@@ -53,6 +53,12 @@ pub(super) fn follow(
         return Err(HttpError::BadRedirect { place: place(&request.url), why });
     }
     if next.origin() != request.url.origin() {
+        // What a body holds is not ours to judge; it may be the password of a log-in.
+        let is_upgrade = next.scheme() == "https" && next.host() == request.url.host();
+        if !request.body.is_empty() && !is_upgrade {
+            let why = format!("it leads to another origin, {}, and the request has a body", place(&next));
+            return Err(HttpError::BadRedirect { place: place(&request.url), why });
+        }
         request.forget_origin();
     }
     request.url = next;

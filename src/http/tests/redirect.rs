@@ -70,7 +70,7 @@ fn credentials_stay_with_their_origin() {
     let (address, _requests) = answering(redirect(307, format!("http://evil:pass@{elsewhere}/x")));
     let mut config = direct();
     config.default_headers.insert("cookie", "session".parse().unwrap());
-    let mut request = post(format!("http://{address}/"), "{}");
+    let mut request = get(format!("http://{address}/"));
     request.pin = Some(address);
     request.headers.insert("authorization", "token".parse().unwrap());
     request.headers.insert("host", "virtual".parse().unwrap());
@@ -95,6 +95,17 @@ fn credentials_of_the_url_stay_with_their_origin() {
     let (address, _requests) = answering(redirect(302, format!("//{elsewhere}/x")));
     send(get(format!("http://user:pass@{address}/"))).unwrap();
     assert_eq!(requests.recv().unwrap().header("authorization"), None);
+}
+
+#[test]
+fn a_body_stays_with_its_origin() {
+    for status in [307, 308] {
+        let (elsewhere, requests) = answering(ok("elsewhere"));
+        let (address, _requests) = answering(redirect(status, format!("http://{elsewhere}/x")));
+        let error = send(post(format!("http://{address}/"), "password")).unwrap_err();
+        assert!(matches!(error, HttpError::BadRedirect { .. }), "{status}: {error:?}");
+        assert_eq!(requests.try_iter().count(), 0);
+    }
 }
 
 #[test]
