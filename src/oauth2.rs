@@ -69,7 +69,7 @@ impl OAuth2 {
         let mut answers = second.realtime().subscribe(TOPIC).await?;
         let state = second.realtime().client_id().ok_or_else(lost)?;
         let redirect = handle.url("/api/oauth2-redirect").to_string();
-        let url = address(&site.auth_url, &redirect, &state)?;
+        let url = address(site.auth_url()?, &redirect, &state)?;
         handle.callbacks.start().map_err(crate::shared::no_thread)?;
         // On the callback thread: a program that opens a browser may block.
         handle.callbacks.call(move || open(&url));
@@ -129,7 +129,7 @@ struct Methods {
     #[serde(default)]
     oauth2: Option<Sites>,
     #[serde(default)]
-    auth_providers: Vec<Site>,
+    auth_providers: Option<Vec<Site>>,
 }
 
 #[derive(Deserialize)]
@@ -142,21 +142,26 @@ struct Sites {
 #[serde(rename_all = "camelCase")]
 struct Site {
     name: String,
-    #[serde(rename = "authURL", alias = "authUrl")]
-    auth_url: String,
+    /// Servers of either age spell it in their way, and some in both.
+    #[serde(rename = "authURL", default)]
+    auth_url: Option<String>,
+    #[serde(rename = "authUrl", default)]
+    old_auth_url: Option<String>,
     #[serde(default)]
     code_verifier: String,
 }
 
+impl Site {
+    fn auth_url(&self) -> Result<&str, Error> {
+        let url = self.auth_url.as_deref().or(self.old_auth_url.as_deref());
+        url.ok_or_else(|| Error::Protocol(format!("the server gives no address for {:?}", self.name)))
+    }
+}
+
 impl Methods {
     fn find(self, provider: &str) -> Result<Site, Error> {
-        let sites: Vec<Site> = self
-            .oauth2
-            .map(|sites| sites.providers)
-            .into_iter()
-            .flatten()
-            .chain(self.auth_providers)
-            .collect();
+        let new = self.oauth2.map(|sites| sites.providers).unwrap_or_default();
+        let sites: Vec<Site> = new.into_iter().chain(self.auth_providers.unwrap_or_default()).collect();
         let names: Vec<_> = sites.iter().map(|site| site.name.clone()).collect();
         sites.into_iter().find(|site| site.name == provider).ok_or_else(|| {
             Error::argument("provider", format!("the server has no {provider:?}; it has {names:?}"))
