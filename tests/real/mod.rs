@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -76,7 +76,7 @@ impl PocketBase {
     pub(crate) fn restart(&mut self) {
         assert!(self.running.is_none(), "it runs");
         let script = r#""$0" serve --http "$1" --dir "$2/data" --hooksDir "$2/hooks" --hooksWatch=false 2>&1 & server=$!
-            echo "$server"; cat >/dev/null; kill -9 "$server" 2>/dev/null"#;
+            echo "$server"; read -r kept; kill -9 "$server" 2>/dev/null; wait; [ "$kept" ] || rm -rf "$2""#;
         let mut shell = Command::new("sh")
             .args(["-c", script])
             .arg(&self.binary)
@@ -103,9 +103,17 @@ impl PocketBase {
     pub(crate) fn kill(&mut self) {
         if let Some(mut running) = self.running.take() {
             signal("-KILL", &running.pid);
-            drop(running.shell.stdin.take());
+            let mut pipe = running.shell.stdin.take().unwrap();
+            // The shell of a test that ended without this removes the directory.
+            let _ = pipe.write_all(b"kept\n");
+            drop(pipe);
             running.shell.wait().unwrap();
         }
+    }
+
+    /// Sends it a signal, such as `-STOP`.
+    pub(crate) fn signal(&self, name: &str) {
+        signal(name, &self.running.as_ref().expect("it runs").pid);
     }
 
     pub(crate) fn url(&self) -> String {
