@@ -96,7 +96,7 @@ impl fmt::Display for Action {
 /// Told when the subscription is live again, so that a list made on receipt closes the hole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// When the stream that was lost was last heard of. On a quiet topic that may be long before it was lost.
+    /// When the stream last brought a whole message. On a quiet topic that may be long before it was lost.
     pub since: Instant,
     /// When the server acknowledged the subscription again.
     pub until: Instant,

@@ -297,6 +297,7 @@ impl<L: Outlet> Engine<L> {
         let Some(conn) = self.conn(id) else { return };
         conn.peer = peer;
         conn.heard = now;
+        conn.whole = now;
         conn.phase = Phase::Handshake { deadline };
     }
 
@@ -304,6 +305,8 @@ impl<L: Outlet> Engine<L> {
     pub(crate) fn received(&mut self, now: Instant, id: ConnId, bytes: &[u8]) {
         let Some(conn) = self.conn(id) else { return };
         conn.heard = now;
+        let whole = conn.whole;
+        let mut complete = false;
         let mut decoder = std::mem::take(&mut conn.decoder);
         self.stats.bytes += bytes.len() as u64;
         let mut items = decoder.feed(bytes);
@@ -311,6 +314,7 @@ impl<L: Outlet> Engine<L> {
             match item {
                 Item::Message(message) => {
                     self.stats.messages += 1;
+                    complete = true;
                     if !self.deliver(id.session, message.event(), message.data_bytes()) {
                         self.shake_hands(id.session, &message);
                     }
@@ -322,7 +326,7 @@ impl<L: Outlet> Engine<L> {
                 }
                 Item::TooLarge { .. } => {
                     self.stats.too_large += 1;
-                    let gap = Gap { since: now, until: now, reason: GapReason::TooLarge };
+                    let gap = Gap { since: whole, until: now, reason: GapReason::TooLarge };
                     self.tell_gap(id.session, gap);
                 }
                 Item::Comment(_) => {}
@@ -331,6 +335,10 @@ impl<L: Outlet> Engine<L> {
         drop(items);
         if let Some(conn) = self.conn(id) {
             conn.decoder = decoder;
+            // A message that has begun was sent before now. To doubt it only makes a gap longer.
+            if complete && (bytes.ends_with(b"\n\n") || bytes == b"\n") {
+                conn.whole = now;
+            }
         }
         self.pump(now, id.session);
     }
@@ -525,6 +533,7 @@ impl<L: Outlet> Engine<L> {
             decoder: Decoder::with_limit(self.config.message_limit),
             peer: None,
             heard: now,
+            whole: now,
             phase: Phase::Connecting { deadline: now + self.config.open_timeout },
         }));
         let request = Request { pin: session.pin, ..self.dialect.open() };
@@ -591,8 +600,8 @@ impl<L: Outlet> Engine<L> {
                 Reason::IdentityChanged => GapReason::IdentityChanged,
                 _ => GapReason::Disconnected,
             };
-            // Whatever ended it: the link may have been dead since it was last heard of.
-            session.hole = Some((conn.heard, gap));
+            // Whatever ended it: the link may have been dead since it last brought a whole message.
+            session.hole = Some((conn.whole, gap));
         }
         session.went_offline(now, reason.clone());
         if lived.is_some_and(|lived| lived >= HEALTHY_AFTER) {

@@ -64,6 +64,8 @@ pub(super) struct Conn {
     pub(super) peer: Option<SocketAddr>,
     /// When bytes last came.
     pub(super) heard: Instant,
+    /// When bytes last came that left no message unfinished: what was lost with the connection came after it.
+    pub(super) whole: Instant,
     pub(super) phase: Phase,
 }
 
