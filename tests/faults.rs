@@ -1055,6 +1055,25 @@ fn short_lives_in_a_row_lose_nothing_untold() {
     });
 }
 
+/// A message over the limit is not delivered, and its gap holds the time in which it was made.
+#[test]
+fn a_message_over_the_limit_is_in_the_gap_that_tells_of_it() {
+    smol::block_on(async {
+        let hub = Hub::start().unwrap();
+        let client = Client::builder(&hub.url()).message_limit(4096).build().unwrap();
+        let mut notes = client.collection("notes").subscribe("*").await.unwrap();
+        hub.create("notes", json!({"title": "small"}));
+        assert_eq!(title(&soon("an event", notes.next()).await.unwrap()), "small");
+        let began = Instant::now();
+        hub.create("notes", json!({"title": "large".repeat(2000)}));
+        let gap = soon("a gap", notes.next()).await.unwrap().gap().unwrap();
+        assert_eq!(gap.reason, GapReason::TooLarge);
+        assert!(gap.since <= began && began <= gap.until, "made at {began:?}: {gap:?}");
+        hub.create("notes", json!({"title": "small again"}));
+        assert_eq!(title(&soon("an event", notes.next()).await.unwrap()), "small again");
+    });
+}
+
 /// What the server says for good reaches the call with its status and words, and those that may pass at the latest when
 /// patience ends.
 #[test]
