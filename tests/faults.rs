@@ -419,7 +419,7 @@ async fn closes<F: Fault>() {
     let mut scene = F::arrange().await;
     F::strike(&mut scene).await;
     let began = Instant::now();
-    scene.client.close().await;
+    soon("the end", scene.client.close()).await;
     assert!(began.elapsed() < CLOSING, "{:?}", began.elapsed());
     for notes in &mut scene.notes {
         while let Some(event) = soon("the end", notes.next()).await {
