@@ -113,8 +113,9 @@ impl Default for Config {
     }
 }
 
-/// A stream that lived this long was healthy: what went wrong before it is forgotten.
-const HEALTHY_AFTER: Duration = Duration::from_secs(60);
+/// A stream that lived this long was healthy: what went wrong before it is forgotten. Well under the minute after which
+/// nginx by default cuts a quiet stream, or the delays of a quiet client behind it would grow without a fault.
+const HEALTHY_AFTER: Duration = Duration::from_secs(45);
 
 /// A stream that ends cleanly is opened again at once, if it lived this long.
 const PROMPT_AFTER: Duration = Duration::from_secs(1);
