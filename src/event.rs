@@ -107,9 +107,10 @@ impl fmt::Display for Action {
 /// Told when the subscription is live again, so that a list made on receipt closes the hole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// When the stream that was lost was last heard of. On a quiet topic that may be long before it was lost.
+    /// When the stream last brought a whole message. On a quiet topic that may be long before it was lost.
     pub since: Instant,
-    /// When the server acknowledged the subscription again.
+    /// When the server acknowledged the subscription again. PocketBase promises no order and stamps `updated` before it
+    /// commits, so what is caught up by time should begin a little before `since`.
     pub until: Instant,
     /// What made the hole.
     pub reason: GapReason,

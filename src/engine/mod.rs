@@ -122,8 +122,9 @@ impl Default for Config {
     }
 }
 
-/// A stream that lived this long was healthy: what went wrong before it is forgotten.
-const HEALTHY_AFTER: Duration = Duration::from_secs(60);
+/// A stream that lived this long was healthy: what went wrong before it is forgotten. Well under the minute after which
+/// nginx by default cuts a quiet stream, or the delays of a quiet client behind it would grow without a fault.
+const HEALTHY_AFTER: Duration = Duration::from_secs(45);
 
 /// A stream that ends cleanly is opened again at once, if it lived this long.
 const PROMPT_AFTER: Duration = Duration::from_secs(1);
@@ -406,6 +407,7 @@ impl<L: Outlet> Engine<L> {
         let Some(conn) = self.conn(id) else { return };
         conn.peer = peer;
         conn.heard = now;
+        conn.whole = now;
         conn.phase = if is_direct { Phase::Open(Open::new("", None)) } else { Phase::Handshake { deadline } };
         if is_direct {
             // Another answer than 401: the token is taken.
@@ -418,6 +420,8 @@ impl<L: Outlet> Engine<L> {
     pub(crate) fn received(&mut self, now: Instant, id: ConnId, bytes: &[u8]) {
         let Some(conn) = self.conn(id) else { return };
         conn.heard = now;
+        let whole = conn.whole;
+        let mut complete = false;
         let mut decoder = std::mem::take(&mut conn.decoder);
         self.stats.bytes += bytes.len() as u64;
         let mut items = decoder.feed(bytes);
@@ -425,6 +429,7 @@ impl<L: Outlet> Engine<L> {
             match item {
                 Item::Message(message) => {
                     self.stats.messages += 1;
+                    complete = true;
                     if !self.deliver(id.session, &message) {
                         self.shake_hands(id.session, &message);
                     }
@@ -436,7 +441,7 @@ impl<L: Outlet> Engine<L> {
                 }
                 Item::TooLarge { .. } => {
                     self.stats.too_large += 1;
-                    let gap = Gap { since: now, until: now, reason: GapReason::TooLarge };
+                    let gap = Gap { since: whole, until: now, reason: GapReason::TooLarge };
                     self.tell_gap(id.session, gap);
                 }
                 Item::Comment(_) => {}
@@ -445,6 +450,10 @@ impl<L: Outlet> Engine<L> {
         drop(items);
         if let Some(conn) = self.conn(id) {
             conn.decoder = decoder;
+            // A message that has begun was sent before now. To doubt it only makes a gap longer.
+            if complete && (bytes.ends_with(b"\n\n") || bytes == b"\n") {
+                conn.whole = now;
+            }
         }
         self.pump(now, id.session);
     }
@@ -685,6 +694,7 @@ impl<L: Outlet> Engine<L> {
                 Streams::Direct => self.credentials.identity(),
             },
             heard: now,
+            whole: now,
             phase: Phase::Connecting { deadline: now + self.config.open_timeout },
         }));
         let request = Request { pin: session.pin, ..self.dialect.open(&session.stream) };
@@ -748,8 +758,8 @@ impl<L: Outlet> Engine<L> {
                 Reason::IdentityChanged => GapReason::IdentityChanged,
                 _ => GapReason::Disconnected,
             };
-            // Whatever ended it: the link may have been dead since it was last heard of.
-            session.hole = Some((conn.heard, gap));
+            // Whatever ended it: the link may have been dead since it last brought a whole message.
+            session.hole = Some((conn.whole, gap));
         }
         session.went_offline(now, reason.clone());
         if lived.is_some_and(|lived| lived >= HEALTHY_AFTER) {

@@ -76,6 +76,8 @@ pub(super) struct Conn {
     pub(super) identity: Identity,
     /// When bytes last came.
     pub(super) heard: Instant,
+    /// When bytes last came that left no message unfinished: what was lost with the connection came after it.
+    pub(super) whole: Instant,
     pub(super) phase: Phase,
 }
 

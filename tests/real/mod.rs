@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -26,6 +26,8 @@ pub(crate) struct PocketBase {
     binary: PathBuf,
     dir: PathBuf,
     addr: SocketAddr,
+    /// The network namespace that it lives in, if not ours.
+    namespace: Option<String>,
     running: Option<Running>,
     /// Before 0.23: other superusers, other collections.
     pub(crate) legacy: bool,
@@ -41,6 +43,14 @@ impl PocketBase {
     /// Starts a server with the given hooks.
     pub(crate) fn start(hooks: &str) -> Self {
         let mut server = Self::stopped(hooks);
+        server.restart();
+        server
+    }
+
+    /// Starts a server in another network namespace, on all its addresses. It is spoken to at the one given.
+    pub(crate) fn start_in(namespace: &str, addr: SocketAddr) -> Self {
+        let mut server = Self::stopped("");
+        (server.namespace, server.addr) = (Some(namespace.to_owned()), addr);
         server.restart();
         server
     }
@@ -69,19 +79,24 @@ impl PocketBase {
                 .arg(dir.join("data")));
         }
         let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        Self { binary, dir, addr, running: None, legacy }
+        Self { binary, dir, addr, namespace: None, running: None, legacy }
     }
 
     /// Starts the server, at the same address and with the same data.
     pub(crate) fn restart(&mut self) {
         assert!(self.running.is_none(), "it runs");
-        let script = r#""$0" serve --http "$1" --dir "$2/data" --hooksDir "$2/hooks" --hooksWatch=false 2>&1 & server=$!
-            echo "$server"; cat >/dev/null; kill -9 "$server" 2>/dev/null"#;
+        let script = r#"${3:+ip netns exec "$3"} "$0" serve --http "$1" --dir "$2/data" --hooksDir "$2/hooks" --hooksWatch=false 2>&1 & server=$!
+            echo "$server"; read -r kept; kill -9 "$server" 2>/dev/null; wait; [ "$kept" ] || rm -rf "$2""#;
+        let listens_at = match self.namespace {
+            Some(_) => format!("0.0.0.0:{}", self.addr.port()),
+            None => self.addr.to_string(),
+        };
         let mut shell = Command::new("sh")
             .args(["-c", script])
             .arg(&self.binary)
-            .arg(self.addr.to_string())
+            .arg(listens_at)
             .arg(&self.dir)
+            .args(&self.namespace)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -103,9 +118,17 @@ impl PocketBase {
     pub(crate) fn kill(&mut self) {
         if let Some(mut running) = self.running.take() {
             signal("-KILL", &running.pid);
-            drop(running.shell.stdin.take());
+            let mut pipe = running.shell.stdin.take().unwrap();
+            // The shell of a test that ended without this removes the directory.
+            let _ = pipe.write_all(b"kept\n");
+            drop(pipe);
             running.shell.wait().unwrap();
         }
+    }
+
+    /// Sends it a signal, such as `-STOP`.
+    pub(crate) fn signal(&self, name: &str) {
+        signal(name, &self.running.as_ref().expect("it runs").pid);
     }
 
     pub(crate) fn url(&self) -> String {
