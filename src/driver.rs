@@ -88,6 +88,8 @@ impl Driver {
             let output = self.shared.engine_for_driver().poll_output();
             let Some(output) = output else { return any };
             any = true;
+            #[cfg(feature = "tracing")]
+            trace(&output);
             match output {
                 Output::Open { conn, request, token } => {
                     let found_at = Arc::default();
@@ -205,6 +207,22 @@ impl Drop for Driver {
         self.shared.close();
         self.obey();
         self.let_go();
+    }
+}
+
+/// Tells what the engine has decided. Never a topic, whose options may be secret, nor a token.
+#[cfg(feature = "tracing")]
+fn trace(output: &Output) {
+    match output {
+        Output::Open { conn, request, .. } => tracing::debug!(?conn, path = request.path, "opening a stream"),
+        Output::Submit { conn, request, token } => {
+            let bytes = request.body.as_ref().map_or(0, Vec::len);
+            tracing::debug!(?conn, bytes, with_token = token.is_some(), "submitting topics");
+        }
+        Output::Drop { conn } => tracing::debug!(?conn, "letting go of a stream"),
+        Output::State(state) => tracing::info!(%state, "state"),
+        Output::Disconnected(topics) => tracing::info!(still_wanted = topics.len(), "disconnected"),
+        Output::WantToken => tracing::debug!("asking the token provider"),
     }
 }
 

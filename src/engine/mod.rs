@@ -18,6 +18,8 @@ mod session;
 mod simulation;
 mod state;
 mod submit;
+#[cfg(test)]
+mod tests;
 pub(crate) mod topic;
 
 use std::{
@@ -69,6 +71,8 @@ pub(crate) struct Delivered {
     pub(crate) wake: bool,
     /// Events dropped to make room, itself included.
     pub(crate) lost: u64,
+    /// Events that wait now.
+    pub(crate) waiting: usize,
 }
 
 /// What the driver is to do.
@@ -731,9 +735,10 @@ impl<L: Outlet> Engine<L> {
             let name = (message.event() != &**key).then(|| message.event());
             let event = Event::message(key.clone(), message.data_bytes(), shape, name);
             for entry in &topic.entries {
-                let Delivered { wake, lost } = entry.outlet.deliver(event.clone());
+                let Delivered { wake, lost, waiting } = entry.outlet.deliver(event.clone());
                 stats.delivered += 1;
                 stats.lost += lost;
+                stats.queue_high_water = stats.queue_high_water.max(waiting);
                 if wake {
                     woken.push(entry.outlet.clone());
                 }

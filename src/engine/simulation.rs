@@ -118,7 +118,7 @@ impl Outlet for Probe {
                 assert!(log.got.insert(payload["n"].as_u64().unwrap()), "an event came twice");
             }
         }
-        Delivered { wake: true, lost: 0 }
+        Delivered { wake: true, lost: 0, waiting: 1 }
     }
 
     fn ready(&self) {

@@ -182,6 +182,8 @@ pub struct Stats {
     pub delivered: u64,
     /// Events dropped from the queues of listeners that did not keep up.
     pub lost: u64,
+    /// The most events that ever waited for one listener.
+    pub queue_high_water: usize,
     /// Messages that no listener wanted, such as one for a topic just unsubscribed.
     pub unmatched: u64,
     /// Messages dropped for their size.

@@ -1,0 +1,203 @@
+//! Single decisions, each under a clock that the test moves.
+
+use std::{cell::RefCell, rc::Rc};
+
+use super::*;
+use crate::{
+    Refusal,
+    engine::{dialect::pocketbase::PocketBase, identity::jwt},
+};
+
+/// Remembers the actions of its events, and why it ended.
+#[derive(Clone, Default)]
+struct Listener(Rc<RefCell<Vec<String>>>);
+
+impl Outlet for Listener {
+    fn deliver(&self, event: Event) -> Delivered {
+        self.0.borrow_mut().push(event.action().to_string());
+        Delivered { wake: false, lost: 0, waiting: 1 }
+    }
+
+    fn ready(&self) {
+        self.0.borrow_mut().push("ready".into());
+    }
+
+    fn end(&self, error: Option<Error>) {
+        self.0.borrow_mut().push(format!("end {:?}", error.and_then(|error| error.status())));
+    }
+}
+
+struct Scene {
+    engine: Engine<Listener>,
+    now: Instant,
+    listener: Listener,
+}
+
+impl Scene {
+    /// One patient listener, nothing connected.
+    fn new() -> Self {
+        let mut engine = Engine::new(Arc::new(PocketBase::default()), Config::default(), 7);
+        let (now, listener) = (Instant::now(), Listener::default());
+        engine.subscribe(now, &"posts/*".into(), listener.clone(), true).unwrap();
+        Self { engine, now, listener }
+    }
+
+    /// Lets time pass, firing timers on the way.
+    fn pass(&mut self, span: Duration) {
+        let until = self.now + span;
+        while let Some(at) = self.engine.deadline(self.now).filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            self.engine.handle_timeout(self.now);
+        }
+        self.now = until;
+    }
+
+    fn outputs(&mut self) -> Vec<Output> {
+        std::iter::from_fn(|| self.engine.poll_output()).collect()
+    }
+
+    fn opening(&mut self) -> (ConnId, Request) {
+        let outputs = self.outputs();
+        let open = outputs.into_iter().find_map(|output| match output {
+            Output::Open { conn, request, .. } => Some((conn, request)),
+            _ => None,
+        });
+        open.expect("a stream is being opened")
+    }
+
+    /// Opens the stream that is asked for, up to the submit.
+    fn open(&mut self) -> ConnId {
+        let (conn, _) = self.opening();
+        self.engine.opened(self.now, conn, Some("127.0.0.1:8090".parse().unwrap()));
+        let hello = b"id:c\nevent:PB_CONNECT\ndata:{\"clientId\":\"c\"}\n\n";
+        self.engine.received(self.now, conn, hello);
+        self.pass(Duration::from_millis(10));
+        conn
+    }
+
+    fn live(&mut self) -> ConnId {
+        let conn = self.open();
+        self.engine.submitted(self.now, conn, Ok(()));
+        assert!(self.engine.state().is_live());
+        conn
+    }
+}
+
+fn refusal(status: u16, message: &str) -> Failure {
+    let body = serde_json::json!({"message": message}).to_string();
+    Failure::Refused(Refusal::new(status, body.into(), None))
+}
+
+#[test]
+fn ten_quiet_minutes_raise_no_alarm() {
+    let mut scene = Scene::new();
+    for _ in 0..2 {
+        let conn = scene.live();
+        // PocketBase ends a stream that was idle for five minutes.
+        scene.pass(Duration::from_secs(300));
+        assert!(scene.engine.state().is_live());
+        scene.engine.ended(scene.now, conn, None);
+        scene.pass(Duration::from_secs(1));
+    }
+    let disconnects = scene.engine.stats().disconnects;
+    assert_eq!(disconnects, Disconnects { ended_by_server: 2, ..Disconnects::default() });
+}
+
+#[test]
+fn silence_beyond_the_servers_own_limit_is_a_dead_link() {
+    let mut scene = Scene::new();
+    scene.live();
+    scene.pass(Duration::from_secs(319));
+    assert!(scene.engine.state().is_live());
+    scene.pass(Duration::from_secs(2));
+    assert_eq!(scene.engine.stats().disconnects.silence, 1);
+    scene.pass(Duration::from_secs(1));
+    scene.live();
+    assert_eq!(*scene.listener.0.borrow(), ["ready", "gap"]);
+}
+
+#[test]
+fn a_machine_that_slept_suspects_its_link() {
+    let mut scene = Scene::new();
+    scene.live();
+    let wall = SystemTime::now();
+    scene.engine.look_at_clocks(scene.now, wall);
+    // The clock on the wall is set by a few seconds now and then.
+    scene.engine.look_at_clocks(scene.now + Duration::from_secs(15), wall + Duration::from_secs(20));
+    assert!(scene.engine.state().is_live());
+    scene.engine.look_at_clocks(scene.now + Duration::from_secs(30), wall + Duration::from_secs(3600));
+    assert_eq!(scene.engine.stats().disconnects.suspected, 1);
+}
+
+#[test]
+fn the_clocks_are_compared_while_there_is_a_stream_and_only_then() {
+    let mut scene = Scene::new();
+    scene.engine.look_at_clocks(scene.now, SystemTime::now());
+    scene.live();
+    assert!(scene.engine.deadline(scene.now).unwrap() <= scene.now + CLOCK_INTERVAL);
+    scene.engine.unsubscribe_where(scene.now, |_| true);
+    scene.pass(Duration::from_millis(10));
+    assert_eq!(scene.engine.deadline(scene.now), None);
+}
+
+#[test]
+fn a_stream_refused_for_its_address_is_opened_again_at_the_address_it_had() {
+    let mut scene = Scene::new();
+    let (_, request) = {
+        let conn = scene.open();
+        let submit = scene.outputs().into_iter().find_map(|output| match output {
+            Output::Submit { request, .. } => Some(request),
+            _ => None,
+        });
+        // A submit goes where the stream came from in any case.
+        assert_eq!(submit.unwrap().pin, Some("127.0.0.1:8090".parse().unwrap()));
+        scene.engine.submitted(scene.now, conn, Err(refusal(400, "Invalid realtime client.")));
+        scene.pass(Duration::from_secs(1));
+        scene.opening()
+    };
+    assert_eq!(request.pin, Some("127.0.0.1:8090".parse().unwrap()));
+}
+
+#[test]
+fn a_final_answer_is_believed_at_once_by_a_new_client_and_after_a_while_by_one_that_was_live() {
+    let mut scene = Scene::new();
+    let (conn, _) = scene.opening();
+    scene.engine.ended(scene.now, conn, Some(refusal(404, "")));
+    assert_eq!(*scene.listener.0.borrow(), ["end Some(404)"]);
+    assert!(matches!(scene.engine.state(), State::Closed { why: Some(_) }));
+
+    let mut scene = Scene::new();
+    let conn = scene.live();
+    scene.engine.ended(scene.now, conn, None);
+    let began = scene.now;
+    while !scene.engine.state().is_closed() {
+        scene.pass(Duration::from_secs(1));
+        for output in scene.outputs() {
+            if let Output::Open { conn, .. } = output {
+                scene.engine.ended(scene.now, conn, Some(refusal(404, "")));
+            }
+        }
+        assert!(scene.now < began + Duration::from_secs(120), "{:?}", scene.engine.state());
+    }
+    assert!(scene.now >= began + FINAL_AFTER);
+}
+
+#[test]
+fn a_suspected_link_of_a_user_is_asked_and_given_up_without_an_answer() {
+    let mut scene = Scene::new();
+    scene.engine.set_token(scene.now, Some(jwt("a")), None);
+    let conn = scene.live();
+    scene.pass(Duration::from_millis(1));
+    scene.engine.submitted(scene.now, conn, Err(refusal(403, "… authorization don't match.")));
+    assert_eq!(scene.engine.stats().probes, 1);
+    scene.outputs();
+    scene.engine.suspect(scene.now);
+    let probe = scene.outputs().into_iter().find_map(|output| match output {
+        Output::Submit { token, request, .. } => Some((token, request)),
+        _ => None,
+    });
+    let (token, request) = probe.expect("a probe");
+    assert!(token.is_none() && String::from_utf8(request.body.unwrap()).unwrap().contains("posts/*"));
+    scene.pass(SUSPICION + Duration::from_millis(1));
+    assert_eq!(scene.engine.stats().disconnects.lost, 1);
+}

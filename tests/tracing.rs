@@ -1,0 +1,89 @@
+//! What a log says, and what it must never say. Alone in its process, since it watches all that the process logs.
+#![cfg(all(feature = "hub", feature = "async-io", feature = "tracing"))]
+
+use std::{
+    fmt::Debug,
+    sync::{Arc, Mutex},
+};
+
+use tidings::{
+    Client,
+    hub::{Answer, Endpoint, Hub},
+};
+use tracing::{
+    Event, Metadata, Subscriber,
+    field::{Field, Visit},
+    span::{Attributes, Id, Record},
+};
+
+/// Writes down everything, at every level.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<String>>);
+
+impl Visit for Log {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.0.lock().unwrap().push_str(&format!(" {field}={value:?}"));
+    }
+}
+
+impl Subscriber for Log {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
+        span.record(&mut self.clone());
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, values: &Record<'_>) {
+        values.record(&mut self.clone());
+    }
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        event.record(&mut self.clone());
+        self.0.lock().unwrap().push('\n');
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[test]
+fn a_log_tells_what_happens_and_no_secret() {
+    let log = Log::default();
+    tracing::subscriber::set_global_default(log.clone()).unwrap();
+    smol::block_on(async {
+        let hub = Hub::start().unwrap();
+        hub.add_user("users", "ada@example.com", "s3cret-password");
+        let url = hub.url().replace("http://", "http://s3cret-user:s3cret-userinfo@");
+        let client = Client::builder(&url).header("X-Key", "s3cret-header").build().unwrap();
+        client.collection("users").auth_with_password("ada@example.com", "s3cret-password").await.unwrap();
+        let token = client.auth().token().unwrap();
+        let posts = client.collection("posts");
+        let mut stream = posts.subscribe("*").header("X-Room", "s3cret-option").await.unwrap();
+        hub.faults().reset_streams();
+        stream.next().await.unwrap();
+        hub.faults().answer_next(Endpoint::Submit, Answer::status(403), 1);
+        posts.subscribe("other").query("key", "s3cret-query").await.unwrap_err();
+        client.auth().set_token("s3cret-token").unwrap();
+        stream.next().await.unwrap();
+        client.close().await;
+
+        let log = log.0.lock().unwrap();
+        for said in [
+            "opening a stream",
+            "submitting topics",
+            "state=live",
+            "state=waiting",
+            "disconnected",
+            "state=closed",
+        ] {
+            assert!(log.contains(said), "{said} is not in:\n{log}");
+        }
+        assert!(!log.contains("s3cret") && !log.contains(&token), "{log}");
+    });
+}
