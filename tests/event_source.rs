@@ -307,13 +307,18 @@ fn a_redirect_to_another_origin_takes_no_secret_along() {
         let peer = server.accept();
         assert_eq!(peer.header("authorization"), Some("Bearer s3cret"));
         peer.redirect(status, &other.url("/there"));
+        if status > 303 {
+            // The body would go along, and it may be as secret as a header.
+            let error = source.ended().unwrap();
+            assert!(error.to_string().contains(&other.url("")), "{error}");
+            continue;
+        }
         let peer = other.accept_stream();
         for name in ["authorization", "x-key", "cookie"] {
             assert_eq!(peer.header(name), None, "{status} {name}");
         }
         assert_eq!(peer.header("last-event-id"), Some("9"));
-        let content_type = if status > 303 { Some("application/json") } else { None };
-        assert_eq!(peer.header("content-type"), content_type, "{status}");
+        assert_eq!(peer.header("content-type"), None, "{status}");
         source.opened();
     }
 }
