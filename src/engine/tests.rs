@@ -36,7 +36,11 @@ struct Scene {
 impl Scene {
     /// One patient listener, nothing connected.
     fn new() -> Self {
-        let mut engine = Engine::new(Arc::new(PocketBase::default()), Config::default(), 7);
+        Self::with(PocketBase::default(), Config::default())
+    }
+
+    fn with(dialect: PocketBase, config: Config) -> Self {
+        let mut engine = Engine::new(Arc::new(dialect), config, 7);
         let (now, listener) = (Instant::now(), Listener::default());
         engine.subscribe(now, &"posts/*".into(), listener.clone(), true).unwrap();
         Self { engine, now, listener }
@@ -200,4 +204,52 @@ fn a_suspected_link_of_a_user_is_asked_and_given_up_without_an_answer() {
     assert!(token.is_none() && String::from_utf8(request.body.unwrap()).unwrap().contains("posts/*"));
     scene.pass(SUSPICION + Duration::from_millis(1));
     assert_eq!(scene.engine.stats().disconnects.lost, 1);
+}
+
+#[test]
+fn a_topic_that_moved_to_another_stream_is_not_acknowledged_by_the_first() {
+    let mut scene = Scene::with(PocketBase { capacity: (2, 1000) }, Config::default());
+    let subscribe = |scene: &mut Scene, topic: &str| {
+        let listener = Listener::default();
+        let id = scene.engine.subscribe(scene.now, &topic.into(), listener.clone(), true).unwrap();
+        (id, listener)
+    };
+    let (moved, _) = subscribe(&mut scene, "moved/*");
+    let conn = scene.open();
+    // While both are under way, one is given up, its place is taken, and it is taken up again.
+    scene.engine.unsubscribe(scene.now, moved);
+    subscribe(&mut scene, "other/*");
+    let (_, again) = subscribe(&mut scene, "moved/*");
+    scene.engine.submitted(scene.now, conn, Ok(()));
+    assert_eq!(*scene.listener.0.borrow(), ["ready"]);
+    assert!(again.0.borrow().is_empty(), "{:?}", again.0.borrow());
+}
+
+#[test]
+fn a_provider_of_tokens_that_the_server_does_not_take_is_asked_less_and_less_often() {
+    let config = Config { has_provider: true, ..Config::default() };
+    let mut scene = Scene::with(PocketBase::default(), config);
+    let end = scene.now + Duration::from_secs(60);
+    let mut asked = 0;
+    while scene.now < end {
+        for output in scene.outputs() {
+            match output {
+                Output::WantToken => {
+                    asked += 1;
+                    let token = Token::new(&format!("{}{asked}", jwt("a").as_str())).unwrap();
+                    scene.engine.token_provided(scene.now, Ok(Some(token)), None);
+                }
+                Output::Open { conn, .. } => {
+                    scene.engine.opened(scene.now, conn, None);
+                    let hello = b"id:c\nevent:PB_CONNECT\ndata:{\"clientId\":\"c\"}\n\n";
+                    scene.engine.received(scene.now, conn, hello);
+                }
+                // With a token or without: to this server it is a guest.
+                Output::Submit { conn, .. } => scene.engine.submitted(scene.now, conn, Ok(())),
+                _ => {}
+            }
+        }
+        scene.pass(Duration::from_millis(10));
+    }
+    assert!((3..10).contains(&asked), "asked {asked} times in a minute");
 }
