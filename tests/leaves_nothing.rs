@@ -50,17 +50,21 @@ fn five_hundred_clients_leave_no_thread_no_descriptor_and_no_memory() {
     for way in 0..100 {
         cycle(&hub, way);
     }
+    // A client that is dropped ends on its own, soon after, and the hub closes its end when it has seen that.
     let rest = |what: &str| {
-        // A client that is dropped ends on its own, soon after.
-        for _ in 0..500 {
-            if hub.wait_until(|stats| stats.sockets == 0, Duration::from_millis(50))
-                && threads_of_clients() == 0
-            {
-                return (count("/proc/self/task"), count("/proc/self/fd"));
+        let mut last = (0, 0);
+        let mut same = 0;
+        for _ in 0..1000 {
+            let is_over = hub.stats().sockets == 0 && threads_of_clients() == 0;
+            let now = (count("/proc/self/task"), count("/proc/self/fd"));
+            same = if is_over && now == last { same + 1 } else { 0 };
+            last = now;
+            if same == 5 {
+                return now;
             }
             thread::sleep(Duration::from_millis(10));
         }
-        panic!("{what}: {} threads of clients, {:?}", threads_of_clients(), hub.stats());
+        panic!("{what}: {} threads of clients, {last:?}, {:?}", threads_of_clients(), hub.stats());
     };
     let (threads, descriptors) = rest("at first");
     let before = memory();
