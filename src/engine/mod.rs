@@ -6,6 +6,9 @@
 //! listeners' [`Outlet`]s. So every schedule can be replayed without a network: see `simulation.rs`.
 //!
 //! It knows `sse` and the dialects, and nothing of the layers above.
+//!
+//! [`Engine`] is here, with the host's calls, time and what comes out; its other parts have a file each: `stream.rs`
+//! (head, messages and end of a stream), `submit.rs` (its set of topics), `token.rs` (whose it is).
 
 mod backoff;
 mod credentials;
@@ -17,14 +20,15 @@ mod session;
 #[cfg(test)]
 mod simulation;
 mod state;
+mod stream;
 mod submit;
 #[cfg(test)]
 mod tests;
+mod token;
 pub(crate) mod topic;
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -42,15 +46,15 @@ pub use self::{
 
 use self::{
     credentials::Credentials,
-    dialect::{Dialect, Failure, OpenVerdict, Request, Streams, TokenPlace},
+    dialect::{Dialect, Request, Streams, TokenPlace},
     identity::{Identity, Token},
     registry::{Registry, Removed},
-    session::{Conn, Held, Link, Open, Phase, Session, SessionId, Submit},
+    session::{Conn, Held, Link, Phase, Session, SessionId, Submit},
 };
 use crate::{
     Error,
-    event::{Event, Gap, GapReason},
-    sse::{Decoder, Item, Message},
+    event::{Event, GapReason},
+    sse::Decoder,
 };
 
 /// Where one listener's events go.
@@ -135,13 +139,6 @@ const PROMPT_AFTER: Duration = Duration::from_secs(1);
 
 /// The jitter of "at once".
 const PROMPT: Duration = Duration::from_millis(250);
-
-/// A server that was live and now gives a final answer (a proxy says 404 while the server behind it restarts) is
-/// believed only when it has said so for this long.
-const FINAL_AFTER: Duration = Duration::from_secs(30);
-
-/// A difference between the clocks that is more than a correction of the one on the wall.
-const SLEPT: Duration = Duration::from_secs(10);
 
 /// How often the clocks are compared while there is a stream.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(15);
@@ -265,115 +262,6 @@ impl<L: Outlet> Engine<L> {
         ids.len()
     }
 
-    /// Sets the token of everything that follows. Streams that the server has bound to another user are
-    /// replaced, and nothing that they still bring reaches a listener.
-    pub(crate) fn set_token(&mut self, now: Instant, token: Option<Token>, lasts: Option<Duration>) {
-        if self.is_closed() {
-            return;
-        }
-        let is_same = self.credentials.token == token;
-        self.credentials.set(now, token, lasts);
-        let identity = self.credentials.identity();
-        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
-        for id in ids {
-            let Some(session) = self.sessions.get_mut(&id) else { continue };
-            let is_refused = matches!(&session.link, Link::Waiting { why: Reason::Refused(_), .. });
-            match self.dialect.streams() {
-                Streams::Direct if session.conn().is_some_and(|conn| conn.identity != identity) => {
-                    self.lose(now, id, Reason::IdentityChanged, None);
-                }
-                // It may have been the old token that was refused.
-                Streams::Direct if is_refused => self.open(now, id),
-                Streams::Direct => self.pump(now, id),
-                Streams::Multiplexed { .. } => {
-                    let Some(conn) = session.conn_mut() else { continue };
-                    let Phase::Open(open) = &mut conn.phase else { continue };
-                    if conn.identity.may_become(&identity) {
-                        open.stale |= !is_same || conn.identity != identity;
-                        open.proof.is_last_chance = false;
-                        self.pump(now, id);
-                    } else {
-                        self.lose(now, id, Reason::IdentityChanged, None);
-                    }
-                }
-            }
-        }
-    }
-
-    /// The provider's answer.
-    pub(crate) fn token_provided(
-        &mut self,
-        now: Instant,
-        token: Result<Option<Token>, Error>,
-        lasts: Option<Duration>,
-    ) {
-        if !self.credentials.answered() {
-            return;
-        }
-        match token {
-            // The one that the server does not take, once more.
-            Ok(token) if self.credentials.loss.is_some() && token == self.credentials.token => {
-                self.credentials.failed(now);
-            }
-            Ok(token) => {
-                self.credentials.taken();
-                self.set_token(now, token, lasts);
-            }
-            Err(error) => {
-                self.credentials.failed(now);
-                let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
-                for id in ids {
-                    if self.credentials.is_pending() {
-                        self.give_up(now, id, &error);
-                    }
-                }
-            }
-        }
-        self.update_state(now);
-    }
-
-    pub(crate) fn token(&self) -> Option<&Token> {
-        self.credentials.token.as_ref()
-    }
-
-    /// The connections may be dead without a sign: the host says that the network changed, or the machine slept.
-    /// Where the server can be asked without a side effect it is; otherwise a new stream is the only proof.
-    pub(crate) fn suspect(&mut self, now: Instant) {
-        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
-        for id in ids {
-            let is_multiplexed = self.dialect.streams() != Streams::Direct;
-            let jitter = PROMPT.mul_f64(self.rng.f64());
-            let Some(session) = self.sessions.get_mut(&id) else { continue };
-            match &mut session.link {
-                Link::Idle => {}
-                Link::Waiting { until, .. } => *until = (*until).min(now + jitter),
-                Link::Up(conn) => match &mut conn.phase {
-                    Phase::Open(open) if is_multiplexed && conn.identity != Identity::Guest => {
-                        open.proof.due = Some(now);
-                        open.proof.is_suspected = true;
-                    }
-                    _ => {
-                        self.lose(now, id, Reason::Suspected, None);
-                        continue;
-                    }
-                },
-            }
-            self.pump(now, id);
-        }
-    }
-
-    /// Compares the clocks: on most systems the one of timers stands still while the machine sleeps, and the one on
-    /// the wall does not.
-    pub(crate) fn look_at_clocks(&mut self, now: Instant, wall: SystemTime) {
-        let Some((then, wall_then)) = self.clocks.replace((now, wall)) else { return };
-        let passed = wall.duration_since(wall_then).unwrap_or_default();
-        let slept = passed.saturating_sub(now.saturating_duration_since(then));
-        if slept >= SLEPT {
-            self.credentials.slept(slept);
-            self.suspect(now);
-        }
-    }
-
     /// Ends everything for good.
     pub(crate) fn close(&mut self) {
         if self.is_closed() {
@@ -400,101 +288,6 @@ impl<L: Outlet> Engine<L> {
         self.at_rest = State::Closed { why: None };
         self.state = self.at_rest.clone();
         self.outputs.push_back(Output::State(self.state.clone()));
-    }
-
-    // ---- The network's answers ----
-
-    /// The head of a stream has come, with success and the content type of an event stream.
-    pub(crate) fn opened(&mut self, now: Instant, id: ConnId, peer: Option<SocketAddr>) {
-        let deadline = now + self.config.handshake_timeout;
-        let is_direct = self.dialect.streams() == Streams::Direct;
-        let Some(conn) = self.conn(id) else { return };
-        conn.peer = peer;
-        conn.heard = now;
-        conn.whole = now;
-        conn.phase = if is_direct { Phase::Open(Open::new("", None)) } else { Phase::Handshake { deadline } };
-        if is_direct {
-            // Another answer than 401: the token is taken.
-            self.credentials.proved();
-        }
-        self.pump(now, id.session);
-    }
-
-    /// Bytes of a stream have come.
-    pub(crate) fn received(&mut self, now: Instant, id: ConnId, bytes: &[u8]) {
-        let Some(conn) = self.conn(id) else { return };
-        conn.heard = now;
-        let whole = conn.whole;
-        let mut complete = false;
-        let mut decoder = std::mem::take(&mut conn.decoder);
-        self.stats.bytes += bytes.len() as u64;
-        let mut items = decoder.feed(bytes);
-        while let Some(item) = items.next() {
-            match item {
-                Item::Message(message) => {
-                    self.stats.messages += 1;
-                    complete = true;
-                    if !self.deliver(id.session, &message) {
-                        self.shake_hands(id.session, &message);
-                    }
-                }
-                Item::Retry(floor) => {
-                    if let Some(session) = self.sessions.get_mut(&id.session) {
-                        session.backoff.set_floor(floor);
-                    }
-                }
-                Item::TooLarge { .. } => {
-                    self.stats.too_large += 1;
-                    let gap = Gap { since: whole, until: now, reason: GapReason::TooLarge };
-                    self.tell_gap(id.session, gap);
-                }
-                Item::Comment(_) => {}
-            }
-        }
-        drop(items);
-        if let Some(conn) = self.conn(id) {
-            conn.decoder = decoder;
-            // A message that has begun was sent before now. To doubt it only makes a gap longer.
-            if complete && (bytes.ends_with(b"\n\n") || bytes == b"\n") {
-                conn.whole = now;
-            }
-        }
-        self.pump(now, id.session);
-    }
-
-    /// A stream could not be opened, or has ended; `None` is a clean end.
-    pub(crate) fn ended(&mut self, now: Instant, id: ConnId, failure: Option<Failure>) {
-        let Some(conn) = self.conn(id) else { return };
-        let opening = matches!(conn.phase, Phase::Connecting { .. });
-        match failure {
-            None => self.lose(now, id.session, Reason::EndedByServer, None),
-            Some(Failure::Lost(error)) => self.lose(now, id.session, Reason::Lost(error), None),
-            Some(Failure::Refused(refusal)) => {
-                let verdict = if opening { self.dialect.judge_open(&refusal) } else { OpenVerdict::Later };
-                let error = Error::Refused(refusal.clone());
-                let reason = Reason::Refused(error.clone());
-                if verdict == OpenVerdict::Final
-                    && refusal.status() == 401
-                    && self.credentials.is_worth_replacing()
-                {
-                    self.credentials.rejected(now, Reason::TokenRevoked);
-                    self.lose(now, id.session, reason, None);
-                    return;
-                }
-                match verdict {
-                    OpenVerdict::Final if self.is_believed(now, id.session) => {
-                        self.finish(id.session, error);
-                        self.stats.disconnects.count(&reason);
-                        self.update_state(now);
-                    }
-                    OpenVerdict::Later => self.lose(now, id.session, reason, refusal.retry_after()),
-                    OpenVerdict::Final | OpenVerdict::Refused => {
-                        self.give_up(now, id.session, &error);
-                        self.lose(now, id.session, reason, refusal.retry_after());
-                    }
-                }
-            }
-        }
     }
 
     // ---- Time ----
@@ -588,21 +381,6 @@ impl<L: Outlet> Engine<L> {
 
     fn conn(&mut self, id: ConnId) -> Option<&mut Conn> {
         self.sessions.get_mut(&id.session)?.conn_mut().filter(|conn| conn.serial == id.serial)
-    }
-
-    /// What cannot go on without a token that the provider has not given yet.
-    fn held(&self) -> Held {
-        match self.dialect.streams() {
-            _ if !self.credentials.is_pending() => Held::Nothing,
-            Streams::Multiplexed { .. } => Held::Submits,
-            Streams::Direct => Held::Streams,
-        }
-    }
-
-    fn ask_provider(&mut self, now: Instant) {
-        if self.credentials.ask(now) {
-            self.outputs.push_back(Output::WantToken);
-        }
     }
 
     /// Does for one session whatever its state and the time call for.
@@ -706,47 +484,6 @@ impl<L: Outlet> Engine<L> {
         self.outputs.push_back(Output::Open { conn: ConnId { session: id, serial }, request, token });
     }
 
-    /// The first message of a stream names it.
-    fn shake_hands(&mut self, id: SessionId, message: &Message<'_>) {
-        let Some(conn) = self.sessions.get_mut(&id).and_then(Session::conn_mut) else { return };
-        if !matches!(conn.phase, Phase::Handshake { .. }) {
-            self.stats.unmatched += 1;
-            return;
-        }
-        let Some(submits) = self.dialect.submits() else { return };
-        let Some(client_id) = submits.handshake(message) else { return };
-        let handshake = Event::connect(submits.handshake_topic().into(), message.data_bytes());
-        conn.phase = Phase::Open(Open::new(&client_id, Some(handshake)));
-    }
-
-    /// Hands a message to all listeners of its topics, or says that there are none.
-    fn deliver(&mut self, from: SessionId, message: &Message<'_>) -> bool {
-        let Self { registry, sessions, dialect, stats, woken, .. } = self;
-        let Some(session) = sessions.get(&from) else { return false };
-        let mut any = false;
-        dialect.route(&session.stream, message, &mut |key, shape| {
-            let Some((key, topic)) = registry.lookup(key) else { return };
-            // A topic that was given up and taken up again may have another session now, while the first one's
-            // server has not heard of it yet.
-            if dialect.is_local(key) || topic.session != from {
-                return;
-            }
-            any = true;
-            let name = (message.event() != &**key).then(|| message.event());
-            let event = Event::message(key.clone(), message.data_bytes(), shape, name);
-            for entry in &topic.entries {
-                let Delivered { wake, lost, waiting } = entry.outlet.deliver(event.clone());
-                stats.delivered += 1;
-                stats.lost += lost;
-                stats.queue_high_water = stats.queue_high_water.max(waiting);
-                if wake {
-                    woken.push(entry.outlet.clone());
-                }
-            }
-        });
-        any
-    }
-
     /// The connection is of no use any more, for whatever reason: plan the next one.
     fn lose(&mut self, now: Instant, id: SessionId, reason: Reason, retry_after: Option<Duration>) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
@@ -807,13 +544,6 @@ impl<L: Outlet> Engine<L> {
         }
     }
 
-    /// Whether an answer that trying again does not change is to be taken at its word.
-    fn is_believed(&mut self, now: Instant, id: SessionId) -> bool {
-        let Some(session) = self.sessions.get_mut(&id) else { return false };
-        let since = *session.final_since.get_or_insert(now);
-        !session.been_live || now.saturating_duration_since(since) >= FINAL_AFTER
-    }
-
     /// The session ends with the server's last word.
     fn finish(&mut self, id: SessionId, error: Error) {
         let Some(mut session) = self.sessions.remove(&id) else { return };
@@ -853,20 +583,6 @@ impl<L: Outlet> Engine<L> {
         outlet.end(error);
         self.woken.push(outlet.clone());
         self.retired.push(outlet);
-    }
-
-    fn tell_gap(&mut self, id: SessionId, gap: Gap) {
-        let Some(session) = self.sessions.get(&id) else { return };
-        for key in session.keys.iter().filter(|key| !self.dialect.is_local(key)) {
-            let Some(topic) = self.registry.get(key) else { continue };
-            for entry in topic.entries.iter().filter(|entry| entry.ready) {
-                let delivered = entry.outlet.deliver(Event::from_gap(key.clone(), gap));
-                self.stats.lost += delivered.lost;
-                if delivered.wake {
-                    self.woken.push(entry.outlet.clone());
-                }
-            }
-        }
     }
 
     fn update_state(&mut self, now: Instant) {

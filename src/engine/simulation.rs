@@ -13,7 +13,11 @@ use std::{
 use super::*;
 use crate::{
     Action, Refusal,
-    engine::{dialect::pocketbase::PocketBase, identity::jwt},
+    engine::{
+        dialect::{Failure, pocketbase::PocketBase},
+        identity::jwt,
+    },
+    event::Gap,
 };
 
 const SCHEDULES: u64 = 10_000;

@@ -5,7 +5,11 @@ use std::{cell::RefCell, rc::Rc};
 use super::*;
 use crate::{
     Refusal,
-    engine::{dialect::pocketbase::PocketBase, identity::jwt},
+    engine::{
+        dialect::{Failure, pocketbase::PocketBase},
+        identity::jwt,
+        stream::FINAL_AFTER,
+    },
 };
 
 /// Remembers the actions of its events, and why it ended.

@@ -1,0 +1,178 @@
+//! What a stream brings: its head, its messages and its end.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use super::{
+    ConnId, Delivered, Engine, Outlet,
+    dialect::{Failure, OpenVerdict, Streams},
+    session::{Open, Phase, Session, SessionId},
+    state::Reason,
+};
+use crate::{
+    Error,
+    event::{Event, Gap, GapReason},
+    sse::{Item, Message},
+};
+
+/// A server that was live and now gives a final answer (a proxy says 404 while the server behind it restarts) is
+/// believed only when it has said so for this long.
+pub(super) const FINAL_AFTER: Duration = Duration::from_secs(30);
+impl<L: Outlet> Engine<L> {
+    /// The head of a stream has come, with success and the content type of an event stream.
+    pub(crate) fn opened(&mut self, now: Instant, id: ConnId, peer: Option<SocketAddr>) {
+        let deadline = now + self.config.handshake_timeout;
+        let is_direct = self.dialect.streams() == Streams::Direct;
+        let Some(conn) = self.conn(id) else { return };
+        conn.peer = peer;
+        conn.heard = now;
+        conn.whole = now;
+        conn.phase = if is_direct { Phase::Open(Open::new("", None)) } else { Phase::Handshake { deadline } };
+        if is_direct {
+            // Another answer than 401: the token is taken.
+            self.credentials.proved();
+        }
+        self.pump(now, id.session);
+    }
+
+    /// Bytes of a stream have come.
+    pub(crate) fn received(&mut self, now: Instant, id: ConnId, bytes: &[u8]) {
+        let Some(conn) = self.conn(id) else { return };
+        conn.heard = now;
+        let whole = conn.whole;
+        let mut complete = false;
+        let mut decoder = std::mem::take(&mut conn.decoder);
+        self.stats.bytes += bytes.len() as u64;
+        let mut items = decoder.feed(bytes);
+        while let Some(item) = items.next() {
+            match item {
+                Item::Message(message) => {
+                    self.stats.messages += 1;
+                    complete = true;
+                    if !self.deliver(id.session, &message) {
+                        self.shake_hands(id.session, &message);
+                    }
+                }
+                Item::Retry(floor) => {
+                    if let Some(session) = self.sessions.get_mut(&id.session) {
+                        session.backoff.set_floor(floor);
+                    }
+                }
+                Item::TooLarge { .. } => {
+                    self.stats.too_large += 1;
+                    let gap = Gap { since: whole, until: now, reason: GapReason::TooLarge };
+                    self.tell_gap(id.session, gap);
+                }
+                Item::Comment(_) => {}
+            }
+        }
+        drop(items);
+        if let Some(conn) = self.conn(id) {
+            conn.decoder = decoder;
+            // A message that has begun was sent before now. To doubt it only makes a gap longer.
+            if complete && (bytes.ends_with(b"\n\n") || bytes == b"\n") {
+                conn.whole = now;
+            }
+        }
+        self.pump(now, id.session);
+    }
+
+    /// A stream could not be opened, or has ended; `None` is a clean end.
+    pub(crate) fn ended(&mut self, now: Instant, id: ConnId, failure: Option<Failure>) {
+        let Some(conn) = self.conn(id) else { return };
+        let opening = matches!(conn.phase, Phase::Connecting { .. });
+        match failure {
+            None => self.lose(now, id.session, Reason::EndedByServer, None),
+            Some(Failure::Lost(error)) => self.lose(now, id.session, Reason::Lost(error), None),
+            Some(Failure::Refused(refusal)) => {
+                let verdict = if opening { self.dialect.judge_open(&refusal) } else { OpenVerdict::Later };
+                let error = Error::Refused(refusal.clone());
+                let reason = Reason::Refused(error.clone());
+                if verdict == OpenVerdict::Final
+                    && refusal.status() == 401
+                    && self.credentials.is_worth_replacing()
+                {
+                    self.credentials.rejected(now, Reason::TokenRevoked);
+                    self.lose(now, id.session, reason, None);
+                    return;
+                }
+                match verdict {
+                    OpenVerdict::Final if self.is_believed(now, id.session) => {
+                        self.finish(id.session, error);
+                        self.stats.disconnects.count(&reason);
+                        self.update_state(now);
+                    }
+                    OpenVerdict::Later => self.lose(now, id.session, reason, refusal.retry_after()),
+                    OpenVerdict::Final | OpenVerdict::Refused => {
+                        self.give_up(now, id.session, &error);
+                        self.lose(now, id.session, reason, refusal.retry_after());
+                    }
+                }
+            }
+        }
+    }
+
+    /// The first message of a stream names it.
+    fn shake_hands(&mut self, id: SessionId, message: &Message<'_>) {
+        let Some(conn) = self.sessions.get_mut(&id).and_then(Session::conn_mut) else { return };
+        if !matches!(conn.phase, Phase::Handshake { .. }) {
+            self.stats.unmatched += 1;
+            return;
+        }
+        let Some(submits) = self.dialect.submits() else { return };
+        let Some(client_id) = submits.handshake(message) else { return };
+        let handshake = Event::connect(submits.handshake_topic().into(), message.data_bytes());
+        conn.phase = Phase::Open(Open::new(&client_id, Some(handshake)));
+    }
+
+    /// Hands a message to all listeners of its topics, or says that there are none.
+    fn deliver(&mut self, from: SessionId, message: &Message<'_>) -> bool {
+        let Self { registry, sessions, dialect, stats, woken, .. } = self;
+        let Some(session) = sessions.get(&from) else { return false };
+        let mut any = false;
+        dialect.route(&session.stream, message, &mut |key, shape| {
+            let Some((key, topic)) = registry.lookup(key) else { return };
+            // A topic that was given up and taken up again may have another session now, while the first one's
+            // server has not heard of it yet.
+            if dialect.is_local(key) || topic.session != from {
+                return;
+            }
+            any = true;
+            let name = (message.event() != &**key).then(|| message.event());
+            let event = Event::message(key.clone(), message.data_bytes(), shape, name);
+            for entry in &topic.entries {
+                let Delivered { wake, lost, waiting } = entry.outlet.deliver(event.clone());
+                stats.delivered += 1;
+                stats.lost += lost;
+                stats.queue_high_water = stats.queue_high_water.max(waiting);
+                if wake {
+                    woken.push(entry.outlet.clone());
+                }
+            }
+        });
+        any
+    }
+
+    fn tell_gap(&mut self, id: SessionId, gap: Gap) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        for key in session.keys.iter().filter(|key| !self.dialect.is_local(key)) {
+            let Some(topic) = self.registry.get(key) else { continue };
+            for entry in topic.entries.iter().filter(|entry| entry.ready) {
+                let delivered = entry.outlet.deliver(Event::from_gap(key.clone(), gap));
+                self.stats.lost += delivered.lost;
+                if delivered.wake {
+                    self.woken.push(entry.outlet.clone());
+                }
+            }
+        }
+    }
+
+    /// Whether an answer that trying again does not change is to be taken at its word.
+    fn is_believed(&mut self, now: Instant, id: SessionId) -> bool {
+        let Some(session) = self.sessions.get_mut(&id) else { return false };
+        let since = *session.final_since.get_or_insert(now);
+        !session.been_live || now.saturating_duration_since(since) >= FINAL_AFTER
+    }
+}

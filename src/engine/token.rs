@@ -1,0 +1,140 @@
+//! Who the client is, and whether its links can be trusted: tokens set by the host or its provider, and suspicion.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use super::{
+    Engine, Outlet, Output, PROMPT,
+    dialect::Streams,
+    identity::{Identity, Token},
+    session::{Held, Link, Phase, SessionId},
+    state::Reason,
+};
+use crate::Error;
+
+/// A difference between the clocks that is more than a correction of the one on the wall.
+const SLEPT: Duration = Duration::from_secs(10);
+impl<L: Outlet> Engine<L> {
+    /// Sets the token of everything that follows. Streams that the server has bound to another user are
+    /// replaced, and nothing that they still bring reaches a listener.
+    pub(crate) fn set_token(&mut self, now: Instant, token: Option<Token>, lasts: Option<Duration>) {
+        if self.is_closed() {
+            return;
+        }
+        let is_same = self.credentials.token == token;
+        self.credentials.set(now, token, lasts);
+        let identity = self.credentials.identity();
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in ids {
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            let is_refused = matches!(&session.link, Link::Waiting { why: Reason::Refused(_), .. });
+            match self.dialect.streams() {
+                Streams::Direct if session.conn().is_some_and(|conn| conn.identity != identity) => {
+                    self.lose(now, id, Reason::IdentityChanged, None);
+                }
+                // It may have been the old token that was refused.
+                Streams::Direct if is_refused => self.open(now, id),
+                Streams::Direct => self.pump(now, id),
+                Streams::Multiplexed { .. } => {
+                    let Some(conn) = session.conn_mut() else { continue };
+                    let Phase::Open(open) = &mut conn.phase else { continue };
+                    if conn.identity.may_become(&identity) {
+                        open.stale |= !is_same || conn.identity != identity;
+                        open.proof.is_last_chance = false;
+                        self.pump(now, id);
+                    } else {
+                        self.lose(now, id, Reason::IdentityChanged, None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The provider's answer.
+    pub(crate) fn token_provided(
+        &mut self,
+        now: Instant,
+        token: Result<Option<Token>, Error>,
+        lasts: Option<Duration>,
+    ) {
+        if !self.credentials.answered() {
+            return;
+        }
+        match token {
+            // The one that the server does not take, once more.
+            Ok(token) if self.credentials.loss.is_some() && token == self.credentials.token => {
+                self.credentials.failed(now);
+            }
+            Ok(token) => {
+                self.credentials.taken();
+                self.set_token(now, token, lasts);
+            }
+            Err(error) => {
+                self.credentials.failed(now);
+                let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+                for id in ids {
+                    if self.credentials.is_pending() {
+                        self.give_up(now, id, &error);
+                    }
+                }
+            }
+        }
+        self.update_state(now);
+    }
+
+    pub(crate) fn token(&self) -> Option<&Token> {
+        self.credentials.token.as_ref()
+    }
+
+    /// The connections may be dead without a sign: the host says that the network changed, or the machine slept.
+    /// Where the server can be asked without a side effect it is; otherwise a new stream is the only proof.
+    pub(crate) fn suspect(&mut self, now: Instant) {
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in ids {
+            let is_multiplexed = self.dialect.streams() != Streams::Direct;
+            let jitter = PROMPT.mul_f64(self.rng.f64());
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            match &mut session.link {
+                Link::Idle => {}
+                Link::Waiting { until, .. } => *until = (*until).min(now + jitter),
+                Link::Up(conn) => match &mut conn.phase {
+                    Phase::Open(open) if is_multiplexed && conn.identity != Identity::Guest => {
+                        open.proof.due = Some(now);
+                        open.proof.is_suspected = true;
+                    }
+                    _ => {
+                        self.lose(now, id, Reason::Suspected, None);
+                        continue;
+                    }
+                },
+            }
+            self.pump(now, id);
+        }
+    }
+
+    /// Compares the clocks: on most systems the one of timers stands still while the machine sleeps, and the one on
+    /// the wall does not.
+    pub(crate) fn look_at_clocks(&mut self, now: Instant, wall: SystemTime) {
+        let Some((then, wall_then)) = self.clocks.replace((now, wall)) else { return };
+        let passed = wall.duration_since(wall_then).unwrap_or_default();
+        let slept = passed.saturating_sub(now.saturating_duration_since(then));
+        if slept >= SLEPT {
+            self.credentials.slept(slept);
+            self.suspect(now);
+        }
+    }
+
+    /// What cannot go on without a token that the provider has not given yet.
+    pub(super) fn held(&self) -> Held {
+        match self.dialect.streams() {
+            _ if !self.credentials.is_pending() => Held::Nothing,
+            Streams::Multiplexed { .. } => Held::Submits,
+            Streams::Direct => Held::Streams,
+        }
+    }
+
+    pub(super) fn ask_provider(&mut self, now: Instant) {
+        if self.credentials.ask(now) {
+            self.outputs.push_back(Output::WantToken);
+        }
+    }
+}
