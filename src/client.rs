@@ -150,7 +150,7 @@ impl Client {
     /// The state of now, and then each change of it. When a watcher does not keep up, it misses the oldest changes.
     /// Ends when the client is closed.
     pub fn states(&self) -> States {
-        States { states: Box::pin(self.handle.states.watch(|| self.state())) }
+        States { states: Box::pin(self.handle.states.watch(|| self.state())), last: None }
     }
 
     /// Counters.
@@ -199,6 +199,8 @@ impl fmt::Debug for Close {
 /// The stream that [`Client::states`] returns.
 pub struct States {
     states: Pin<Box<async_channel::Receiver<State>>>,
+    /// The state that a watcher begins with may be on its way to it too.
+    last: Option<State>,
 }
 
 impl States {
@@ -213,7 +215,16 @@ impl Stream for States {
     type Item = State;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<State>> {
-        self.states.as_mut().poll_next(cx)
+        loop {
+            let state = std::task::ready!(self.states.as_mut().poll_next(cx));
+            match (&self.last, &state) {
+                (Some(last), Some(state)) if last.is_same(state) => {}
+                _ => {
+                    self.last.clone_from(&state);
+                    return Poll::Ready(state);
+                }
+            }
+        }
     }
 }
 

@@ -384,7 +384,8 @@ async fn tells_the_state<F: Fault>() {
     scene.recover::<F>().await;
     assert!(scene.client.state().is_live());
     if !F::CUTS {
-        assert!(futures::poll!(scene.states.next()).is_pending());
+        let next = futures::poll!(scene.states.next());
+        assert!(next.is_pending(), "{next:?}");
     }
 }
 

@@ -73,7 +73,7 @@ impl State {
     }
 
     /// Whether the host has been told this already.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Waiting { until: a, .. }, Self::Waiting { until: b, .. }) => a == b,
             (Self::Suspended { since: a, .. }, Self::Suspended { since: b, .. }) => a == b,
