@@ -22,6 +22,8 @@ pub(crate) struct ConnId {
 /// How long the set of topics must have been quiet before it is submitted, and how long a submit is put off at
 /// most while it is not. 1,000 calls started together thus make one or two POSTs.
 const QUIET: Duration = Duration::from_millis(3);
+/// The same when the set changed while it was being submitted: a burst, made by a host that perhaps gets little time.
+const QUIET_IN_BURST: Duration = Duration::from_millis(20);
 const PUT_OFF: Duration = Duration::from_millis(100);
 
 /// Offline for longer than this is told as `Suspended`.
@@ -37,6 +39,8 @@ pub(super) struct Session {
     pub(super) weight: usize,
     /// First and last change of `keys` since they were last submitted.
     changed: Option<(Instant, Instant)>,
+    /// It changed while a submit was under way.
+    in_burst: bool,
     pub(super) link: Link,
     pub(super) backoff: Backoff,
     /// The address of the next stream, when the server compared addresses and found two.
@@ -188,6 +192,7 @@ impl Session {
             keys: Vec::new(),
             weight: 0,
             changed: None,
+            in_burst: false,
             link: Link::Idle,
             backoff: Backoff::new(),
             pin: None,
@@ -217,19 +222,22 @@ impl Session {
     fn touch(&mut self, now: Instant, local: bool) {
         let first = self.changed.map_or(now, |(first, _)| first);
         self.changed = Some((first, now));
-        if let Some(open) = self.open_mut() {
-            open.stale |= !local;
-        }
+        let Some(open) = self.open_mut() else { return };
+        open.stale |= !local;
+        let is_submitting = matches!(&open.submit, Submit::InFlight(flight) if !flight.is_probe);
+        self.in_burst |= is_submitting;
     }
 
     /// The set goes out as it is.
     pub(super) fn settle(&mut self) {
         self.changed = None;
+        self.in_burst = false;
     }
 
     /// When the set has been quiet for long enough. In the past when it has not changed.
     pub(super) fn due(&self, now: Instant) -> Instant {
-        self.changed.map_or(now, |(first, last)| (last + QUIET).min(first + PUT_OFF))
+        let quiet = if self.in_burst { QUIET_IN_BURST } else { QUIET };
+        self.changed.map_or(now, |(first, last)| (last + quiet).min(first + PUT_OFF))
     }
 
     pub(super) fn conn(&self) -> Option<&Conn> {

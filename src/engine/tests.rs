@@ -257,3 +257,17 @@ fn a_provider_of_tokens_that_the_server_does_not_take_is_asked_less_and_less_oft
     }
     assert!((3..10).contains(&asked), "asked {asked} times in a minute");
 }
+
+#[test]
+fn a_burst_whose_host_gets_little_time_makes_one_more_submit() {
+    let mut scene = Scene::new();
+    let conn = scene.open();
+    for n in 0..15 {
+        let key = format!("posts/{n}").as_str().into();
+        scene.engine.subscribe(scene.now, &key, scene.listener.clone(), true).unwrap();
+        scene.pass(Duration::from_millis(5));
+        scene.engine.submitted(scene.now, conn, Ok(()));
+    }
+    scene.pass(Duration::from_millis(20));
+    assert_eq!(scene.engine.stats().submits, 2);
+}
