@@ -17,6 +17,7 @@ use url::Url;
 
 use crate::{
     Auth, Collection, Error, Overflow, Realtime, State, Stats,
+    batches::Batches,
     driver::Driver,
     engine::{
         Bounds, Config, Engine, Limits,
@@ -32,15 +33,18 @@ use crate::{
     request::{Request, insert_headers},
     rt::Runtime,
     server_url,
-    shared::{Failed, Handle, Settings, Shared, TokenProvider},
+    shared::{Failed, Handle, Settings, Shared, TokenProvider, seed},
 };
+
+#[cfg(any(feature = "async-io", feature = "tokio"))]
+use crate::background::Background;
 
 /// A client of one server. Cheap to clone: clones are handles to one connection.
 ///
 /// When the last handle and the last subscription are gone, the client closes.
 #[derive(Clone, Debug)]
 pub struct Client {
-    handle: Arc<Handle>,
+    pub(crate) handle: Arc<Handle>,
 }
 
 impl Client {
@@ -82,13 +86,14 @@ impl Client {
 
     /// A guest's client of the same server, for a stream of its own, and its driver.
     pub(crate) fn beside(handle: &Handle) -> (Self, Driver) {
-        let engine = Engine::new(handle.dialect.clone(), Config::default(), fastrand::u64(..));
+        let engine = Engine::new(handle.dialect.clone(), Config::default(), seed());
         let (runtime, http) = (handle.runtime.clone(), handle.http.clone());
         let settings = Settings {
             base: handle.base.clone(),
             headers: handle.headers.clone(),
             limits: handle.limits,
             provider: None,
+            batches: None,
         };
         let shared = Shared::new(engine, handle.dialect.clone(), runtime, http, settings);
         let driver = Driver::new(shared.clone());
@@ -416,9 +421,17 @@ impl ClientBuilder {
     /// What is wrong with the URL or with a setting, or that the system gives no thread.
     #[cfg(any(feature = "async-io", feature = "tokio"))]
     pub fn build(self) -> Result<Client, Error> {
-        let (runtime, block_on) = crate::background::runtime()?;
-        let (client, driver) = self.assemble(runtime)?;
-        client.handle.set_thread(crate::background::spawn(move || block_on(driver))?);
+        self.build_on(crate::background::runtime()?, None)
+    }
+
+    #[cfg(any(feature = "async-io", feature = "tokio"))]
+    pub(crate) fn build_on(
+        self,
+        (runtime, block_on): Background,
+        batches: Option<Arc<Batches>>,
+    ) -> Result<Client, Error> {
+        let (client, driver) = self.assemble(runtime, batches)?;
+        client.handle.set_thread(crate::background::spawn(move || block_on(Box::pin(driver)))?);
         Ok(client)
     }
 
@@ -439,10 +452,14 @@ impl ClientBuilder {
         self,
         runtime: impl Runtime,
     ) -> Result<(Client, impl Future<Output = ()> + Send + 'static), Error> {
-        self.assemble(Arc::new(runtime))
+        self.assemble(Arc::new(runtime), None)
     }
 
-    fn assemble(self, runtime: Arc<dyn Runtime>) -> Result<(Client, Driver), Error> {
+    pub(crate) fn assemble(
+        self,
+        runtime: Arc<dyn Runtime>,
+        batches: Option<Arc<Batches>>,
+    ) -> Result<(Client, Driver), Error> {
         let base = parse_url(&self.url)?;
         let mut headers = HeaderMap::new();
         insert_headers(&mut headers, &self.headers)?;
@@ -480,7 +497,7 @@ impl ClientBuilder {
         }
         let token = self.token.as_deref().map(Token::new).transpose()?;
         let http = HttpClient::new(runtime.clone(), http)?;
-        let seed = self.seed.unwrap_or_else(|| fastrand::u64(..));
+        let seed = self.seed.unwrap_or_else(seed);
         let dialect: Arc<dyn Dialect> = match self.rustbaas {
             Some((realm, app)) if realm.is_empty() || app.is_empty() => {
                 return Err(Error::argument("realm or app", "it is empty"));
@@ -503,7 +520,7 @@ impl ClientBuilder {
             let lasts = crate::auth::remaining(&token);
             engine.set_token(runtime.now(), Some(token), lasts);
         }
-        let settings = Settings { base, headers, limits: self.limits, provider: self.provider };
+        let settings = Settings { base, headers, limits: self.limits, provider: self.provider, batches };
         let shared = Shared::new(engine, dialect, runtime, http, settings);
         let driver = Driver::new(shared.clone());
         Ok((Client { handle: Arc::new(Handle(shared)) }, driver))

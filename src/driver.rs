@@ -111,7 +111,7 @@ impl Driver {
                         connection.submit.inspect(AbortHandle::abort);
                     }
                 }
-                Output::State(state) => self.shared.states.tell(&state),
+                Output::State(state) => self.shared.tell_state(state),
                 Output::Disconnected(topics) => self.shared.tell_disconnected(topics),
                 Output::WantToken => {
                     let asking = crate::auth::ask_provider(self.shared.clone());

@@ -53,6 +53,8 @@ pub enum Error {
     Protocol(String),
     /// The client was closed.
     Closed,
+    /// The client was made by the process that this one was forked from. See [`blocking`](crate::blocking).
+    Forked,
 }
 
 impl Error {
@@ -98,6 +100,9 @@ impl fmt::Display for Error {
             Self::Timeout { what, after } => write!(f, "{what} took longer than {after:?}"),
             Self::Protocol(what) => f.write_str(what),
             Self::Closed => f.write_str("the client is closed"),
+            Self::Forked => f.write_str(
+                "the client belongs to the process that this one was forked from; make a new one here",
+            ),
         }
     }
 }
@@ -116,6 +121,7 @@ impl fmt::Debug for Error {
             Self::Timeout { .. } => "Timeout",
             Self::Protocol(_) => "Protocol",
             Self::Closed => "Closed",
+            Self::Forked => "Forked",
         };
         write!(f, "{name}({self})")
     }

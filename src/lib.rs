@@ -79,6 +79,8 @@ mod alarm;
 mod auth;
 #[cfg(any(feature = "async-io", feature = "tokio"))]
 mod background;
+mod batches;
+pub mod blocking;
 mod callbacks;
 mod client;
 mod collection;
@@ -91,6 +93,7 @@ mod filter;
 mod http;
 #[cfg(feature = "hub")]
 pub mod hub;
+mod inbox;
 mod mailbox;
 mod oauth2;
 mod realtime;

@@ -9,9 +9,10 @@ use std::{
 use event_listener::{Event as Notification, listener};
 
 use crate::{
-    Error, Event,
+    Error, Event, SubscriptionState,
+    batches::{Batches, Item},
     callbacks::Callbacks,
-    engine::{Delivered, Limits, Outlet, Queue, topic::without_options},
+    engine::{Delivered, Limits, ListenerId, Outlet, Queue, topic::without_options},
 };
 
 /// A callback of the host.
@@ -53,6 +54,15 @@ enum Reader {
         /// It stands in the worker's line.
         in_line: bool,
     },
+    /// The host takes events of many listeners in batches.
+    Batches {
+        batches: Arc<Batches>,
+        /// Known once the engine has given it, and before anything is delivered.
+        id: ListenerId,
+        in_line: bool,
+        /// The host has taken the end.
+        is_over: bool,
+    },
 }
 
 impl Mailbox {
@@ -69,6 +79,14 @@ impl Mailbox {
         Self::new(topic, limits, Reader::Callback { worker, callback: Some(callback), in_line: false })
     }
 
+    pub(crate) fn for_batches(topic: Arc<str>, limits: Limits, batches: Arc<Batches>) -> Arc<Self> {
+        Self::new(
+            topic,
+            limits,
+            Reader::Batches { batches, id: ListenerId(0), in_line: false, is_over: false },
+        )
+    }
+
     fn new(topic: Arc<str>, limits: Limits, reader: Reader) -> Arc<Self> {
         let queue = Queue::new(topic.clone(), limits);
         let inner = Mutex::new(Inner { queue, status: Status::Pending, reader });
@@ -79,8 +97,25 @@ impl Mailbox {
         &self.topic
     }
 
+    /// Says whose events these are.
+    pub(crate) fn set_id(&self, given: ListenerId) {
+        if let Reader::Batches { id, .. } = &mut self.lock().reader {
+            *id = given;
+        }
+    }
+
     pub(crate) fn status(&self) -> Status {
         self.lock().status.clone()
+    }
+
+    /// How the subscription stands, whose topic is acknowledged on a stream that is up, or not.
+    pub(crate) fn state(&self, is_live: bool) -> SubscriptionState {
+        match self.lock().status {
+            Status::Pending => SubscriptionState::Pending,
+            Status::Ended(_) => SubscriptionState::Ended,
+            Status::Ready if is_live => SubscriptionState::Live,
+            Status::Ready => SubscriptionState::Interrupted,
+        }
     }
 
     pub(crate) fn lost(&self) -> u64 {
@@ -124,6 +159,7 @@ impl Mailbox {
     pub(crate) fn wake(self: &Arc<Self>) {
         self.changed.notify(usize::MAX);
         let mut inner = self.lock();
+        let has_more = inner.has_more();
         match &mut inner.reader {
             Reader::Stream { waker, woken } => {
                 *woken = false;
@@ -138,6 +174,13 @@ impl Mailbox {
                     let worker = worker.clone();
                     drop(inner);
                     worker.line_up(self.clone());
+                }
+            }
+            Reader::Batches { batches, in_line, .. } => {
+                if has_more && !std::mem::replace(in_line, true) {
+                    let batches = batches.clone();
+                    drop(inner);
+                    batches.line_up(self.clone());
                 }
             }
         }
@@ -162,6 +205,32 @@ impl Mailbox {
         None
     }
 
+    /// Moves up to `most` items into a batch, and says whether it stays in line for more.
+    pub(crate) fn hand_over(&self, batch: &mut Vec<Item>, most: usize) -> bool {
+        let mut inner = self.lock();
+        let Inner { queue, status, reader: Reader::Batches { id: ListenerId(id), is_over, .. } } =
+            &mut *inner
+        else {
+            return false;
+        };
+        let subscription = *id;
+        let events = std::iter::from_fn(|| queue.pop()).take(most);
+        let before = batch.len();
+        batch.extend(events.map(|event| Item::Event { subscription, event }));
+        if let Status::Ended(why) = status
+            && !queue.has_more()
+            && batch.len() - before < most
+            && !std::mem::replace(is_over, true)
+        {
+            batch.push(Item::Ended { subscription, why: why.clone() });
+        }
+        let more = inner.has_more();
+        if let Reader::Batches { in_line, .. } = &mut inner.reader {
+            *in_line = more;
+        }
+        more
+    }
+
     /// On the callback thread: gives the callback back after its turn.
     pub(crate) fn end_turn(&self, returned: Callback) {
         if let Reader::Callback { callback, .. } = &mut self.lock().reader {
@@ -174,6 +243,14 @@ impl Mailbox {
     }
 }
 
+impl Inner {
+    /// Whether there is something to take in a batch.
+    fn has_more(&self) -> bool {
+        let Reader::Batches { is_over, .. } = &self.reader else { return false };
+        self.queue.has_more() || matches!(self.status, Status::Ended(_)) && !is_over
+    }
+}
+
 impl Outlet for Arc<Mailbox> {
     fn deliver(&self, event: Event) -> Delivered {
         let mut inner = self.lock();
@@ -183,7 +260,7 @@ impl Outlet for Arc<Mailbox> {
         let waiting = inner.queue.len();
         let wake = match &mut inner.reader {
             Reader::Stream { waker, woken } => waker.is_some() && !std::mem::replace(woken, true),
-            Reader::Callback { in_line, .. } => !*in_line,
+            Reader::Callback { in_line, .. } | Reader::Batches { in_line, .. } => !*in_line,
         };
         Delivered { wake, lost, waiting }
     }
@@ -204,7 +281,7 @@ impl Outlet for Arc<Mailbox> {
                 inner.queue.push_last(event);
             }
             // Who unsubscribes a callback does not want to be called again.
-            (None, Reader::Callback { .. }) => inner.queue.clear(),
+            (None, Reader::Callback { .. } | Reader::Batches { .. }) => inner.queue.clear(),
             (None, Reader::Stream { .. }) => {}
         }
         inner.status = Status::Ended(error);

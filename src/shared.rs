@@ -18,6 +18,7 @@ use url::Url;
 
 use crate::{
     Error, NetworkError, State,
+    batches::Batches,
     callbacks::Callbacks,
     engine::{Engine, Limits, dialect::Dialect, identity::Token},
     http::{self, HttpClient, HttpError},
@@ -27,6 +28,7 @@ use crate::{
 
 pub(crate) type ClientEngine = Engine<Arc<Mailbox>>;
 type DisconnectHandler = Arc<dyn Fn(&[String]) + Send + Sync>;
+type StateHandler = Arc<dyn Fn(&State) + Send + Sync>;
 
 /// Brings a token, or `None` for a guest.
 pub(crate) type TokenProvider =
@@ -60,6 +62,9 @@ pub(crate) struct Shared {
     /// The record that came with the token.
     pub(crate) record: Mutex<Option<serde_json::Value>>,
     on_disconnect: Mutex<Option<DisconnectHandler>>,
+    on_state: Mutex<Option<StateHandler>>,
+    /// For a host that takes events in batches.
+    pub(crate) batches: Option<Arc<Batches>>,
     pub(crate) provider: Option<TokenProvider>,
     /// The driver has let go of everything.
     finished: AtomicBool,
@@ -74,6 +79,7 @@ pub(crate) struct Settings {
     pub(crate) headers: HeaderMap,
     pub(crate) limits: Limits,
     pub(crate) provider: Option<TokenProvider>,
+    pub(crate) batches: Option<Arc<Batches>>,
 }
 
 impl Shared {
@@ -84,7 +90,7 @@ impl Shared {
         http: HttpClient,
         settings: Settings,
     ) -> Arc<Self> {
-        let Settings { base, headers, limits, provider } = settings;
+        let Settings { base, headers, limits, provider, batches } = settings;
         Arc::new(Self {
             engine: Mutex::new(engine),
             waker: AtomicWaker::new(),
@@ -100,6 +106,8 @@ impl Shared {
             tokens: Watchers::default(),
             record: Mutex::default(),
             on_disconnect: Mutex::default(),
+            on_state: Mutex::default(),
+            batches,
             provider,
             finished: AtomicBool::new(false),
             finish: Notification::new(),
@@ -166,7 +174,28 @@ impl Shared {
         Ok(())
     }
 
+    pub(crate) fn set_on_state(&self, handler: StateHandler) -> Result<(), Error> {
+        self.callbacks.start().map_err(no_thread)?;
+        let old = lock(&self.on_state).replace(handler);
+        drop(old);
+        Ok(())
+    }
+
+    pub(crate) fn tell_state(&self, state: State) {
+        self.states.tell(&state);
+        if let Some(batches) = &self.batches {
+            batches.tell_state(&state);
+        }
+        let handler = lock(&self.on_state).clone();
+        if let Some(handler) = handler {
+            self.callbacks.call(move || handler(&state));
+        }
+    }
+
     pub(crate) fn tell_disconnected(&self, topics: Vec<Arc<str>>) {
+        if let Some(batches) = &self.batches {
+            batches.tell_disconnected(&topics);
+        }
         let handler = lock(&self.on_disconnect).clone();
         if let Some(handler) = handler {
             let topics: Vec<String> = topics.iter().map(|topic| topic.to_string()).collect();
@@ -177,6 +206,7 @@ impl Shared {
     pub(crate) fn close(&self) {
         self.engine().close();
         self.callbacks.close();
+        self.batches.iter().for_each(|batches| batches.close());
         self.jobs.0.close();
     }
 
@@ -308,6 +338,12 @@ impl<T: Clone> Watchers<T> {
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The seed of what is random in one client. Of what a forked child has in common with its parent, the number of the
+/// process is what differs: without it both would draw the same delays.
+pub(crate) fn seed() -> u64 {
+    fastrand::u64(..) ^ u64::from(std::process::id()).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
 pub(crate) fn no_thread(error: std::io::Error) -> Error {

@@ -12,8 +12,9 @@ use futures::{Stream, future::BoxFuture};
 
 use crate::{
     Error, Event,
+    batches::Batches,
     engine::{Limits, ListenerId, Overflow, topic::Topic},
-    mailbox::{Callback, Mailbox, Status},
+    mailbox::{Callback, Mailbox},
     shared::{Handle, no_thread},
 };
 
@@ -39,7 +40,7 @@ pub struct Subscribe {
     handle: Arc<Handle>,
     topic: Topic,
     limits: Limits,
-    callback: Option<Callback>,
+    reader: Reader,
     only_if: Option<Predicate>,
     /// What the builder was given and cannot use.
     error: Option<Error>,
@@ -48,7 +49,8 @@ pub struct Subscribe {
 impl Subscribe {
     pub(crate) fn new(handle: Arc<Handle>, topic: String) -> Self {
         let limits = handle.limits;
-        Self { handle, topic: Topic::new(topic), limits, callback: None, only_if: None, error: None }
+        let topic = Topic::new(topic);
+        Self { handle, topic, limits, reader: Reader::Stream, only_if: None, error: None }
     }
 
     pub(crate) fn refused(handle: Arc<Handle>, topic: String, error: Error) -> Self {
@@ -118,7 +120,19 @@ impl Subscribe {
     /// A callback that owns a [`Client`](crate::Client) keeps it open: a client whose subscription was
     /// [detached](Subscription::detach) with such a callback ends with [`Client::close`](crate::Client::close) alone.
     pub fn on(mut self, callback: impl FnMut(Event) + Send + 'static) -> Self {
-        self.callback = Some(Box::new(callback));
+        self.reader = Reader::Callback(Box::new(callback));
+        self
+    }
+
+    /// Gives events to the queue of a [`blocking::Client`](crate::blocking::Client), unless they go to a callback.
+    pub(crate) fn in_batches(mut self, batches: Arc<Batches>) -> Self {
+        if let Reader::Callback(_) = self.reader {
+            return self;
+        }
+        if self.only_if.is_some() {
+            self.error = Some(Error::argument("subscription", "events of the queue pass by no predicate"));
+        }
+        self.reader = Reader::Batches(batches);
         self
     }
 
@@ -131,24 +145,29 @@ impl Subscribe {
         self.register(true)
     }
 
-    fn register(self, patient: bool) -> Result<Subscription, Error> {
+    pub(crate) fn register(self, patient: bool) -> Result<Subscription, Error> {
         if let Some(error) = self.error {
             return Err(error);
         }
-        let Self { handle, topic, limits, callback, mut only_if, .. } = self;
+        let Self { handle, topic, limits, reader, mut only_if, .. } = self;
         let key = handle.dialect.key(&topic)?;
-        let mailbox = match callback {
-            Some(mut callback) => {
+        let mailbox = match reader {
+            Reader::Callback(mut callback) => {
                 if let Some(only_if) = only_if.take() {
                     callback = filtered(callback, only_if);
                 }
                 handle.callbacks.start().map_err(no_thread)?;
                 Mailbox::for_callback(key.clone(), limits, handle.callbacks.clone(), callback)
             }
-            None => Mailbox::for_stream(key.clone(), limits),
+            Reader::Batches(batches) => Mailbox::for_batches(key.clone(), limits, batches),
+            Reader::Stream => Mailbox::for_stream(key.clone(), limits),
         };
         let now = handle.now();
-        let id = handle.engine().subscribe(now, &key, mailbox.clone(), patient)?;
+        let mut engine = handle.engine();
+        let id = engine.subscribe(now, &key, mailbox.clone(), patient)?;
+        // Before the lock is let go, and anything is delivered.
+        mailbox.set_id(id);
+        drop(engine);
         Ok(Subscription { handle: Some(handle), id, mailbox, only_if })
     }
 }
@@ -174,6 +193,13 @@ impl fmt::Debug for Subscribe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subscribe").field("topic", &self.topic.name).finish_non_exhaustive()
     }
+}
+
+/// Who will take the events.
+enum Reader {
+    Stream,
+    Callback(Callback),
+    Batches(Arc<Batches>),
 }
 
 /// One listener of one topic: a [`Stream`] of [`Event`]s that unsubscribes when dropped.
@@ -214,6 +240,10 @@ pub enum SubscriptionState {
 }
 
 impl Subscription {
+    pub(crate) fn id(&self) -> ListenerId {
+        self.id
+    }
+
     /// The topic as it stands on the wire, options included.
     pub fn topic(&self) -> &str {
         self.mailbox.topic()
@@ -229,14 +259,8 @@ impl Subscription {
 
     /// How the subscription stands.
     pub fn state(&self) -> SubscriptionState {
-        match self.mailbox.status() {
-            Status::Pending => SubscriptionState::Pending,
-            Status::Ended(_) => SubscriptionState::Ended,
-            Status::Ready => match &self.handle {
-                Some(handle) if handle.engine().is_live(self.id) => SubscriptionState::Live,
-                _ => SubscriptionState::Interrupted,
-            },
-        }
+        let is_live = self.handle.as_ref().is_some_and(|handle| handle.engine().is_live(self.id));
+        self.mailbox.state(is_live)
     }
 
     /// The next event; `None` when nothing more comes. Dropping the future loses nothing.

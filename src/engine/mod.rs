@@ -355,6 +355,11 @@ impl<L: Outlet> Engine<L> {
         }
     }
 
+    /// The outlet of a listener, while it listens.
+    pub(crate) fn outlet(&self, id: ListenerId) -> Option<&L> {
+        self.registry.entry(id).map(|entry| &entry.outlet)
+    }
+
     /// Whether the listener's topic is acknowledged on a stream that is up.
     pub(crate) fn is_live(&self, id: ListenerId) -> bool {
         let topic = self.registry.topic_of(id);

@@ -129,6 +129,11 @@ impl Queue {
         self.items.len() + self.next.len()
     }
 
+    /// Whether [`pop`](Self::pop) would give something: an event that waits, or a loss that is not told yet.
+    pub(crate) fn has_more(&self) -> bool {
+        self.len() > 0 || self.untold > 0 || self.untold_gap.is_some()
+    }
+
     /// Events lost over the whole life.
     pub(crate) fn lost(&self) -> u64 {
         self.lost

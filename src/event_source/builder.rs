@@ -16,6 +16,7 @@ use crate::{
     request::insert_headers,
     rt::Runtime,
     server_url,
+    shared::seed,
     sse::{DEFAULT_LIMIT, Decoder},
 };
 
@@ -241,8 +242,12 @@ impl EventSourceBuilder {
     /// let source = EventSource::builder("http://127.0.0.1:8090/stream").runtime(runtime).build()?;
     /// # Ok(()) }
     /// ```
-    pub fn runtime(mut self, runtime: impl Runtime) -> Self {
-        self.runtime = Some(Arc::new(runtime));
+    pub fn runtime(self, runtime: impl Runtime) -> Self {
+        self.runtime_arc(Arc::new(runtime))
+    }
+
+    pub(crate) fn runtime_arc(mut self, runtime: Arc<dyn Runtime>) -> Self {
+        self.runtime = Some(runtime);
         self
     }
 
@@ -285,7 +290,7 @@ impl EventSourceBuilder {
         };
         let decoder =
             Decoder::with_limit(self.message_limit).comments(self.comments).resume_from(&last_event_id);
-        let machine = Machine::new(settings, decoder, self.seed.unwrap_or_else(|| fastrand::u64(..)));
+        let machine = Machine::new(settings, decoder, self.seed.unwrap_or_else(seed));
         Ok(EventSource::assemble(machine, request, http, runtime))
     }
 

@@ -1,0 +1,207 @@
+//! Events of many listeners, and other news of a client, for a host that takes them in batches on a thread of its own.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Wake, Waker},
+    time::Instant,
+};
+
+use futures::channel::oneshot;
+
+use crate::{
+    Error, Event, State,
+    inbox::{Contents, Inbox},
+    mailbox::Mailbox,
+};
+
+/// What a host takes out of the queue of a [`blocking::Client`](crate::blocking::Client).
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Item {
+    /// An event of a subscription that was [queued](crate::blocking::Client::subscribe_queued).
+    Event {
+        /// The id of the subscription.
+        subscription: u64,
+        /// The event.
+        event: Event,
+    },
+    /// The last item of a subscription: nothing more comes.
+    Ended {
+        /// The id of the subscription.
+        subscription: u64,
+        /// Why; `None` when the host unsubscribed.
+        why: Option<Error>,
+    },
+    /// The state has changed. Only with [`notices`](crate::blocking::Builder::notices).
+    State(State),
+    /// An open stream is gone; these topics are still wanted. Only with [`notices`](crate::blocking::Builder::notices).
+    Disconnected(Vec<String>),
+    /// A token is needed. Only with [`token_requests`](crate::blocking::Builder::token_requests).
+    TokenWanted(TokenRequest),
+    /// What was polled with this number can be polled again. See [`Call::poll_queued`](crate::blocking::Call::poll_queued).
+    Woken(u64),
+}
+
+/// The client's question for a token; dropping it unanswered counts as a failure.
+#[derive(Debug)]
+pub struct TokenRequest {
+    answer: oneshot::Sender<Result<Option<String>, String>>,
+}
+
+impl TokenRequest {
+    /// Answers with a token, with `None` for a guest, or with what went wrong. No answer has to come soon, and one that
+    /// is not wanted any more is harmless.
+    pub fn answer(self, token: Result<Option<String>, String>) {
+        let _ = self.answer.send(token);
+    }
+}
+
+/// Notices that wait for a host that does not take them; the oldest go.
+const NOTICES: usize = 64;
+
+/// How many events one listener may put into a batch before the others get their turn.
+const TURN: usize = 64;
+
+/// The queue of one client. Bounded: a mailbox stands in it once at most, and has its own limits.
+#[derive(Debug)]
+pub(crate) struct Batches {
+    inbox: Inbox<Waiting>,
+    /// Whether changes of the connection are wanted here.
+    notices: bool,
+}
+
+#[derive(Default)]
+struct Waiting {
+    /// Mailboxes with something in them.
+    line: VecDeque<Arc<Mailbox>>,
+    /// What is not of one listener, and bounded.
+    notices: VecDeque<Item>,
+    /// Calls that can go on. Each waits here once at most.
+    woken: VecDeque<Arc<Sleeper>>,
+}
+
+impl Contents for Waiting {
+    fn is_empty(&self) -> bool {
+        self.line.is_empty() && self.notices.is_empty() && self.woken.is_empty()
+    }
+}
+
+impl Batches {
+    pub(crate) fn new(notices: bool) -> Arc<Self> {
+        Arc::new(Self { inbox: Inbox::new(), notices })
+    }
+
+    pub(crate) fn line_up(&self, mailbox: Arc<Mailbox>) {
+        self.inbox.put(|waiting| waiting.line.push_back(mailbox));
+    }
+
+    pub(crate) fn tell_state(&self, state: &State) {
+        if self.notices {
+            self.notice(Item::State(state.clone()));
+        }
+    }
+
+    pub(crate) fn tell_disconnected(&self, topics: &[Arc<str>]) {
+        if self.notices {
+            self.notice(Item::Disconnected(topics.iter().map(|topic| topic.to_string()).collect()));
+        }
+    }
+
+    /// Asks the host for a token.
+    pub(crate) async fn ask_token(self: Arc<Self>) -> Result<Option<String>, String> {
+        let (answer, answered) = oneshot::channel();
+        self.notice(Item::TokenWanted(TokenRequest { answer }));
+        answered.await.unwrap_or_else(|_| Err("it gave no answer".into()))
+    }
+
+    fn notice(&self, notice: Item) {
+        let mut dropped = None;
+        self.inbox.put(|waiting| {
+            if waiting.notices.len() >= NOTICES {
+                dropped = waiting.notices.pop_front();
+            }
+            waiting.notices.push_back(notice);
+        });
+        // Outside of the lock: a request for a token wakes who waits for it.
+        drop(dropped);
+    }
+
+    /// Waits until there is something, and moves it into `batch`, `most` items at most. How many it were: none only when
+    /// the deadline has passed.
+    pub(crate) fn take(
+        &self,
+        batch: &mut Vec<Item>,
+        most: usize,
+        deadline: Option<Instant>,
+    ) -> Result<usize, Error> {
+        let before = batch.len();
+        let full = before + most;
+        let found = self.inbox.take(deadline, |waiting| {
+            while batch.len() < full
+                && let Some(sleeper) = waiting.woken.pop_front()
+            {
+                batch.push(Item::Woken(sleeper.wake_up()));
+            }
+            let notices = waiting.notices.len().min(full - batch.len());
+            batch.extend(waiting.notices.drain(..notices));
+            while batch.len() < full
+                && let Some(mailbox) = waiting.line.pop_front()
+            {
+                if mailbox.hand_over(batch, TURN.min(full - batch.len())) {
+                    waiting.line.push_back(mailbox);
+                }
+            }
+            (batch.len() > before).then_some(batch.len() - before)
+        })?;
+        Ok(found.unwrap_or(0))
+    }
+
+    /// A waker that puts `number` into the queue.
+    pub(crate) fn waker(self: &Arc<Self>, number: u64) -> Waker {
+        Waker::from(Arc::new(Sleeper { batches: self.clone(), number, is_woken: AtomicBool::new(false) }))
+    }
+
+    pub(crate) fn close(&self) {
+        self.inbox.close();
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn descriptor(&self) -> std::io::Result<std::os::fd::RawFd> {
+        self.inbox.descriptor()
+    }
+}
+
+/// One who waits for the queue to name its number.
+struct Sleeper {
+    batches: Arc<Batches>,
+    number: u64,
+    /// It stands in the queue.
+    is_woken: AtomicBool,
+}
+
+impl Sleeper {
+    fn wake_up(&self) -> u64 {
+        self.is_woken.store(false, Ordering::Release);
+        self.number
+    }
+}
+
+impl Wake for Sleeper {
+    fn wake(self: Arc<Self>) {
+        if !self.is_woken.swap(true, Ordering::AcqRel) {
+            let batches = self.batches.clone();
+            batches.inbox.put(|waiting| waiting.woken.push_back(self));
+        }
+    }
+}
+
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiting").field("line", &self.line.len()).finish_non_exhaustive()
+    }
+}

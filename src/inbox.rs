@@ -1,0 +1,233 @@
+//! What waits for a host's own threads, and what tells them so: a condition to block on, and a descriptor to poll.
+
+use std::{
+    fmt,
+    sync::{Condvar, Mutex, MutexGuard},
+    time::Instant,
+};
+
+use crate::{Error, shared::lock};
+
+/// What an inbox holds. Bounded by whoever puts something in.
+pub(crate) trait Contents: Default {
+    fn is_empty(&self) -> bool;
+}
+
+pub(crate) struct Inbox<C> {
+    inner: Mutex<Inner<C>>,
+    arrived: Condvar,
+}
+
+#[derive(Default)]
+struct Inner<C> {
+    contents: C,
+    closed: bool,
+    /// Made when a host asks for it; most hosts that block have no use for one.
+    #[cfg(unix)]
+    bell: Option<Bell>,
+}
+
+impl<C: Contents> Inbox<C> {
+    pub(crate) fn new() -> Self {
+        Self { inner: Mutex::default(), arrived: Condvar::new() }
+    }
+
+    /// Changes the contents and wakes who waits. After the end `put` is not called.
+    pub(crate) fn put(&self, put: impl FnOnce(&mut C)) {
+        let mut inner = lock(&self.inner);
+        if inner.closed {
+            return;
+        }
+        put(&mut inner.contents);
+        inner.show();
+        drop(inner);
+        self.arrived.notify_one();
+    }
+
+    /// Looks at the contents, or changes what makes no difference to who waits. After the end there are none.
+    #[cfg(any(feature = "async-io", feature = "tokio"))]
+    pub(crate) fn look<R>(&self, look: impl FnOnce(&mut C) -> R) -> R {
+        look(&mut lock(&self.inner).contents)
+    }
+
+    /// Waits until `take` has found something, or until the deadline; without one, for ever.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], at once, after the end.
+    pub(crate) fn take<R>(
+        &self,
+        deadline: Option<Instant>,
+        mut take: impl FnMut(&mut C) -> Option<R>,
+    ) -> Result<Option<R>, Error> {
+        let mut inner = lock(&self.inner);
+        loop {
+            if inner.closed {
+                return Err(Error::Closed);
+            }
+            let taken = take(&mut inner.contents);
+            if taken.is_some() {
+                inner.show();
+                if !inner.contents.is_empty() {
+                    // One notification may have stood for many things.
+                    self.arrived.notify_one();
+                }
+                return Ok(taken);
+            }
+            inner = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+                None => self.wait(inner),
+                Some(left) if left.is_zero() => return Ok(None),
+                Some(left) => self.arrived.wait_timeout(inner, left).unwrap_or_else(|e| e.into_inner()).0,
+            };
+        }
+    }
+
+    /// Whatever waits is dropped, nothing more comes, and whoever waits is told.
+    pub(crate) fn close(&self) {
+        let mut inner = lock(&self.inner);
+        inner.closed = true;
+        let contents = std::mem::take(&mut inner.contents);
+        inner.show();
+        drop(inner);
+        // What it holds may be the host's.
+        drop(contents);
+        self.arrived.notify_all();
+    }
+
+    /// A descriptor that is readable exactly while [`take`](Self::take) would not wait.
+    #[cfg(unix)]
+    pub(crate) fn descriptor(&self) -> std::io::Result<std::os::fd::RawFd> {
+        let mut inner = lock(&self.inner);
+        if inner.bell.is_none() {
+            inner.bell = Some(Bell::new()?);
+            inner.show();
+        }
+        Ok(inner.bell.as_ref().map(Bell::descriptor).expect("made above"))
+    }
+
+    fn wait<'a>(&self, inner: MutexGuard<'a, Inner<C>>) -> MutexGuard<'a, Inner<C>> {
+        self.arrived.wait(inner).unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+impl<C: Contents> Inner<C> {
+    /// Lets the descriptor say what is so.
+    fn show(&mut self) {
+        #[cfg(unix)]
+        if let Some(bell) = &mut self.bell {
+            bell.set(self.closed || !self.contents.is_empty());
+        }
+    }
+}
+
+impl<C> fmt::Debug for Inbox<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbox").finish_non_exhaustive()
+    }
+}
+
+/// One byte in a socket while there is something to take.
+#[cfg(unix)]
+struct Bell {
+    reader: std::os::unix::net::UnixStream,
+    writer: std::os::unix::net::UnixStream,
+    is_rung: bool,
+}
+
+#[cfg(unix)]
+impl Bell {
+    fn new() -> std::io::Result<Self> {
+        let (reader, writer) = std::os::unix::net::UnixStream::pair()?;
+        // A host that reads from it, which it should not, must not make the client wait.
+        reader.set_nonblocking(true)?;
+        writer.set_nonblocking(true)?;
+        Ok(Self { reader, writer, is_rung: false })
+    }
+
+    fn set(&mut self, rung: bool) {
+        use std::io::{Read, Write};
+
+        if std::mem::replace(&mut self.is_rung, rung) != rung {
+            let _ = if rung { self.writer.write(&[1]) } else { self.reader.read(&mut [0; 8]) };
+        }
+    }
+
+    fn descriptor(&self) -> std::os::fd::RawFd {
+        std::os::fd::AsRawFd::as_raw_fd(&self.reader)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use super::*;
+
+    impl Contents for Vec<u32> {
+        fn is_empty(&self) -> bool {
+            Vec::is_empty(self)
+        }
+    }
+
+    #[test]
+    fn everything_put_is_taken_once_by_whichever_thread_waits() {
+        let inbox = Arc::new(Inbox::<Vec<u32>>::new());
+        let takers: Vec<_> = (0..4)
+            .map(|_| {
+                let inbox = inbox.clone();
+                std::thread::spawn(move || {
+                    let mut taken = Vec::new();
+                    while let Ok(Some(n)) = inbox.take(None, Vec::pop) {
+                        taken.push(n);
+                    }
+                    taken
+                })
+            })
+            .collect();
+        for n in 0..1000 {
+            inbox.put(|contents| contents.extend([2 * n, 2 * n + 1]));
+        }
+        while inbox
+            .take(Some(Instant::now()), |contents| (!contents.is_empty()).then_some(()))
+            .unwrap()
+            .is_some()
+        {
+            std::thread::yield_now();
+        }
+        inbox.close();
+        let mut all: Vec<u32> = takers.into_iter().flat_map(|taker| taker.join().unwrap()).collect();
+        all.sort_unstable();
+        assert_eq!(all, Vec::from_iter(0..2000));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_descriptor_is_readable_exactly_while_there_is_something() {
+        let inbox = Inbox::<Vec<u32>>::new();
+        inbox.put(|contents| contents.push(1));
+        inbox.descriptor().unwrap();
+        let is_readable = || {
+            let inner = lock(&inbox.inner);
+            let mut byte = [std::mem::MaybeUninit::uninit()];
+            socket2::SockRef::from(&inner.bell.as_ref().unwrap().reader).peek(&mut byte).is_ok()
+        };
+        assert!(is_readable(), "what was there before counts");
+        for _ in 0..3 {
+            inbox.put(|contents| contents.extend([1, 2]));
+            assert!(is_readable());
+            while inbox.take(Some(Instant::now()), Vec::pop).unwrap().is_some() {
+                assert_eq!(is_readable(), !lock(&inbox.inner).contents.is_empty());
+            }
+            assert!(!is_readable());
+        }
+        inbox.close();
+        assert!(is_readable(), "the end is not waited for");
+        assert!(matches!(inbox.take(None, Vec::pop), Err(Error::Closed)));
+    }
+
+    #[test]
+    fn a_deadline_ends_the_wait() {
+        let inbox = Inbox::<Vec<u32>>::new();
+        let deadline = Instant::now() + Duration::from_millis(1);
+        assert_eq!(inbox.take(Some(deadline), Vec::pop).unwrap(), None);
+    }
+}
