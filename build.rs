@@ -1,0 +1,3 @@
+//! The build script of the C library. The core crate has none.
+
+fn main() {}
