@@ -171,7 +171,7 @@ impl Batches {
     }
 
     #[cfg(unix)]
-    pub(crate) fn descriptor(&self) -> std::io::Result<std::os::fd::RawFd> {
+    pub(crate) fn descriptor(&self) -> std::io::Result<std::os::fd::BorrowedFd<'_>> {
         self.inbox.descriptor()
     }
 }

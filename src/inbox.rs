@@ -2,8 +2,17 @@
 
 use std::{
     fmt,
-    sync::{Condvar, Mutex, MutexGuard},
+    sync::{Condvar, Mutex, MutexGuard, OnceLock},
     time::Instant,
+};
+
+#[cfg(unix)]
+use std::{
+    io::{Read, Write},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixStream,
+    },
 };
 
 use crate::{Error, shared::lock};
@@ -16,20 +25,27 @@ pub(crate) trait Contents: Default {
 pub(crate) struct Inbox<C> {
     inner: Mutex<Inner<C>>,
     arrived: Condvar,
+    /// Made when a host asks for it; most hosts that block have no use for one.
+    #[cfg(unix)]
+    bell: OnceLock<Bell>,
 }
 
 #[derive(Default)]
 struct Inner<C> {
     contents: C,
     closed: bool,
-    /// Made when a host asks for it; most hosts that block have no use for one.
-    #[cfg(unix)]
-    bell: Option<Bell>,
+    /// The bell says that there is something.
+    is_rung: bool,
 }
 
 impl<C: Contents> Inbox<C> {
     pub(crate) fn new() -> Self {
-        Self { inner: Mutex::default(), arrived: Condvar::new() }
+        Self {
+            inner: Mutex::default(),
+            arrived: Condvar::new(),
+            #[cfg(unix)]
+            bell: OnceLock::new(),
+        }
     }
 
     /// Changes the contents and wakes who waits. After the end `put` is not called.
@@ -39,7 +55,7 @@ impl<C: Contents> Inbox<C> {
             return;
         }
         put(&mut inner.contents);
-        inner.show();
+        self.show(&mut inner);
         drop(inner);
         self.arrived.notify_one();
     }
@@ -66,7 +82,7 @@ impl<C: Contents> Inbox<C> {
             }
             let taken = take(&mut inner.contents);
             if taken.is_some() {
-                inner.show();
+                self.show(&mut inner);
                 if !inner.contents.is_empty() {
                     // One notification may have stood for many things.
                     self.arrived.notify_one();
@@ -86,7 +102,7 @@ impl<C: Contents> Inbox<C> {
         let mut inner = lock(&self.inner);
         inner.closed = true;
         let contents = std::mem::take(&mut inner.contents);
-        inner.show();
+        self.show(&mut inner);
         drop(inner);
         // What it holds may be the host's.
         drop(contents);
@@ -95,27 +111,30 @@ impl<C: Contents> Inbox<C> {
 
     /// A descriptor that is readable exactly while [`take`](Self::take) would not wait.
     #[cfg(unix)]
-    pub(crate) fn descriptor(&self) -> std::io::Result<std::os::fd::RawFd> {
-        let mut inner = lock(&self.inner);
-        if inner.bell.is_none() {
-            inner.bell = Some(Bell::new()?);
-            inner.show();
+    pub(crate) fn descriptor(&self) -> std::io::Result<BorrowedFd<'_>> {
+        if self.bell.get().is_none() {
+            let bell = Bell::new()?;
+            let mut inner = lock(&self.inner);
+            if self.bell.set(bell).is_ok() {
+                self.show(&mut inner);
+            }
         }
-        Ok(inner.bell.as_ref().map(Bell::descriptor).expect("made above"))
+        Ok(self.bell.get().expect("made above").reader.as_fd())
+    }
+
+    /// Lets the descriptor say what is so.
+    fn show(&self, inner: &mut Inner<C>) {
+        #[cfg(unix)]
+        if let Some(bell) = self.bell.get() {
+            let wanted = inner.closed || !inner.contents.is_empty();
+            if std::mem::replace(&mut inner.is_rung, wanted) != wanted {
+                bell.set(wanted);
+            }
+        }
     }
 
     fn wait<'a>(&self, inner: MutexGuard<'a, Inner<C>>) -> MutexGuard<'a, Inner<C>> {
         self.arrived.wait(inner).unwrap_or_else(|e| e.into_inner())
-    }
-}
-
-impl<C: Contents> Inner<C> {
-    /// Lets the descriptor say what is so.
-    fn show(&mut self) {
-        #[cfg(unix)]
-        if let Some(bell) = &mut self.bell {
-            bell.set(self.closed || !self.contents.is_empty());
-        }
     }
 }
 
@@ -128,31 +147,22 @@ impl<C> fmt::Debug for Inbox<C> {
 /// One byte in a socket while there is something to take.
 #[cfg(unix)]
 struct Bell {
-    reader: std::os::unix::net::UnixStream,
-    writer: std::os::unix::net::UnixStream,
-    is_rung: bool,
+    reader: UnixStream,
+    writer: UnixStream,
 }
 
 #[cfg(unix)]
 impl Bell {
     fn new() -> std::io::Result<Self> {
-        let (reader, writer) = std::os::unix::net::UnixStream::pair()?;
+        let (reader, writer) = UnixStream::pair()?;
         // A host that reads from it, which it should not, must not make the client wait.
         reader.set_nonblocking(true)?;
         writer.set_nonblocking(true)?;
-        Ok(Self { reader, writer, is_rung: false })
+        Ok(Self { reader, writer })
     }
 
-    fn set(&mut self, rung: bool) {
-        use std::io::{Read, Write};
-
-        if std::mem::replace(&mut self.is_rung, rung) != rung {
-            let _ = if rung { self.writer.write(&[1]) } else { self.reader.read(&mut [0; 8]) };
-        }
-    }
-
-    fn descriptor(&self) -> std::os::fd::RawFd {
-        std::os::fd::AsRawFd::as_raw_fd(&self.reader)
+    fn set(&self, rung: bool) {
+        let _ = if rung { (&self.writer).write(&[1]) } else { (&self.reader).read(&mut [0; 8]) };
     }
 }
 
@@ -204,11 +214,10 @@ mod tests {
     fn the_descriptor_is_readable_exactly_while_there_is_something() {
         let inbox = Inbox::<Vec<u32>>::new();
         inbox.put(|contents| contents.push(1));
-        inbox.descriptor().unwrap();
+        let descriptor = inbox.descriptor().unwrap();
         let is_readable = || {
-            let inner = lock(&inbox.inner);
             let mut byte = [std::mem::MaybeUninit::uninit()];
-            socket2::SockRef::from(&inner.bell.as_ref().unwrap().reader).peek(&mut byte).is_ok()
+            socket2::SockRef::from(&descriptor).peek(&mut byte).is_ok()
         };
         assert!(is_readable(), "what was there before counts");
         for _ in 0..3 {

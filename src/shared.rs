@@ -204,9 +204,10 @@ impl Shared {
     }
 
     pub(crate) fn close(&self) {
+        // First, so that nobody is told of the ends of single subscriptions.
+        self.batches.iter().for_each(|batches| batches.close());
         self.engine().close();
         self.callbacks.close();
-        self.batches.iter().for_each(|batches| batches.close());
         self.jobs.0.close();
     }
 

@@ -145,7 +145,12 @@ impl Subscribe {
         self.register(true)
     }
 
-    pub(crate) fn register(self, patient: bool) -> Result<Subscription, Error> {
+    /// Subscribes for a caller that waits: the first failure ends it.
+    pub(crate) fn start_impatient(self) -> Result<Subscription, Error> {
+        self.register(false)
+    }
+
+    fn register(self, patient: bool) -> Result<Subscription, Error> {
         if let Some(error) = self.error {
             return Err(error);
         }
@@ -182,7 +187,7 @@ impl IntoFuture for Subscribe {
     /// acknowledged the topic in time, what went wrong last, or [`Error::Timeout`].
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let subscription = self.register(false)?;
+            let subscription = self.start_impatient()?;
             subscription.ready().await?;
             Ok(subscription)
         })

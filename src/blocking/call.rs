@@ -15,8 +15,6 @@ use crate::{Error, batches::Batches};
 
 /// Something that was asked of a client and takes time: [`wait`](Self::wait) for it, for as long as you like. Dropping it
 /// withdraws what was asked.
-///
-/// It goes on only while it is waited for, or polled.
 #[must_use = "a call does nothing until it is waited for"]
 pub struct Call<T> {
     future: Owned<BoxFuture<'static, Result<T, Error>>>,

@@ -45,7 +45,8 @@ impl Client {
         self.inner.get().map(|inner| &inner.client)
     }
 
-    /// Something to wait for: a [`Request`](crate::Request), a log-in, or any other future.
+    /// Something to wait for: a [`Request`](crate::Request), a log-in, or any other future. It begins when it is first
+    /// waited for, and goes on only while it is.
     ///
     /// ```no_run
     /// # fn example(client: tidings::blocking::Client) -> Result<(), tidings::Error> {
@@ -65,13 +66,18 @@ impl Client {
         Ok(Call::new(batches, future.into_future()))
     }
 
-    /// A subscription that events are taken from by itself. The call waits for the server's word.
+    /// A subscription that events are taken from by itself. It is asked for at once; the call waits for the server's word.
     ///
     /// # Errors
-    /// [`Error::Forked`]; the call has those of `subscribe(..).await`.
+    /// What can be told before the network, as by [`Subscribe::start`], and [`Error::Forked`]; the call has the others
+    /// of `subscribe(..).await`.
     pub fn subscribe(&self, subscribe: Subscribe) -> Result<Call<Subscription>, Error> {
         let batches = self.inner.get()?.batches.clone();
-        self.call(async move { Ok(Subscription::new(subscribe.await?, batches)) })
+        let subscription = subscribe.start_impatient()?;
+        self.call(async move {
+            subscription.ready().await?;
+            Ok(Subscription::new(subscription, batches))
+        })
     }
 
     /// The same, at once and whether there is a network or not. See [`Subscribe::start`].
@@ -84,15 +90,16 @@ impl Client {
     }
 
     /// A subscription with an id instead of a handle. Its events go to its [callback](Subscribe::on), and without one
-    /// into the queue, see [`next`](Self::next). The call waits for the server's word and gives the id; dropped before
-    /// that, it withdraws the subscription.
+    /// into the queue, see [`next`](Self::next). It is asked for at once; the call waits for the server's word and gives
+    /// the id. Dropped before that, it withdraws the subscription.
     ///
     /// # Errors
     /// As [`subscribe`](Self::subscribe).
     pub fn subscribe_queued(&self, subscribe: Subscribe) -> Result<Call<u64>, Error> {
-        let subscribe = subscribe.in_batches(self.inner.get()?.batches.clone());
+        let batches = self.inner.get()?.batches.clone();
+        let subscription = subscribe.in_batches(batches).start_impatient()?;
         self.call(async move {
-            let subscription = subscribe.await?;
+            subscription.ready().await?;
             let ListenerId(id) = subscription.id();
             subscription.detach();
             Ok(id)
@@ -159,7 +166,7 @@ impl Client {
     /// # Errors
     /// [`Error::InvalidArgument`] when the system gives no descriptor, and [`Error::Forked`].
     #[cfg(unix)]
-    pub fn descriptor(&self) -> Result<std::os::fd::RawFd, Error> {
+    pub fn descriptor(&self) -> Result<std::os::fd::BorrowedFd<'_>, Error> {
         let made = self.inner.get()?.batches.descriptor();
         made.map_err(|error| Error::argument("descriptor", format!("the system gave none: {error}")))
     }
