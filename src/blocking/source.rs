@@ -189,8 +189,9 @@ impl EventSource {
 
 impl Inner {
     fn close(&self) {
-        self.handle.close();
+        // First, so that nobody is told of the end that this makes.
         self.ahead.inbox.close();
+        self.handle.close();
         self.ahead.room.notify(usize::MAX);
     }
 }
