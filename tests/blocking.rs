@@ -342,6 +342,20 @@ fn changes_of_the_state_come_to_a_callback() {
 }
 
 #[test]
+fn a_handler_that_owns_its_client_goes_when_the_client_is_closed() {
+    watched(|_, client| {
+        let client = Arc::new(client);
+        let inside = client.clone();
+        client.on_state(move |_| drop(inside.get().unwrap().state())).unwrap();
+        let inside = client.clone();
+        let realtime = client.get().unwrap().realtime();
+        realtime.on_disconnect(move |_| drop(inside.get().unwrap().state())).unwrap();
+        client.close();
+        assert_eq!(Arc::strong_count(&client), 1);
+    });
+}
+
+#[test]
 fn a_provider_may_block_and_use_the_client() {
     watched(|hub, _| {
         hub.add_user("users", "ann@example.com", "secret");
