@@ -54,6 +54,13 @@ pub struct TokenRequest {
 }
 
 impl TokenRequest {
+    /// A question, and what resolves with its answer.
+    pub(crate) fn new() -> (Self, impl Future<Output = Result<Option<String>, String>> + Send) {
+        let (answer, answered) = oneshot::channel();
+        let answered = async { answered.await.unwrap_or_else(|_| Err("it gave no answer".into())) };
+        (Self { answer }, answered)
+    }
+
     /// Answers with a token, with `None` for a guest, or with what went wrong. No answer has to come soon, and one that
     /// is not wanted any more is harmless.
     pub fn answer(self, token: Result<Option<String>, String>) {
@@ -114,9 +121,9 @@ impl Batches {
 
     /// Asks the host for a token.
     pub(crate) async fn ask_token(self: Arc<Self>) -> Result<Option<String>, String> {
-        let (answer, answered) = oneshot::channel();
-        self.notice(Item::TokenWanted(TokenRequest { answer }));
-        answered.await.unwrap_or_else(|_| Err("it gave no answer".into()))
+        let (request, answered) = TokenRequest::new();
+        self.notice(Item::TokenWanted(request));
+        answered.await
     }
 
     fn notice(&self, notice: Item) {

@@ -1,6 +1,7 @@
 //! What a listener receives: changes, and notices of what it may have missed.
 
 use std::{
+    borrow::Cow,
     fmt,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
@@ -223,6 +224,23 @@ impl Event {
         }
     }
 
+    /// The same as text: as the server wrote it, where that is of this shape.
+    ///
+    /// # Errors
+    /// As [`json`](Self::json).
+    pub fn json_text(&self) -> Result<Cow<'_, str>, Error> {
+        match &self.0.content {
+            Content::Message { shape: Shape::Bare(action), .. } if *action != Action::Custom => {
+                Ok(self.json()?.to_string().into())
+            }
+            _ => {
+                let text: &RawValue =
+                    serde_json::from_slice(self.raw()).map_err(|error| self.unreadable(&error))?;
+                Ok(text.get().into())
+            }
+        }
+    }
+
     /// The payload as received, valid UTF-8; empty for notices.
     pub fn raw(&self) -> &[u8] {
         match &self.0.content {
@@ -373,6 +391,15 @@ mod tests {
         assert_eq!(event.record::<Value>().unwrap(), record);
         assert_eq!(event.json().unwrap(), serde_json::json!({"action": "update", "record": record}));
         assert_eq!(event.raw(), data.as_bytes());
+        let text: Value = serde_json::from_str(&event.json_text().unwrap()).unwrap();
+        assert_eq!(text, event.json().unwrap());
+    }
+
+    #[test]
+    fn a_payload_as_text_is_what_the_server_wrote() {
+        let data = r#"{"record": {"n": 12345678901234567890123, "a": 1}, "action": "update"}"#;
+        assert_eq!(event(data).json_text().unwrap(), data);
+        assert!(event("not json").json_text().is_err());
     }
 
     #[test]

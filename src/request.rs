@@ -30,7 +30,7 @@ pub struct Request {
     pub(crate) handle: Arc<Handle>,
     pub(crate) method: String,
     pub(crate) path: String,
-    pub(crate) body: Option<Value>,
+    pub(crate) body: Option<Vec<u8>>,
     pub(crate) query: Vec<(String, String)>,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) timeout: Duration,
@@ -39,6 +39,7 @@ pub struct Request {
 impl Request {
     pub(crate) fn new(handle: Arc<Handle>, method: &str, path: &str, body: Option<Value>) -> Self {
         let (method, path) = (method.to_owned(), path.to_owned());
+        let body = body.map(|body| body.to_string().into_bytes());
         let timeout = Duration::from_secs(30);
         Self { handle, method, path, body, query: Vec::new(), headers: Vec::new(), timeout }
     }
@@ -53,6 +54,12 @@ impl Request {
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
+    }
+
+    /// Sets a body of any bytes, such as a form with files, and its `Content-Type`.
+    pub fn body(mut self, body: impl Into<Vec<u8>>, content_type: impl Into<String>) -> Self {
+        self.body = Some(body.into());
+        self.header("Content-Type", content_type)
     }
 
     /// Sets how long the whole exchange may take; 30 seconds unless set, a year at most.
@@ -74,8 +81,7 @@ impl Request {
             url.query_pairs_mut().extend_pairs(&self.query);
         }
         let token = shared.engine().token().cloned();
-        let body = self.body.as_ref().map(|body| body.to_string().into_bytes());
-        let mut request = shared.request(method, url, token.as_ref(), body);
+        let mut request = shared.request(method, url, token.as_ref(), self.body);
         insert_headers(&mut request.headers, &self.headers)?;
 
         let http = shared.http.clone();

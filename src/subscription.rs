@@ -4,7 +4,10 @@ use std::{
     fmt,
     future::IntoFuture,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -42,6 +45,8 @@ pub struct Subscribe {
     limits: Limits,
     reader: Reader,
     only_if: Option<Predicate>,
+    /// Where the callback looks for the id.
+    told_id: Option<Arc<AtomicU64>>,
     /// What the builder was given and cannot use.
     error: Option<Error>,
 }
@@ -50,7 +55,7 @@ impl Subscribe {
     pub(crate) fn new(handle: Arc<Handle>, topic: String) -> Self {
         let limits = handle.limits;
         let topic = Topic::new(topic);
-        Self { handle, topic, limits, reader: Reader::Stream, only_if: None, error: None }
+        Self { handle, topic, limits, reader: Reader::Stream, only_if: None, told_id: None, error: None }
     }
 
     pub(crate) fn refused(handle: Arc<Handle>, topic: String, error: Error) -> Self {
@@ -124,6 +129,15 @@ impl Subscribe {
         self
     }
 
+    /// The same for a host that knows its subscriptions by the id that
+    /// [`subscribe_queued`](crate::blocking::Client::subscribe_queued) gives: the callback is told it too, since its first
+    /// event may come before that call has returned.
+    pub fn on_with_id(mut self, mut callback: impl FnMut(u64, Event) + Send + 'static) -> Self {
+        let id = Arc::<AtomicU64>::default();
+        self.told_id = Some(id.clone());
+        self.on(move |event| callback(id.load(Ordering::Relaxed), event))
+    }
+
     /// Gives events to the queue of a [`blocking::Client`](crate::blocking::Client), unless they go to a callback.
     pub(crate) fn in_batches(mut self, batches: Arc<Batches>) -> Self {
         if let Reader::Callback(_) = self.reader {
@@ -154,7 +168,7 @@ impl Subscribe {
         if let Some(error) = self.error {
             return Err(error);
         }
-        let Self { handle, topic, limits, reader, mut only_if, .. } = self;
+        let Self { handle, topic, limits, reader, mut only_if, told_id, .. } = self;
         let key = handle.dialect.key(&topic)?;
         let mailbox = match reader {
             Reader::Callback(mut callback) => {
@@ -172,6 +186,9 @@ impl Subscribe {
         let id = engine.subscribe(now, &key, mailbox.clone(), patient)?;
         // Before the lock is let go, and anything is delivered.
         mailbox.set_id(id);
+        if let Some(told_id) = told_id {
+            told_id.store(id.0, Ordering::Relaxed);
+        }
         drop(engine);
         Ok(Subscription { handle: Some(handle), id, mailbox, only_if })
     }

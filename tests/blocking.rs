@@ -482,3 +482,50 @@ fn closing_an_event_source_wakes_whoever_waits() {
         assert!(waiting.join().unwrap());
     });
 }
+
+#[test]
+fn a_token_request_may_be_kept_and_answered_later() {
+    watched(|hub, _| {
+        let ann = hub.add_user("users", "ann@example.com", "secret");
+        let token = hub.token("users", &ann, Duration::from_secs(600));
+        let (ask, asked) = mpsc::channel();
+        let client = Builder::from(tidings::Client::builder(&hub.url()))
+            .on_token_request(move |request| ask.send(request).unwrap())
+            .build()
+            .unwrap();
+        let subscribe = client.get().unwrap().collection("posts").subscribe("*");
+        let call = client.subscribe_queued(subscribe).unwrap();
+        asked.recv_timeout(PATIENCE).unwrap().answer(Ok(Some(token.clone())));
+        call.wait().unwrap();
+        assert_eq!(client.get().unwrap().auth().token(), Some(token));
+    });
+}
+
+#[test]
+fn a_callback_knows_its_id_with_the_first_event() {
+    watched(|hub, client| {
+        let (tell, told) = mpsc::channel();
+        let subscribe = client
+            .get()
+            .unwrap()
+            .collection("posts")
+            .subscribe("*")
+            .on_with_id(move |id, event| tell.send((id, event)).unwrap());
+        let id = client.subscribe_queued(subscribe).unwrap().wait().unwrap();
+        hub.create("posts", json!({"title": "x"}));
+        let (told, event) = told.recv_timeout(PATIENCE).unwrap();
+        assert_eq!((told, event.action()), (id, Action::Create));
+        assert_ne!(id, 0);
+    });
+}
+
+#[test]
+fn a_request_may_have_a_body_of_any_kind() {
+    watched(|hub, client| {
+        let request = client.get().unwrap().send("POST", "/api/custom", None);
+        let _ = client.call(request.body(*b"\0\xff", "application/octet-stream")).unwrap().wait();
+        let seen = hub.requests().pop().unwrap();
+        assert_eq!(seen.body, b"\0\xff");
+        assert_eq!(seen.header("content-type"), Some("application/octet-stream"));
+    });
+}

@@ -3,11 +3,12 @@
 use std::{
     fmt,
     future::{Future, IntoFuture},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use super::{Call, Item, Subscription, process::Owned};
+use super::{Call, Item, Subscription, TokenRequest, process::Owned};
 use crate::{
     Error, State, Subscribe, SubscriptionState, batches::Batches, client::ClientBuilder, engine::ListenerId,
     rt::Runtime,
@@ -232,21 +233,30 @@ impl Builder {
     /// Where tokens come from, for a provider that blocks: each question runs on a thread of its own. See
     /// [`ClientBuilder::token_provider`] for when it is asked; it may call anything.
     pub fn token_provider<E: fmt::Display>(
-        mut self,
+        self,
         provider: impl Fn() -> Result<Option<String>, E> + Send + Sync + 'static,
     ) -> Self {
-        let provider = Arc::new(provider);
+        self.on_token_request(move |request| {
+            // Not only for the text: a panic that passes by drops the request, which counts as a failure.
+            let asked = catch_unwind(AssertUnwindSafe(&provider));
+            request.answer(match asked {
+                Ok(token) => token.map_err(|error| error.to_string()),
+                Err(_) => Err("it panicked".into()),
+            });
+        })
+    }
+
+    /// The same for a host that answers later, from wherever it likes: `ask` may keep the request and return.
+    pub fn on_token_request(mut self, ask: impl Fn(TokenRequest) + Send + Sync + 'static) -> Self {
+        let ask = Arc::new(ask);
         self.builder = self.builder.token_provider(move || {
-            let provider = provider.clone();
-            let (answer, answered) = futures::channel::oneshot::channel();
-            let ask = move || {
-                let token = provider().map_err(|error| error.to_string());
-                let _ = answer.send(token);
-            };
-            let started = std::thread::Builder::new().name("tidings-token".into()).spawn(ask);
+            let ask = ask.clone();
+            let (request, answered) = TokenRequest::new();
+            let asks = move || ask(request);
+            let started = std::thread::Builder::new().name("tidings-token".into()).spawn(asks);
             async move {
                 started.map_err(|error| format!("the system gave no thread: {error}"))?;
-                answered.await.unwrap_or_else(|_| Err("it panicked".into()))
+                answered.await
             }
         });
         self

@@ -1,0 +1,199 @@
+//! What stands between C and Rust, once for all functions: panics, arguments that may be wrong, and whose memory it is.
+//!
+//! The border functions take references, boxes and the types of this file, so that the types say who owns what. What a
+//! C compiler cannot check, and the header therefore demands, is relied on here and nowhere else.
+
+use std::{
+    any::Any,
+    ffi::{CStr, c_char, c_int, c_void},
+    marker::PhantomData,
+    mem::MaybeUninit,
+    panic::{AssertUnwindSafe, catch_unwind},
+    slice,
+    time::Duration,
+};
+
+use crate::error::{Error, Status};
+
+/// Where a function puts its error: `tidings_error **`, which may be NULL and need not be initialised.
+pub type ErrorOut<'a> = Option<&'a mut MaybeUninit<Option<Box<Error>>>>;
+
+/// The body of a function with a status.
+pub(crate) fn answer(error: ErrorOut<'_>, body: impl FnOnce() -> Result<(), Error>) -> Status {
+    let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(panicked(panic)));
+    let (status, told) = match result {
+        Ok(()) => (Status::Ok, None),
+        Err(error) => (error.status(), Some(Box::new(error))),
+    };
+    match error {
+        Some(out) => drop(out.write(told)),
+        None => drop(told),
+    }
+    status
+}
+
+/// The body of a function without a status; `None` becomes what such a function answers NULL with.
+pub(crate) fn value<T>(otherwise: T, body: impl FnOnce() -> Option<T>) -> T {
+    catch_unwind(AssertUnwindSafe(body)).ok().flatten().unwrap_or(otherwise)
+}
+
+/// Frees what was given back. Code of the host may run, so it is a body too.
+pub(crate) fn free<T>(object: Option<Box<T>>) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(object)));
+}
+
+fn panicked(panic: Box<dyn Any + Send>) -> Error {
+    let text = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (_, Some(text)) => text.as_str(),
+        _ => "no message",
+    };
+    Error::new(Status::ErrPanic, format!("the library panicked, which is a bug of it: {text}"))
+}
+
+/// An argument that may not be NULL.
+pub(crate) fn given<T>(argument: Option<T>, name: &str) -> Result<T, Error> {
+    argument.ok_or_else(|| Error::null(name))
+}
+
+/// Where a function puts what it gives: it may be NULL if the host does not want it.
+pub(crate) fn put<T>(out: Option<&mut MaybeUninit<T>>, value: T) {
+    if let Some(out) = out {
+        out.write(value);
+    }
+}
+
+/// A `const char *`: NULL, or text of the host that ends with a NUL and stays as it is during the call.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub struct Text<'a> {
+    first: *const c_char,
+    call: PhantomData<&'a CStr>,
+}
+
+impl<'a> Text<'a> {
+    pub(crate) fn get(self, name: &str) -> Result<&'a str, Error> {
+        given(self.optional(name)?, name)
+    }
+
+    pub(crate) fn optional(self, name: &str) -> Result<Option<&'a str>, Error> {
+        if self.first.is_null() {
+            return Ok(None);
+        }
+        // SAFETY: it is not NULL, so by the header it points to text that ends with a NUL and outlives the call, and so
+        // `'a`, which the border functions let end with the call.
+        let text = unsafe { CStr::from_ptr(self.first) };
+        text.to_str().map(Some).map_err(|_| Error::not_utf8(name))
+    }
+}
+
+/// A `const void *` and a `size_t`: so many bytes of the host, which stay as they are during the call.
+pub(crate) struct Bytes<'a>(Option<&'a [u8]>);
+
+/// The pointer of [`Bytes`]; the length stands beside it.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub struct Data<'a> {
+    first: *const c_void,
+    call: PhantomData<&'a [u8]>,
+}
+
+impl<'a> Data<'a> {
+    pub(crate) fn with_len(self, len: usize) -> Bytes<'a> {
+        Bytes(match (self.first.is_null(), len) {
+            (true, 0) => Some(&[]),
+            (true, _) => None,
+            // SAFETY: it is not NULL, so by the header it points to `len` bytes that outlive the call.
+            (false, _) => Some(unsafe { slice::from_raw_parts(self.first.cast(), len) }),
+        })
+    }
+}
+
+impl<'a> Bytes<'a> {
+    pub(crate) fn get(self, name: &str) -> Result<&'a [u8], Error> {
+        given(self.0, name)
+    }
+}
+
+/// What a host wants back with each call of a callback, and how it wants to be told that there will be no more.
+pub(crate) struct UserData {
+    pointer: *mut c_void,
+    drop: DropCallback,
+}
+
+/// Told exactly once, when a callback cannot be called any more, with the user data that was given along.
+pub type DropCallback = Option<extern "C" fn(user_data: *mut c_void)>;
+
+impl UserData {
+    pub(crate) fn new(pointer: *mut c_void, drop: DropCallback) -> Self {
+        Self { pointer, drop }
+    }
+
+    pub(crate) fn pointer(&self) -> *mut c_void {
+        self.pointer
+    }
+}
+
+// SAFETY: the library never follows the pointer, and the header says on which threads it is given back.
+unsafe impl Send for UserData {}
+// SAFETY: as above.
+unsafe impl Sync for UserData {}
+
+impl Drop for UserData {
+    fn drop(&mut self) {
+        if let Some(drop) = self.drop {
+            drop(self.pointer);
+        }
+    }
+}
+
+/// A waiting time in milliseconds as `poll()` takes it: negative is for ever.
+pub(crate) fn limit(timeout_ms: i64) -> Option<Duration> {
+    u64::try_from(timeout_ms).ok().map(Duration::from_millis)
+}
+
+/// A time in milliseconds, or -1 for none.
+pub(crate) fn milliseconds(time: Option<Duration>) -> i64 {
+    time.map_or(-1, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// A number that should be one of an enumeration.
+pub(crate) fn one_of<T: Copy>(
+    number: c_int,
+    known: impl IntoIterator<Item = (T, c_int)>,
+    name: &str,
+) -> Result<T, Error> {
+    let found = known.into_iter().find(|(_, value)| *value == number).map(|(item, _)| item);
+    found.ok_or_else(|| Error::new(Status::ErrInvalidArgument, format!("invalid {name}: there is no {number}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_a_status_with_its_message() {
+        let mut out = MaybeUninit::uninit();
+        let status = answer(Some(&mut out), || panic!("no {}", "more"));
+        // SAFETY: `answer` has written it.
+        let error = unsafe { out.assume_init() }.unwrap();
+        assert_eq!(status, Status::ErrPanic);
+        assert!(error.message().to_str().unwrap().ends_with(": no more"));
+        assert_eq!(value(7, || -> Option<i32> { panic!() }), 7);
+    }
+
+    #[test]
+    fn user_data_is_dropped_once_also_by_a_panic() {
+        extern "C" fn count(user_data: *mut c_void) {
+            // SAFETY: it is the counter below, which outlives the call.
+            unsafe { *user_data.cast::<u32>() += 1 };
+        }
+        let mut drops = 0_u32;
+        let user_data = UserData::new((&raw mut drops).cast(), Some(count));
+        answer(None, || {
+            let _user_data = user_data;
+            panic!();
+        });
+        assert_eq!(drops, 1);
+    }
+}

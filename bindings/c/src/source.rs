@@ -1,0 +1,333 @@
+//! Event sources
+
+use std::{
+    ffi::{CStr, CString, c_char, c_int},
+    mem::MaybeUninit,
+    os::fd::AsRawFd,
+    ptr,
+    task::Poll,
+    time::Instant,
+};
+
+use tidings_core::{Opened, SourceEvent as Told, blocking};
+
+use crate::{
+    border::{ErrorOut, Text, answer, free, given, limit, milliseconds, put, value},
+    error::{Error, Status},
+    source_options::SourceOptions,
+    state::{Reason, State, kind},
+    strings::{OwnedText, c_text},
+};
+
+/// A client for any stream of server-sent events: the EventSource of the WHATWG HTML standard, for programs.
+pub struct Source(blocking::EventSource);
+
+/// What an event of an event source tells.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum SourceKind {
+    /// Something that this library's header did not know, or NULL.
+    Unknown = 0,
+    /// A stream is open. After the first one, each means that the source has reconnected.
+    Open = 1,
+    /// A message.
+    Message = 2,
+    /// A comment; only if wanted.
+    Comment = 3,
+    /// A message was larger than the limit and is lost. Its id counts.
+    TooLarge = 4,
+    /// There is no stream: it ended, broke, fell silent, or could not be opened. The source tries again.
+    Disconnected = 5,
+    /// The last one: the source will not try again. See tidings_source_event_error(); without one the stream ended in an
+    /// orderly way, and the source was to be used once.
+    Closed = 6,
+}
+
+/// A tidings_source_kind as a host passes it in: any number.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub struct RawSourceKind(c_int);
+
+/// One thing told by an event source. It never changes.
+pub struct SourceEvent {
+    kind: SourceKind,
+    /// With a NUL at its end, since it mostly is text.
+    data: Option<Box<[u8]>>,
+    name: Option<CString>,
+    id: Option<CString>,
+    reason: Reason,
+    error: Option<Error>,
+    retry_at: Option<Instant>,
+    opened: Option<Opened>,
+    headers: std::sync::Mutex<Vec<CString>>,
+}
+
+impl SourceEvent {
+    fn new(told: Told) -> Self {
+        let event = |kind| Self {
+            kind,
+            data: None,
+            name: None,
+            id: None,
+            reason: Reason::None,
+            error: None,
+            retry_at: None,
+            opened: None,
+            headers: std::sync::Mutex::default(),
+        };
+        match told {
+            Told::Open(opened) => Self { opened: Some(opened), ..event(SourceKind::Open) },
+            Told::Message(message) => Self {
+                name: Some(c_text(message.event())),
+                id: Some(c_text(message.id())),
+                data: Some(terminated(message.into_data())),
+                ..event(SourceKind::Message)
+            },
+            Told::Comment(text) => Self { data: Some(terminated(text)), ..event(SourceKind::Comment) },
+            Told::TooLarge { .. } => event(SourceKind::TooLarge),
+            Told::Disconnected { why, retry_at } => Self {
+                reason: Reason::of(&why),
+                error: Some(match why.error() {
+                    Some(error) => error.into(),
+                    None => Error::new(Status::ErrNetwork, why.to_string()),
+                }),
+                retry_at: Some(retry_at),
+                ..event(SourceKind::Disconnected)
+            },
+            Told::Closed { why } => Self { error: why.map(Error::from), ..event(SourceKind::Closed) },
+            _ => event(SourceKind::Unknown),
+        }
+    }
+}
+
+fn terminated(text: String) -> Box<[u8]> {
+    let mut bytes = text.into_bytes();
+    bytes.push(0);
+    bytes.into_boxed_slice()
+}
+
+/// Makes an event source, which connects at once, on a thread of its own. It reads ahead 64 events, or 1 MiB and one
+/// event, and no further: then the server has to wait. `options` may be NULL.
+///
+/// Threads: any. `*source` is yours: free it with tidings_source_free(). `options` are only read and stay yours. Returns
+/// TIDINGS_ERR_INVALID_URL, TIDINGS_ERR_INVALID_ARGUMENT for an option that cannot be used, and TIDINGS_ERR_NETWORK when
+/// the system gives no thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_source_new(
+    url: Text<'_>,
+    options: Option<&SourceOptions>,
+    source: Option<&mut MaybeUninit<Option<Box<Source>>>>,
+    error: ErrorOut<'_>,
+) -> Status {
+    answer(error, || {
+        let out = given(source, "source")?;
+        out.write(None);
+        let mut builder = tidings_core::EventSource::builder(url.get("url")?);
+        if let Some(options) = options {
+            builder = options.apply(builder);
+        }
+        out.write(Some(Box::new(Source(blocking::EventSource::build(builder)?))));
+        Ok(())
+    })
+}
+
+/// Waits for the next event, but not longer than `timeout_ms` milliseconds: then it returns TIDINGS_OK, and `*event` is
+/// NULL. With 0 it does not wait, with a negative time-out it waits for ever.
+///
+/// Threads: any; when several wait, each event goes to one of them. `*event` is yours: free it with
+/// tidings_source_event_free(). Returns TIDINGS_ERR_CLOSED, at once, when there is nothing more: after
+/// TIDINGS_SOURCE_KIND_CLOSED was given, and when the source was closed here.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_source_next(
+    source: Option<&Source>,
+    timeout_ms: i64,
+    event: Option<&mut MaybeUninit<Option<Box<SourceEvent>>>>,
+    error: ErrorOut<'_>,
+) -> Status {
+    answer(error, || {
+        let out = given(event, "event")?;
+        out.write(None);
+        match given(source, "source")?.0.next(limit(timeout_ms))? {
+            Poll::Ready(Some(told)) => drop(out.write(Some(Box::new(SourceEvent::new(told))))),
+            Poll::Ready(None) => {
+                return Err(Error::new(Status::ErrClosed, "the event source is closed"));
+            }
+            Poll::Pending => {}
+        }
+        Ok(())
+    })
+}
+
+/// A descriptor that is readable exactly while tidings_source_next() would not wait. See tidings_client_fd().
+///
+/// Threads: any. The descriptor belongs to the source.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_source_fd(source: Option<&Source>) -> i32 {
+    value(-1, || Some(source?.0.descriptor().ok()?.as_raw_fd()))
+}
+
+/// The state of the connection: TIDINGS_STATE_CONNECTING, _LIVE, _WAITING or _CLOSED.
+///
+/// Threads: any.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_source_state(source: Option<&Source>) -> State {
+    value(State::Unknown, || Some(kind(&source?.0.state().ok()?)))
+}
+
+/// The id that is in force after the last event that was taken, to be kept and given to
+/// tidings_source_options_set_last_event_id() when the program starts again. Empty if there is none.
+///
+/// Threads: any. `*id` is yours: free it with tidings_string_free(). Returns TIDINGS_ERR_FORKED in a forked child.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_source_last_event_id(
+    source: Option<&Source>,
+    id: Option<&mut MaybeUninit<OwnedText>>,
+    error: ErrorOut<'_>,
+) -> Status {
+    answer(error, || {
+        let out = given(id, "id")?;
+        out.write(OwnedText::NONE);
+        out.write(OwnedText::new(given(source, "source")?.0.last_event_id()?));
+        Ok(())
+    })
+}
+
+/// Drops the connection, if there is one, and connects again at once, with the id of the last message. What has been read
+/// already is still told. After the end it does nothing.
+///
+/// Threads: any. Returns TIDINGS_ERR_FORKED in a forked child.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_source_restart(source: Option<&Source>, error: ErrorOut<'_>) -> Status {
+    answer(error, || Ok(given(source, "source")?.0.restart()?))
+}
+
+/// Closes the source: what was not taken is dropped, and whoever waits gets TIDINGS_ERR_CLOSED. It returns when its socket
+/// and its thread are gone. The source still has to be freed. Closing once more does nothing.
+///
+/// Threads: any. Returns TIDINGS_ERR_FORKED in a forked child, and does nothing there.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_source_close(source: Option<&Source>, error: ErrorOut<'_>) -> Status {
+    answer(error, || {
+        let source = given(source, "source")?;
+        source.0.state()?;
+        source.0.close();
+        Ok(())
+    })
+}
+
+/// Closes the source, if that has not been done, and frees it.
+///
+/// Threads: one at a time: no other thread may be in a call of this source, or make one later. NULL is allowed. In a
+/// forked child it leaves the parent's source alone.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_source_free(source: Option<Box<Source>>) {
+    value((), || {
+        source.as_ref()?.0.close();
+        Some(())
+    });
+    free(source);
+}
+
+/// What the event tells.
+///
+/// Threads: any.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_source_event_kind(event: Option<&SourceEvent>) -> SourceKind {
+    value(SourceKind::Unknown, || Some(event?.kind))
+}
+
+/// The name of a kind in lower case, such as "message"; "unknown" for any other number. Never NULL.
+///
+/// Threads: any. The text is static.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_source_kind_name(kind: RawSourceKind) -> *const c_char {
+    const NAMES: [&CStr; 7] =
+        [c"unknown", c"open", c"message", c"comment", c"too_large", c"disconnected", c"closed"];
+    let name = usize::try_from(kind.0).ok().and_then(|kind| NAMES.get(kind));
+    name.unwrap_or(&NAMES[0]).as_ptr()
+}
+
+/// The event type of a message, "message" unless the server named another; NULL for other kinds.
+///
+/// Threads: any. The text belongs to the event.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_source_event_name(event: Option<&SourceEvent>) -> *const c_char {
+    value(ptr::null(), || Some(event?.name.as_ref()?.as_ptr()))
+}
+
+/// The data of a message, or the text of a comment, with a NUL after it, and in `*len`, which may be NULL, its length
+/// without that: the text may hold a NUL itself. NULL and 0 for other kinds.
+///
+/// Threads: any. The text belongs to the event.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_source_event_data(
+    event: Option<&SourceEvent>,
+    len: Option<&mut MaybeUninit<usize>>,
+) -> *const c_char {
+    let data = event.and_then(|event| event.data.as_ref());
+    put(len, data.map_or(0, |data| data.len() - 1));
+    data.map_or(ptr::null(), |data| data.as_ptr().cast())
+}
+
+/// The last event id in force with a message, or "" if there is none; NULL for other kinds.
+///
+/// Threads: any. The text belongs to the event.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_source_event_id(event: Option<&SourceEvent>) -> *const c_char {
+    value(ptr::null(), || Some(event?.id.as_ref()?.as_ptr()))
+}
+
+/// With TIDINGS_SOURCE_KIND_DISCONNECTED, why.
+///
+/// Threads: any.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_source_event_reason(event: Option<&SourceEvent>) -> Reason {
+    value(Reason::None, || Some(event?.reason))
+}
+
+/// With TIDINGS_SOURCE_KIND_DISCONNECTED what happened, and with TIDINGS_SOURCE_KIND_CLOSED what ended the source, with HTTP
+/// status 204 if the server asked it to stop; NULL otherwise.
+///
+/// Threads: any. The error belongs to the event.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_source_event_error(event: Option<&SourceEvent>) -> Option<&Error> {
+    value(None, || Some(event?.error.as_ref()))
+}
+
+/// With TIDINGS_SOURCE_KIND_DISCONNECTED, in how many milliseconds from now the source tries again; -1 otherwise.
+///
+/// Threads: any.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_source_event_retry_in_ms(event: Option<&SourceEvent>) -> i64 {
+    value(-1, || {
+        let retry_at = event?.retry_at?;
+        Some(milliseconds(Some(retry_at.saturating_duration_since(Instant::now()))))
+    })
+}
+
+/// With TIDINGS_SOURCE_KIND_OPEN, a header of the answer; NULL when there is none or it is not text. Names are not
+/// case-sensitive.
+///
+/// Threads: any. The text belongs to the event.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_source_event_header(event: Option<&SourceEvent>, name: Text<'_>) -> *const c_char {
+    value(ptr::null(), || {
+        let event = event?;
+        let text = CString::new(event.opened.as_ref()?.header(name.optional("name").ok()??)?).ok()?;
+        let mut headers = event.headers.lock().ok()?;
+        let at = headers.iter().position(|known| *known == text).unwrap_or_else(|| {
+            headers.push(text);
+            headers.len() - 1
+        });
+        // What the list holds stays where it is in memory when the list grows.
+        Some(headers[at].as_ptr())
+    })
+}
+
+/// Frees an event of an event source.
+///
+/// Threads: one at a time. NULL is allowed.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_source_event_free(event: Option<Box<SourceEvent>>) {
+    free(event);
+}

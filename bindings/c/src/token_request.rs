@@ -1,0 +1,64 @@
+//! Questions for a token
+
+use std::ffi::c_void;
+
+use tidings_core::blocking;
+
+use crate::{
+    border::{Text, answer, free, given},
+    error::Status,
+};
+
+/// The client's question for a token.
+pub struct TokenRequest(blocking::TokenRequest);
+
+impl TokenRequest {
+    pub(crate) fn new(request: blocking::TokenRequest) -> Self {
+        Self(request)
+    }
+}
+
+/// Called when a token is needed. The request is yours.
+pub type TokenCallback = Option<extern "C" fn(request: Box<TokenRequest>, user_data: *mut c_void)>;
+
+/// Answers with a token, or with NULL for a guest.
+///
+/// Threads: one at a time. The request is freed, whatever is returned: TIDINGS_ERR_NULL_ARGUMENT when it is NULL,
+/// TIDINGS_ERR_INVALID_UTF8 when the token is no UTF-8, which counts as a failure. An answer that is not wanted any more
+/// is harmless.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_token_request_answer(
+    request: Option<Box<TokenRequest>>,
+    token: Text<'_>,
+) -> Status {
+    answer(None, || {
+        let TokenRequest(request) = *given(request, "request")?;
+        let token = token.optional("token")?.map(str::to_owned);
+        request.answer(Ok(token));
+        Ok(())
+    })
+}
+
+/// Answers that there is no token, and why, in a text for people: it comes to who waits for the client's first answer, as
+/// TIDINGS_ERR_TOKEN_PROVIDER.
+///
+/// Threads: one at a time. The request is freed, whatever is returned, as by tidings_token_request_answer().
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_token_request_fail(
+    request: Option<Box<TokenRequest>>,
+    message: Text<'_>,
+) -> Status {
+    answer(None, || {
+        let TokenRequest(request) = *given(request, "request")?;
+        request.answer(Err(message.get("message")?.to_owned()));
+        Ok(())
+    })
+}
+
+/// Frees a request without an answer, which counts as a failure.
+///
+/// Threads: one at a time. NULL is allowed.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_token_request_free(request: Option<Box<TokenRequest>>) {
+    free(request);
+}
