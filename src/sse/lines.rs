@@ -6,41 +6,37 @@ use wide::u8x16;
 ///
 /// Each block of 64 bytes is looked at once, with vectors, and leaves a bit mask; finding
 /// the next line end then takes a few instructions however short the lines are.
-#[derive(Debug)]
-pub(super) struct LineEnds<'c> {
-    chunk: &'c [u8],
-    /// The line ends not yet returned of the block looked at last; bit 0 is at `base`.
+#[derive(Debug, Default)]
+pub(super) struct LineEnds {
+    /// The line ends not yet returned of the block looked at last.
     mask: u64,
-    base: usize,
     /// Where the next block begins.
     next: usize,
 }
 
-impl<'c> LineEnds<'c> {
+impl LineEnds {
+    /// The next line end in `chunk`, which is the same each time.
     #[inline]
-    pub(super) fn new(chunk: &'c [u8]) -> Self {
-        Self { chunk, mask: 0, base: 0, next: 0 }
-    }
-
-    #[inline]
-    pub(super) fn next(&mut self) -> Option<usize> {
-        if self.mask == 0 && !self.look() {
+    pub(super) fn next(&mut self, chunk: &[u8]) -> Option<usize> {
+        if self.mask == 0 && !self.look(chunk) {
             return None;
         }
-        let at = self.base + self.mask.trailing_zeros() as usize;
+        let at = self.next - BLOCK + self.mask.trailing_zeros() as usize;
         self.mask &= self.mask - 1;
         Some(at)
     }
 
     /// Looks for the next block that a line ends in.
     #[inline]
-    fn look(&mut self) -> bool {
-        self.look_at_block() || self.look_at_block() || (self.next < self.chunk.len() && self.look_far())
+    fn look(&mut self, chunk: &[u8]) -> bool {
+        self.look_at_block(chunk)
+            || self.look_at_block(chunk)
+            || (self.next < chunk.len() && self.look_far(chunk))
     }
 
     #[inline]
-    fn look_at_block(&mut self) -> bool {
-        let rest = self.chunk.get(self.next..).unwrap_or_default();
+    fn look_at_block(&mut self, chunk: &[u8]) -> bool {
+        let rest = chunk.get(self.next..).unwrap_or_default();
         if rest.is_empty() {
             return false;
         }
@@ -49,7 +45,6 @@ impl<'c> LineEnds<'c> {
             Some(block) => line_ends(block),
             None => line_ends_of_rest(rest),
         };
-        self.base = self.next;
         self.next += BLOCK;
         self.mask != 0
     }
@@ -57,12 +52,12 @@ impl<'c> LineEnds<'c> {
     /// The line is long. memchr may use wider vectors than the blocks do, since it asks the
     /// machine at run time which ones there are.
     #[inline(never)]
-    fn look_far(&mut self) -> bool {
-        let rest = &self.chunk[self.next..];
+    fn look_far(&mut self, chunk: &[u8]) -> bool {
+        let rest = &chunk[self.next..];
         let passed = memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
         count_work(passed);
         self.next += passed;
-        self.look_at_block()
+        self.look_at_block(chunk)
     }
 }
 
