@@ -62,7 +62,7 @@ impl Decoder {
     /// [`Cut::No`] again.
     pub(super) fn piece(
         &mut self,
-        chunk: &Chunk<'_>,
+        chunk: &mut Chunk<'_>,
         mut start: usize,
         end: usize,
         ended: bool,
@@ -76,7 +76,7 @@ impl Decoder {
             *word |= next << (8 * before);
             *len += taken;
             if *len < HEAD && !ended {
-                self.measure();
+                self.room = self.space();
                 return None;
             }
             let (word, len) = (*word, *len);
@@ -91,7 +91,7 @@ impl Decoder {
         if ended {
             told = told.or(self.end());
         }
-        self.measure();
+        self.room = self.space();
         told
     }
 
@@ -101,7 +101,7 @@ impl Decoder {
         let told = self.begin(field);
         let told = told.or(self.extend(value, None));
         let told = told.or(self.end());
-        self.measure();
+        self.room = self.space();
         told
     }
 
@@ -138,31 +138,38 @@ impl Decoder {
 
     /// Takes a piece of the value, and its text if it is text on its own.
     fn extend(&mut self, piece: &[u8], text: Option<&str>) -> Option<Told> {
-        match &mut self.cut {
-            Cut::Value(Value::Retry(millis)) => {
-                // "If the field value consists of only ASCII digits"
-                if !piece.iter().all(u8::is_ascii_digit) {
-                    self.cut = Cut::Skipped;
-                    return None;
-                }
-                for byte in piece {
-                    let digit = u64::from(byte - b'0');
-                    *millis = Some(millis.unwrap_or(0).saturating_mul(10).saturating_add(digit));
-                }
-                None
+        let Cut::Value(value) = &mut self.cut else {
+            return None;
+        };
+        if let Value::Retry(millis) = value {
+            // "If the field value consists of only ASCII digits"
+            if !piece.iter().all(u8::is_ascii_digit) {
+                self.cut = Cut::Skipped;
+                return None;
             }
-            Cut::Value(_) if self.partial.len() == 0 && text.is_some() => self.extend_text(text?),
-            Cut::Value(_) => {
-                let mut told = None;
-                let mut partial = std::mem::take(&mut self.partial);
-                partial.decode(piece, |text| told = told.or(self.extend_text(text)));
-                if matches!(self.cut, Cut::Value(_)) {
-                    self.partial = partial;
-                }
-                told
+            for byte in piece {
+                let digit = u64::from(byte - b'0');
+                *millis = Some(millis.unwrap_or(0).saturating_mul(10).saturating_add(digit));
             }
-            _ => None,
+            return None;
         }
+        match text {
+            Some(text) if self.undecoded.len() == 0 => self.extend_text(text),
+            _ if piece.len() <= self.space() && self.undecoded.push(piece) => None,
+            _ => self.decode(piece),
+        }
+    }
+
+    /// Decodes what there is of the value, to the end of `piece`.
+    fn decode(&mut self, piece: &[u8]) -> Option<Told> {
+        let mut told = None;
+        let mut undecoded = std::mem::take(&mut self.undecoded);
+        undecoded.decode(piece, |text| told = told.or(self.extend_text(text)));
+        if !matches!(self.cut, Cut::Value(_)) {
+            undecoded.clear();
+        }
+        self.undecoded = undecoded;
+        told
     }
 
     /// Takes a part of the value, decoded.
@@ -214,18 +221,22 @@ impl Decoder {
     }
 
     fn end(&mut self) -> Option<Told> {
-        let mut partial = std::mem::take(&mut self.partial);
         let mut told = None;
-        partial.end(|text| told = self.extend_text(text));
+        if self.undecoded.len() > 0 {
+            told = self.decode(b"");
+            if let Some(text) = self.undecoded.end() {
+                told = told.or(self.extend_text(text));
+            }
+        }
         let Cut::Value(value) = std::mem::replace(&mut self.cut, Cut::No) else {
             return told;
         };
         match value {
-            Value::Data | Value::Event => None,
+            Value::Data | Value::Event => told,
             Value::Id => {
                 std::mem::swap(&mut self.line, &mut self.id);
                 self.line.discard();
-                None
+                told
             }
             Value::Comment { .. } => {
                 self.line.take();

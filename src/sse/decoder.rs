@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::cut::Cut;
 use super::items::Items;
-use super::utf8::{self, Partial};
+use super::utf8::{self, Undecoded};
 
 /// The limit of [`Decoder::new`] on the size of one message: 16 MiB.
 pub const DEFAULT_LIMIT: usize = 16 * 1024 * 1024;
@@ -47,8 +47,8 @@ pub struct Decoder {
     pub(super) cut: Cut,
     /// The value of that line where it is an id or a comment.
     pub(super) line: Held,
-    /// The character of that value which the last chunk ended in.
-    pub(super) partial: Partial,
+    /// The last bytes of that line's value.
+    pub(super) undecoded: Undecoded,
 
     /// What is known of the message that the last chunk ended in. `id` is the standard's
     /// last event ID buffer where it differs from its last event ID string.
@@ -59,8 +59,8 @@ pub struct Decoder {
     pub(super) oversize: bool,
     /// Whether there may be any of that here.
     pub(super) more: bool,
-    /// By how many bytes that message may at least grow before somebody has to
-    /// [measure](Self::measure) it.
+    /// The [space](Self::space) that there is at least, so that it need not be counted each
+    /// time.
     pub(super) room: usize,
 }
 
@@ -101,7 +101,7 @@ impl Decoder {
             after_cr: false,
             cut: Cut::No,
             line: Held::default(),
-            partial: Partial::default(),
+            undecoded: Undecoded::default(),
             data: Held::default(),
             event: Held::default(),
             id: Held::default(),
@@ -199,7 +199,7 @@ impl Decoder {
         self.oversize = false;
         self.more = false;
         self.room = self.limit;
-        self.partial = Partial::default();
+        self.undecoded.clear();
         for held in [&mut self.line, &mut self.data, &mut self.event, &mut self.id] {
             held.discard();
         }
@@ -208,13 +208,14 @@ impl Decoder {
     /// How many bytes of the unfinished message are held.
     pub fn buffered(&self) -> usize {
         let held = [&self.line, &self.data, &self.event, &self.id];
-        self.cut.head_len() + self.partial.len() + held.map(Held::len).iter().sum::<usize>()
+        self.cut.head_len() + self.undecoded.len() + held.map(Held::len).iter().sum::<usize>()
     }
 
-    /// Counts anew how much room there is: the message may have grown by a repair, or have
-    /// become too large.
-    pub(super) fn measure(&mut self) {
-        self.room = if self.oversize { 0 } else { self.limit.saturating_sub(self.buffered()) };
+    /// By how many bytes the message at hand may grow. The beginning of a line, of which
+    /// nothing is known yet, takes no space.
+    pub(super) fn space(&self) -> usize {
+        let size = self.buffered() - self.cut.head_len();
+        if self.oversize { 0 } else { self.limit.saturating_sub(size) }
     }
 
     /// How many bytes have been fed.
@@ -237,6 +238,7 @@ impl Decoder {
     pub(super) fn capacity(&self) -> usize {
         [&self.line, &self.data, &self.event, &self.id].map(|held| held.text.capacity()).iter().sum::<usize>()
             + self.last_event_id.capacity()
+            + self.undecoded.capacity()
     }
 }
 
@@ -288,6 +290,15 @@ impl Held {
         super::lines::count_work(piece.len());
         utf8::grow(&mut self.text, piece.len(), limit);
         self.text.push_str(piece);
+    }
+
+    /// Appends a further line to the value, under the same condition.
+    #[inline]
+    pub(super) fn push_line(&mut self, line: &str, limit: usize) {
+        super::lines::count_work(line.len());
+        utf8::grow(&mut self.text, 1 + line.len(), limit);
+        self.text.push('\n');
+        self.text.push_str(line);
     }
 
     #[inline]

@@ -170,19 +170,15 @@ impl<'d, 'c> Items<'d, 'c> {
         self.message = length;
         let decoder = &mut *self.decoder;
         // Long data in small chunks is what comes here most.
-        if let Cut::Value(Value::Data) = decoder.cut
+        if end.is_none()
+            && let Cut::Value(Value::Data) = decoder.cut
             && let Some(room) = decoder.room.checked_sub(length)
-            && decoder.partial.len() == 0
-            && let Some(text) = self.chunk.text(0, length)
+            && decoder.undecoded.push(self.chunk.bytes)
         {
             decoder.room = room;
-            decoder.data.push(text, decoder.limit);
-            if end.is_some() {
-                decoder.cut = Cut::No;
-            }
             return None;
         }
-        decoder.piece(&self.chunk, 0, length, end.is_some()).map(Step::Told)
+        decoder.piece(&mut self.chunk, 0, length, end.is_some()).map(Step::Told)
     }
 
     /// Keeps what the next chunk will need.
@@ -196,7 +192,7 @@ impl<'d, 'c> Items<'d, 'c> {
         self.hold();
         if self.start < length {
             self.decoder.cut = Cut::START;
-            return self.decoder.piece(&self.chunk, self.start, length, false).map(Step::Told);
+            return self.decoder.piece(&mut self.chunk, self.start, length, false).map(Step::Told);
         }
         if self.decoder.more {
             self.decoder.room = self.decoder.room.saturating_sub(length - self.message);
@@ -205,6 +201,7 @@ impl<'d, 'c> Items<'d, 'c> {
     }
 
     /// Moves what is borrowed from the chunk to the decoder.
+    #[inline]
     fn hold(&mut self) {
         let limit = self.decoder.limit;
         if let Some(data) = self.data.take() {
@@ -246,8 +243,7 @@ impl<'d, 'c> Items<'d, 'c> {
             decoder.data.start();
             decoder.data.push(data, decoder.limit);
         }
-        decoder.data.push("\n", decoder.limit);
-        decoder.data.push(line, decoder.limit);
+        decoder.data.push_line(line, decoder.limit);
     }
 
     #[inline]
@@ -291,7 +287,7 @@ impl<'d, 'c> Items<'d, 'c> {
 
     /// A value that is valid and certainly within the limits for an event type or id.
     #[inline]
-    fn short_text(&self, start: usize, end: usize) -> Option<&'c str> {
+    fn short_text(&mut self, start: usize, end: usize) -> Option<&'c str> {
         if end - self.message <= self.decoder.room && end - start <= SHORT_TEXT_LIMIT {
             self.chunk.text(start, end)
         } else {

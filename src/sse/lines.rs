@@ -29,31 +29,30 @@ impl LineEnds {
     /// Looks for the next block that a line ends in.
     #[inline]
     fn look(&mut self, chunk: &[u8]) -> bool {
-        self.look_at_block(chunk)
-            || self.look_at_block(chunk)
-            || (self.next < chunk.len() && self.look_far(chunk))
+        self.look_at_block(chunk) || (self.next < chunk.len() && self.look_further(chunk))
     }
 
     #[inline]
     fn look_at_block(&mut self, chunk: &[u8]) -> bool {
         let rest = chunk.get(self.next..).unwrap_or_default();
-        if rest.is_empty() {
-            return false;
-        }
         count_work(rest.len().min(BLOCK));
-        self.mask = match rest.first_chunk::<BLOCK>() {
+        self.mask = match rest.first_chunk() {
             Some(block) => line_ends(block),
+            None if rest.is_empty() => 0,
             None => line_ends_of_rest(rest),
         };
         self.next += BLOCK;
         self.mask != 0
     }
 
-    /// The line is long. memchr may use wider vectors than the blocks do, since it asks the
-    /// machine at run time which ones there are.
+    /// The line is long. After one more block, memchr may use wider vectors than the blocks
+    /// do, since it asks the machine at run time which ones there are.
     #[inline(never)]
-    fn look_far(&mut self, chunk: &[u8]) -> bool {
-        let rest = &chunk[self.next..];
+    fn look_further(&mut self, chunk: &[u8]) -> bool {
+        if self.look_at_block(chunk) {
+            return true;
+        }
+        let rest = chunk.get(self.next..).unwrap_or_default();
         let passed = memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
         count_work(passed);
         self.next += passed;
@@ -61,7 +60,7 @@ impl LineEnds {
     }
 }
 
-#[inline]
+#[inline(never)]
 fn line_ends_of_rest(rest: &[u8]) -> u64 {
     let mut block = [0; BLOCK];
     block[..rest.len()].copy_from_slice(rest);

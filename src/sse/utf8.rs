@@ -9,7 +9,7 @@
 use super::lines::count_work;
 
 /// A chunk and its text.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Chunk<'c> {
     pub(super) bytes: &'c [u8],
     /// The chunk without the parts of characters that it begins and ends with, if that is
@@ -17,97 +17,135 @@ pub(super) struct Chunk<'c> {
     text: Option<&'c str>,
     /// Where in the chunk `text` begins.
     start: usize,
+    /// Whether nobody has asked for text yet: nobody may.
+    unchecked: bool,
 }
 
 impl<'c> Chunk<'c> {
     #[inline]
     pub(super) fn new(bytes: &'c [u8]) -> Self {
-        // Too short for vectors.
-        if bytes.len() < 64 {
-            return Self { bytes, text: None, start: 0 };
-        }
-        count_work(bytes.len());
-        let start = bytes.iter().take(3).take_while(|byte| is_continuation(**byte)).count();
-        let end = bytes.len() - incomplete(bytes);
-        let text = simdutf8::basic::from_utf8(&bytes[start..end]).ok();
-        Self { bytes, text, start }
+        Self { bytes, text: None, start: 0, unchecked: true }
     }
 
     /// A value, or a piece of one, that lies in the chunk, where it is valid.
     #[inline]
-    pub(super) fn text(&self, start: usize, end: usize) -> Option<&'c str> {
+    pub(super) fn text(&mut self, start: usize, end: usize) -> Option<&'c str> {
         match self.text {
             Some(text) => text.get(start.checked_sub(self.start)?..end - self.start),
-            None => {
-                count_work(end - start);
-                simdutf8::basic::from_utf8(&self.bytes[start..end]).ok()
+            None => self.check(start, end),
+        }
+    }
+
+    #[inline(never)]
+    fn check(&mut self, start: usize, end: usize) -> Option<&'c str> {
+        if std::mem::take(&mut self.unchecked) && self.bytes.len() >= VECTORS {
+            let first = self.bytes.iter().take(3).take_while(|byte| is_continuation(**byte)).count();
+            let whole = &self.bytes[first..self.bytes.len() - incomplete(&self.bytes[first..])];
+            if whole.len() >= VECTORS {
+                count_work(whole.len());
+                self.text = simdutf8::basic::from_utf8(whole).ok();
+                self.start = first;
+                if self.text.is_some() {
+                    return self.text(start, end);
+                }
             }
         }
+        count_work(end - start);
+        simdutf8::basic::from_utf8(&self.bytes[start..end]).ok()
     }
 }
 
-/// The bytes that are there of a character that a chunk has cut.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Partial {
-    bytes: [u8; 4],
-    len: usize,
-}
+/// From this length on simdutf8 uses vectors.
+const VECTORS: usize = 64;
 
-impl Partial {
+/// What is there of a value and not decoded yet: the beginning of a character, or a few short
+/// pieces, which cost less to decode together.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Undecoded(Vec<u8>);
+
+impl Undecoded {
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.0.len()
     }
 
-    /// Decodes a piece of a value, in order, part by part. What it ends in of a character
-    /// is kept for the next piece.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.0.capacity()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Adds a piece of the value, if it is short.
+    #[inline]
+    pub(super) fn push(&mut self, piece: &[u8]) -> bool {
+        const SHORT: usize = 256;
+        const MOST: usize = 2048;
+        let fits = piece.len() <= SHORT && self.0.len() + piece.len() <= MOST;
+        if fits {
+            count_work(piece.len());
+            self.0.extend_from_slice(piece);
+        }
+        fits
+    }
+
+    /// Decodes what there is and a further piece, in order, part by part. What that ends in
+    /// of a character is kept.
     pub(super) fn decode(&mut self, mut piece: &[u8], mut take: impl FnMut(&str)) {
-        count_work(piece.len());
-        while self.len > 0
+        let end = self.0.len() - incomplete(&self.0);
+        decode(&self.0[..end], &mut take);
+        self.0.drain(..end);
+        while !self.0.is_empty()
             && let [next, rest @ ..] = piece
         {
-            self.bytes[self.len] = *next;
-            match std::str::from_utf8(&self.bytes[..self.len + 1]) {
+            self.0.push(*next);
+            match std::str::from_utf8(&self.0) {
                 Ok(character) => {
                     take(character);
-                    (self.len, piece) = (0, rest);
+                    self.0.clear();
                 }
-                Err(error) if error.error_len().is_none() => {
-                    self.len += 1;
-                    piece = rest;
+                Err(error) if error.error_len().is_none() => {}
+                // It has not been continued, and this byte begins something else.
+                Err(_) => {
+                    self.0.clear();
+                    take(REPLACEMENT);
+                    continue;
                 }
-                // It has not been continued, and the next byte begins something else.
-                Err(_) => self.end(&mut take),
             }
+            piece = rest;
         }
         let (whole, cut) = piece.split_at(piece.len() - incomplete(piece));
-        if !cut.is_empty() {
-            self.bytes[..cut.len()].copy_from_slice(cut);
-            self.len = cut.len();
-        }
-        match simdutf8::basic::from_utf8(whole) {
-            Ok(text) => take(text),
-            Err(_) => {
-                for chunk in whole.utf8_chunks() {
-                    take(chunk.valid());
-                    if !chunk.invalid().is_empty() {
-                        take(REPLACEMENT);
-                    }
-                }
-            }
-        }
+        decode(whole, &mut take);
+        self.0.extend_from_slice(cut);
     }
 
-    /// Ends the value.
-    #[inline]
-    pub(super) fn end(&mut self, mut take: impl FnMut(&str)) {
-        if std::mem::take(&mut self.len) > 0 {
-            take(REPLACEMENT);
-        }
+    /// What the beginning of a character is worth that is not continued.
+    pub(super) fn end(&mut self) -> Option<&'static str> {
+        let any = !self.0.is_empty();
+        self.0.clear();
+        any.then_some(REPLACEMENT)
     }
 }
 
 const REPLACEMENT: &str = "\u{FFFD}";
+
+fn decode(bytes: &[u8], mut take: impl FnMut(&str)) {
+    count_work(bytes.len());
+    match simdutf8::basic::from_utf8(bytes) {
+        Ok("") => {}
+        Ok(text) => take(text),
+        Err(_) => {
+            for chunk in bytes.utf8_chunks() {
+                take(chunk.valid());
+                if !chunk.invalid().is_empty() {
+                    take(REPLACEMENT);
+                }
+            }
+        }
+    }
+}
 
 /// How many bytes at the end are the beginning of a character.
 #[inline]

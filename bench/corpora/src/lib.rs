@@ -54,32 +54,45 @@ impl Corpus {
     }
 }
 
-pub fn all() -> Vec<Corpus> {
-    vec![
-        Corpus::new("data: 7", |text, _| text.push_str("data: 7\n\n")),
-        Corpus::new("40-byte events", |text, random| {
+pub const NAMES: [&str; 8] = [
+    "data: 7",
+    "40-byte events",
+    "records",
+    "records, CRLF",
+    "records, half non-ASCII",
+    "64 KiB lines",
+    "50 lines",
+    "heartbeats between records",
+];
+
+/// The corpus of one of the [`NAMES`].
+pub fn corpus(name: &'static str) -> Corpus {
+    match name {
+        "data: 7" => Corpus::new(name, |text, _| text.push_str("data: 7\n\n")),
+        "40-byte events" => Corpus::new(name, |text, random| {
             let words = words(ASCII, 8 + random.below(24));
             write!(text, "data: {{\"text\":\"{words}\"}}\n\n").unwrap();
         }),
-        Corpus::new("records", |text, random| record(text, random, ASCII, "\n")),
-        Corpus::new("records, CRLF", |text, random| record(text, random, ASCII, "\r\n")),
-        Corpus::new("records, half non-ASCII", |text, random| record(text, random, MIXED, "\n")),
-        Corpus::new("64 KiB lines", |text, _| {
+        "records" => Corpus::new(name, |text, random| record(text, random, ASCII, "\n")),
+        "records, CRLF" => Corpus::new(name, |text, random| record(text, random, ASCII, "\r\n")),
+        "records, half non-ASCII" => Corpus::new(name, |text, random| record(text, random, MIXED, "\n")),
+        "64 KiB lines" => Corpus::new(name, |text, _| {
             write!(text, "data: {{\"text\":\"{}\"}}\n\n", words(ASCII, 64 * 1024)).unwrap();
         }),
-        Corpus::new("50 lines", |text, random| {
+        "50 lines" => Corpus::new(name, |text, random| {
             for line in 1..=50 {
                 writeln!(text, "data: {line}: {}", words(ASCII, 10 + random.below(50))).unwrap();
             }
             text.push('\n');
         }),
-        Corpus::new("heartbeats between records", |text, random| {
+        "heartbeats between records" => Corpus::new(name, |text, random| {
             for _ in 0..=random.below(8) {
                 text.push_str(": heartbeat\n\n");
             }
             record(text, random, ASCII, "\n");
         }),
-    ]
+        _ => panic!("there is no corpus {name}"),
+    }
 }
 
 /// One event of a single line of data, of `length` bytes, for the test of linearity.

@@ -1,6 +1,6 @@
 //! The decoder beside everything that a user would pick instead.
 //!
-//! `decoder-bench [--quick] [--json PATH]` decodes eight corpora in four kinds of chunks with
+//! `decoder-bench [--quick] [--corpus NAME] [--json PATH]` decodes eight corpora in four kinds of chunks with
 //! tidings, six peers, and a bare scan for line ends as the physical reference. The
 //! contenders take turns in one process, and the best round of each counts: whatever else
 //! the machine does then disturbs all of them alike. Figures are ratios to tidings; the MB/s
@@ -20,14 +20,15 @@ use corpora::{CUTS, Cut};
 use serde_json::{Value, json};
 
 fn main() -> std::io::Result<()> {
-    let (mut quick, mut path) = (false, None);
+    let (mut quick, mut path, mut only) = (false, None, None);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--quick" => quick = true,
             "--json" => path = arguments.next(),
+            "--corpus" => only = arguments.next(),
             _ => {
-                eprintln!("usage: decoder-bench [--quick] [--json PATH]");
+                eprintln!("usage: decoder-bench [--quick] [--corpus NAME] [--json PATH]");
                 std::process::exit(2);
             }
         }
@@ -38,7 +39,11 @@ fn main() -> std::io::Result<()> {
     let mut rows = Vec::new();
     for cut in CUTS {
         print_heading(&contenders, cut);
-        for corpus in corpora::all() {
+        for name in corpora::NAMES {
+            if only.as_ref().is_some_and(|only| only != name) {
+                continue;
+            }
+            let corpus = corpora::corpus(name);
             let cells = measure(&contenders, &corpus.chunks(cut), budget);
             print_row(corpus.name, &contenders, &cells, corpus.bytes.len());
             rows.extend(contenders.iter().zip(&cells).map(|(contender, cell)| {

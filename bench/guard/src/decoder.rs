@@ -7,13 +7,13 @@ use tidings::sse::Decoder;
 use crate::Workload;
 
 pub fn workloads() -> Vec<Workload> {
-    let names = corpora::all().into_iter().enumerate();
-    names
-        .flat_map(|(at, corpus)| {
+    corpora::NAMES
+        .into_iter()
+        .flat_map(|corpus| {
             corpora::CUTS.map(|cut| Workload {
-                name: format!("decoder/{}/{}", corpus.name, cut.name()),
+                name: format!("decoder/{corpus}/{}", cut.name()),
                 prepare: Box::new(move || {
-                    let chunks = corpora::all()[at].chunks(cut);
+                    let chunks = corpora::corpus(corpus).chunks(cut);
                     Box::new(move || {
                         let mut decoder = Decoder::new();
                         for chunk in &chunks {
