@@ -60,11 +60,14 @@ impl LineEnds {
     }
 }
 
+/// The same for fewer bytes than a block has.
 #[inline(never)]
 fn line_ends_of_rest(rest: &[u8]) -> u64 {
-    let mut block = [0; BLOCK];
-    block[..rest.len()].copy_from_slice(rest);
-    line_ends(&block)
+    let (vectors, single) = rest.as_chunks();
+    let mut last = [0; 16];
+    last[..single.len()].copy_from_slice(single);
+    let of_last = u64::from(ends(&last).to_bitmask());
+    vectors.iter().rev().fold(of_last, |mask, vector| mask << 16 | u64::from(ends(vector).to_bitmask()))
 }
 
 const BLOCK: usize = 64;
@@ -72,18 +75,20 @@ const BLOCK: usize = 64;
 /// Which bytes of a block are line ends.
 #[inline]
 fn line_ends(block: &[u8; BLOCK]) -> u64 {
-    let (lf, cr) = (u8x16::splat(b'\n'), u8x16::splat(b'\r'));
-    let [a, b, c, d] = std::array::from_fn(|i| {
-        let bytes: &[u8; 16] = block[16 * i..].first_chunk().expect("a block has four vectors");
-        let vector = u8x16::new(*bytes);
-        vector.simd_eq(lf) | vector.simd_eq(cr)
-    });
+    let (vectors, _) = block.as_chunks();
+    let [a, b, c, d] = std::array::from_fn(|i| ends(&vectors[i]));
     // Long lines have many blocks without an end, which one test tells.
     if (a | b | c | d).to_bitmask() == 0 {
         return 0;
     }
     let [a, b, c, d] = [a, b, c, d].map(|vector| u64::from(vector.to_bitmask()));
     a | b << 16 | c << 32 | d << 48
+}
+
+#[inline]
+fn ends(bytes: &[u8; 16]) -> u8x16 {
+    let vector = u8x16::new(*bytes);
+    vector.simd_eq(u8x16::splat(b'\n')) | vector.simd_eq(u8x16::splat(b'\r'))
 }
 
 /// Counts bytes that are looked at or copied, so that a test can tell that the work grows
