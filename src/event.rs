@@ -253,6 +253,11 @@ impl Event {
         !matches!(self.0.content, Content::Message { .. } | Content::Connect { .. })
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_parsed(&self) -> bool {
+        matches!(&self.0.content, Content::Message { head, .. } if head.get().is_some())
+    }
+
     fn head(&self) -> Option<&Head> {
         match &self.0.content {
             Content::Message { data, shape, head, .. } => {

@@ -141,7 +141,10 @@ impl Queue {
     }
 
     fn append(&mut self, event: Event) {
-        if let (Some(index), Some(id)) = (&mut self.index, event.record_id()) {
+        // The index first: to ask an event for its id is to parse it.
+        if let Some(index) = &mut self.index
+            && let Some(id) = event.record_id()
+        {
             index.0.insert(id.into(), self.taken + self.items.len() as u64);
         }
         self.bytes += event.raw().len();
@@ -151,7 +154,8 @@ impl Queue {
     fn take_front(&mut self) -> Option<Event> {
         let event = self.items.pop_front()?;
         self.bytes -= event.raw().len();
-        if let (Some(index), Some(id)) = (&mut self.index, event.record_id())
+        if let Some(index) = &mut self.index
+            && let Some(id) = event.record_id()
             && index.0.get(id) == Some(&self.taken)
         {
             index.0.remove(id);
@@ -171,7 +175,9 @@ impl Queue {
         if let Some(gap) = dropped.gap() {
             let since = self.untold_gap.map_or(gap.since, |earlier| earlier.since);
             self.untold_gap = Some(Gap { since, ..gap });
-        } else if let Action::Lagged(lost) = dropped.action() {
+        } else if dropped.is_notice()
+            && let Action::Lagged(lost) = dropped.action()
+        {
             self.untold += lost;
         } else {
             self.untold += 1;
@@ -276,6 +282,17 @@ mod tests {
         queue.push(change("r4", 9));
         assert_eq!(drain(&mut queue), ["lagged 2", "r2 2", "r3 3", "r4 9"]);
         assert_eq!(queue.index.as_ref().unwrap().0.len(), 0, "taken events leave nothing behind");
+    }
+
+    #[test]
+    fn an_event_that_waits_or_is_dropped_is_not_parsed() {
+        for overflow in [Overflow::DropOldest, Overflow::DropNewest] {
+            let mut queue = queue(1, overflow);
+            let events = [change("a", 0), change("a", 1)];
+            events.iter().for_each(|event| queue.push(event.clone()));
+            while queue.pop().is_some() {}
+            assert!(events.iter().all(|event| !event.is_parsed()), "{overflow:?}");
+        }
     }
 
     #[test]
