@@ -44,20 +44,28 @@ pub(crate) struct Queue {
     topic: Arc<str>,
     limits: Limits,
     items: VecDeque<Event>,
-    /// Notices, and the event that comes after them. It has left `items`: were it dropped in turn, a listener that
-    /// is always behind would hear of nothing but losses.
-    next: VecDeque<Event>,
     /// Payload bytes in `items`.
     bytes: usize,
     /// How many events ever left `items` at the front: the index of the first item.
     taken: u64,
     /// With `Conflate`: record id → index. Boxed, since few listeners need it and idle ones are many.
     index: Option<Box<Index>>,
+    /// Once something has been lost. Boxed for the same reason.
+    losses: Option<Box<Losses>>,
+}
+
+/// What did not fit.
+#[derive(Debug, Default)]
+struct Losses {
+    /// Notices, and the event that comes after them. It has left `items`: were it dropped in turn, a listener that
+    /// is always behind would hear of nothing but losses.
+    next: VecDeque<Event>,
     /// Lost since last told: before the front (`DropOldest`) or behind the back (`DropNewest`).
     untold: u64,
     /// A dropped notice of a gap; a gap must be told in any case.
     untold_gap: Option<Gap>,
-    lost: u64,
+    /// Lost over the whole life.
+    total: u64,
 }
 
 /// Record id → index of its event.
@@ -67,9 +75,7 @@ struct Index(HashMap<Box<str>, u64>);
 impl Queue {
     pub(crate) fn new(topic: Arc<str>, limits: Limits) -> Self {
         let index = (limits.overflow == Overflow::Conflate).then(Box::default);
-        let items = VecDeque::new();
-        let next = VecDeque::new();
-        Self { topic, limits, items, next, bytes: 0, taken: 0, index, untold: 0, untold_gap: None, lost: 0 }
+        Self { topic, limits, items: VecDeque::new(), bytes: 0, taken: 0, index, losses: None }
     }
 
     pub(crate) fn push(&mut self, event: Event) {
@@ -103,18 +109,10 @@ impl Queue {
     }
 
     pub(crate) fn pop(&mut self) -> Option<Event> {
-        if let Some(event) = self.next.pop_front() {
+        if self.losses.is_some()
+            && let Some(event) = self.pop_after_loss()
+        {
             return Some(event);
-        }
-        if self.limits.overflow != Overflow::DropNewest || self.items.is_empty() {
-            while let Some(notice) = self.notice() {
-                self.next.push_back(notice);
-            }
-            if let Some(notice) = self.next.pop_front() {
-                let event = self.take_front();
-                self.next.extend(event);
-                return Some(notice);
-            }
         }
         let event = self.take_front()?;
         if self.items.is_empty() {
@@ -124,14 +122,29 @@ impl Queue {
         Some(event)
     }
 
+    /// A notice, or the event that comes after notices.
+    fn pop_after_loss(&mut self) -> Option<Event> {
+        if let Some(event) = self.losses.as_mut()?.next.pop_front() {
+            return Some(event);
+        }
+        if self.limits.overflow == Overflow::DropNewest && !self.items.is_empty() {
+            return None;
+        }
+        let first = self.notice()?;
+        let second = self.notice();
+        let event = self.take_front();
+        self.losses.as_mut()?.next.extend(second.into_iter().chain(event));
+        Some(first)
+    }
+
     /// Events that wait.
     pub(crate) fn len(&self) -> usize {
-        self.items.len() + self.next.len()
+        self.items.len() + self.losses.as_ref().map_or(0, |losses| losses.next.len())
     }
 
     /// Events lost over the whole life.
     pub(crate) fn lost(&self) -> u64 {
-        self.lost
+        self.losses.as_ref().map_or(0, |losses| losses.total)
     }
 
     /// One event always fits, however large.
@@ -172,25 +185,27 @@ impl Queue {
 
     /// Remembers what was dropped, until it is told.
     fn account(&mut self, dropped: &Event) {
+        let losses = self.losses.get_or_insert_default();
         if let Some(gap) = dropped.gap() {
-            let since = self.untold_gap.map_or(gap.since, |earlier| earlier.since);
-            self.untold_gap = Some(Gap { since, ..gap });
+            let since = losses.untold_gap.map_or(gap.since, |earlier| earlier.since);
+            losses.untold_gap = Some(Gap { since, ..gap });
         } else if dropped.is_notice()
             && let Action::Lagged(lost) = dropped.action()
         {
-            self.untold += lost;
+            losses.untold += lost;
         } else {
-            self.untold += 1;
-            self.lost += 1;
+            losses.untold += 1;
+            losses.total += 1;
         }
     }
 
-    /// The next of the things that were dropped and are not told yet.
+    /// The next of the things that were dropped and are not told yet: losses, then a gap.
     fn notice(&mut self) -> Option<Event> {
-        if self.untold > 0 {
-            return Some(Event::lagged(self.topic.clone(), std::mem::take(&mut self.untold)));
+        let losses = self.losses.as_mut()?;
+        if losses.untold > 0 {
+            return Some(Event::lagged(self.topic.clone(), std::mem::take(&mut losses.untold)));
         }
-        self.untold_gap.take().map(|gap| Event::from_gap(self.topic.clone(), gap))
+        losses.untold_gap.take().map(|gap| Event::from_gap(self.topic.clone(), gap))
     }
 
     fn tell_behind(&mut self) {
