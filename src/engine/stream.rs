@@ -6,9 +6,9 @@ use std::{
 };
 
 use super::{
-    ConnId, Delivered, Engine, Outlet,
+    ConnId, Delivered, Engine, Outlet, PROMPT,
     dialect::{Failure, OpenVerdict, Streams},
-    session::{Open, Phase, Session, SessionId},
+    session::{Link, Open, Phase, Session, SessionId},
     state::Reason,
 };
 use crate::{
@@ -35,6 +35,20 @@ impl<L: Outlet> Engine<L> {
             self.credentials.proved();
         }
         self.pump(now, id.session);
+        self.hasten(now);
+    }
+
+    /// The server is there: sessions that wait because it was not need not wait on. Not all of them at once.
+    fn hasten(&mut self, now: Instant) {
+        let Self { sessions, rng, .. } = self;
+        for session in sessions.values_mut() {
+            if let Link::Waiting { until, why: Reason::Lost(_) | Reason::EndedByServer | Reason::Silence(_) } =
+                &mut session.link
+                && let Some(delay) = session.backoff.hasten(PROMPT.mul_f64(rng.f64()))
+            {
+                *until = (*until).min(now + delay);
+            }
+        }
     }
 
     /// Bytes of a stream have come.
