@@ -71,4 +71,9 @@ impl Bed {
         }
         taken
     }
+
+    /// Unsubscribes all listeners, one by one.
+    pub fn leave(&mut self) {
+        self.listeners.clear();
+    }
 }

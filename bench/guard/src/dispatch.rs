@@ -14,7 +14,7 @@ pub fn workloads() -> Vec<Workload> {
     let delivering = SHAPES.map(|(topics, listeners, events)| Workload {
         name: format!("dispatch/deliver/{topics} topics of {listeners}"),
         prepare: Box::new(move || {
-            let mut bed = live(topics, listeners);
+            let bed = live(topics, listeners);
             let rendered = bed.render(events);
             // What grows with the first events has grown.
             bed.deliver(&rendered, events);
@@ -30,18 +30,26 @@ pub fn workloads() -> Vec<Workload> {
     let taking = taking.map(|(name, look)| Workload {
         name: format!("dispatch/take/{name}"),
         prepare: Box::new(move || {
-            let mut bed = live(1, 1);
+            let bed = live(1, 1);
             let rendered = bed.render(1000);
             bed.deliver(&rendered, 1000);
             Box::new(move || _ = bed.take(look))
         }),
     });
-    delivering.into_iter().chain(taking).collect()
+    let leaving = Workload {
+        name: "dispatch/leave/10000 of one topic".into(),
+        prepare: Box::new(|| {
+            let bed = live(1, 10_000);
+            Box::new(move || bed.leave())
+        }),
+    };
+    delivering.into_iter().chain(taking).chain([leaving]).collect()
 }
 
-fn live(topics: usize, listeners: usize) -> Bed {
+/// Leaked, since its end is not to be counted.
+fn live(topics: usize, listeners: usize) -> &'static mut Bed {
     let names: Vec<String> = (0..topics).map(|number| format!("posts/r{number:014}")).collect();
     let mut bed = Bed::new(topics * listeners);
     bed.subscribe(names.iter().map(String::as_str), listeners);
-    bed
+    Box::leak(Box::new(bed))
 }
