@@ -9,7 +9,7 @@ LEGACY     := $(CURDIR)/$(VENV)/pocketbase-0.22/bin/pocketbase
 # Tests of faults wait more than they compute.
 THREADS    ?= 8
 
-.PHONY: test soak lint demo tools nginx iproute2 fmt clean
+.PHONY: test soak bench bench-guard lint demo tools nginx iproute2 fmt clean
 
 test: tools
 	TIDINGS_POCKETBASE=$(POCKETBASE) RUST_TEST_THREADS=$(THREADS) $(CARGO) test --all-features
@@ -30,6 +30,29 @@ lint:
 # Ten minutes with a fault every second. SOAK_SECONDS says how long, SOAK_SEED replays the faults of a run.
 soak:
 	$(CARGO) run --quiet --example soak
+
+# Everything measured beside its peers: tables, bench/results/*.json and plots. More ROUNDS are slower and steadier.
+ROUNDS ?= 3
+BENCH  := $(CARGO) run --quiet --release --manifest-path bench/Cargo.toml --package
+
+bench: $(VENV)/bench | bench/storm/js/node_modules
+	$(BENCH) delivery-bench -- bench/results/delivery.json $(ROUNDS)
+	$(BENCH) fanout-bench -- bench/results/fanout.json
+	$(BENCH) storm-bench -- bench/results/storm.json $(VENV)/bin/python
+	if [ -d bench/decoder ]; then $(BENCH) decoder-bench -- --json bench/results/decoder.json; fi
+	$(VENV)/bin/python bench/plot.py
+
+# Fails where a hot path takes over 5 % more instructions than bench/guard/*.json says.
+bench-guard:
+	$(BENCH) guard
+
+$(VENV)/bench: requirements/bench.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+bench/storm/js/node_modules: bench/storm/js/package-lock.json
+	npm ci --prefix bench/storm/js --no-audit --no-fund
+	touch $@
 
 # Something to look at.
 demo:

@@ -8,6 +8,7 @@
 //! and simdutf8 ask for at run time.
 
 mod decoder;
+mod dispatch;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,9 @@ pub struct Workload {
 
 /// A further hot path is a further module, with a list like this one.
 fn workloads() -> Vec<Workload> {
-    decoder::workloads()
+    let mut all = decoder::workloads();
+    all.extend(dispatch::workloads());
+    all
 }
 
 /// How much more a workload may take.
