@@ -178,6 +178,10 @@ impl Event {
         &self.0.topic
     }
 
+    pub(crate) fn shared_topic(&self) -> &Arc<str> {
+        &self.0.topic
+    }
+
     /// What this event tells.
     pub fn action(&self) -> Action {
         match &self.0.content {

@@ -28,7 +28,8 @@ pub enum Overflow {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) events: usize,
-    pub(crate) bytes: usize,
+    /// Small, since idle listeners are many.
+    pub(crate) bytes: u32,
     pub(crate) overflow: Overflow,
 }
 
@@ -41,13 +42,10 @@ impl Default for Limits {
 /// Events in order, never more than the limits allow, and an exact account of what did not fit.
 #[derive(Debug)]
 pub(crate) struct Queue {
-    topic: Arc<str>,
     limits: Limits,
     items: VecDeque<Event>,
     /// Payload bytes in `items`.
     bytes: usize,
-    /// How many events ever left `items` at the front: the index of the first item.
-    taken: u64,
     /// With `Conflate`: record id → index. Boxed, since few listeners need it and idle ones are many.
     index: Option<Box<Index>>,
     /// Once something has been lost. Boxed for the same reason.
@@ -55,8 +53,9 @@ pub(crate) struct Queue {
 }
 
 /// What did not fit.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Losses {
+    topic: Arc<str>,
     /// Notices, and the event that comes after them. It has left `items`: were it dropped in turn, a listener that
     /// is always behind would hear of nothing but losses.
     next: VecDeque<Event>,
@@ -68,14 +67,19 @@ struct Losses {
     total: u64,
 }
 
-/// Record id → index of its event.
+/// Where the event of each record is.
 #[derive(Debug, Default)]
-struct Index(HashMap<Box<str>, u64>);
+struct Index {
+    /// Record id → how many events came before its own.
+    places: HashMap<Box<str>, u64>,
+    /// How many events ever left `items` at the front: the place of the first item.
+    taken: u64,
+}
 
 impl Queue {
-    pub(crate) fn new(topic: Arc<str>, limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         let index = (limits.overflow == Overflow::Conflate).then(Box::default);
-        Self { topic, limits, items: VecDeque::new(), bytes: 0, taken: 0, index, losses: None }
+        Self { limits, items: VecDeque::new(), bytes: 0, index, losses: None }
     }
 
     pub(crate) fn push(&mut self, event: Event) {
@@ -144,7 +148,9 @@ impl Queue {
 
     /// Whether [`pop`](Self::pop) would give something: an event that waits, or a loss that is not told yet.
     pub(crate) fn has_more(&self) -> bool {
-        self.len() > 0 || self.untold > 0 || self.untold_gap.is_some()
+        let is_untold =
+            |losses: &Losses| !losses.next.is_empty() || losses.untold > 0 || losses.untold_gap.is_some();
+        !self.items.is_empty() || self.losses.as_deref().is_some_and(is_untold)
     }
 
     /// Events lost over the whole life.
@@ -155,7 +161,8 @@ impl Queue {
     /// One event always fits, however large.
     fn is_full(&self, incoming: usize) -> bool {
         !self.items.is_empty()
-            && (self.items.len() >= self.limits.events.max(1) || self.bytes + incoming > self.limits.bytes)
+            && (self.items.len() >= self.limits.events.max(1)
+                || self.bytes + incoming > self.limits.bytes as usize)
     }
 
     fn append(&mut self, event: Event) {
@@ -163,7 +170,7 @@ impl Queue {
         if let Some(index) = &mut self.index
             && let Some(id) = event.record_id()
         {
-            index.0.insert(id.into(), self.taken + self.items.len() as u64);
+            index.places.insert(id.into(), index.taken + self.items.len() as u64);
         }
         self.bytes += event.raw().len();
         self.items.push_back(event);
@@ -172,13 +179,14 @@ impl Queue {
     fn take_front(&mut self) -> Option<Event> {
         let event = self.items.pop_front()?;
         self.bytes -= event.raw().len();
-        if let Some(index) = &mut self.index
-            && let Some(id) = event.record_id()
-            && index.0.get(id) == Some(&self.taken)
-        {
-            index.0.remove(id);
+        if let Some(index) = &mut self.index {
+            if let Some(id) = event.record_id()
+                && index.places.get(id) == Some(&index.taken)
+            {
+                index.places.remove(id);
+            }
+            index.taken += 1;
         }
-        self.taken += 1;
         Some(event)
     }
 
@@ -190,7 +198,8 @@ impl Queue {
 
     /// Remembers what was dropped, until it is told.
     fn account(&mut self, dropped: &Event) {
-        let losses = self.losses.get_or_insert_default();
+        let topic = dropped.shared_topic();
+        let losses = self.losses.get_or_insert_with(|| Losses::of(topic.clone()).into());
         if let Some(gap) = dropped.gap() {
             let since = losses.untold_gap.map_or(gap.since, |earlier| earlier.since);
             losses.untold_gap = Some(Gap { since, ..gap });
@@ -208,9 +217,9 @@ impl Queue {
     fn notice(&mut self) -> Option<Event> {
         let losses = self.losses.as_mut()?;
         if losses.untold > 0 {
-            return Some(Event::lagged(self.topic.clone(), std::mem::take(&mut losses.untold)));
+            return Some(Event::lagged(losses.topic.clone(), std::mem::take(&mut losses.untold)));
         }
-        losses.untold_gap.take().map(|gap| Event::from_gap(self.topic.clone(), gap))
+        losses.untold_gap.take().map(|gap| Event::from_gap(losses.topic.clone(), gap))
     }
 
     fn tell_behind(&mut self) {
@@ -221,11 +230,17 @@ impl Queue {
 
     fn replace_same_record(&mut self, event: &Event) -> bool {
         let Some(index) = &self.index else { return false };
-        let Some(at) = event.record_id().and_then(|id| index.0.get(id)) else { return false };
-        let Some(slot) = self.items.get_mut((at - self.taken) as usize) else { return false };
+        let Some(at) = event.record_id().and_then(|id| index.places.get(id)) else { return false };
+        let Some(slot) = self.items.get_mut((at - index.taken) as usize) else { return false };
         self.bytes = self.bytes - slot.raw().len() + event.raw().len();
         *slot = event.clone();
         true
+    }
+}
+
+impl Losses {
+    fn of(topic: Arc<str>) -> Self {
+        Self { topic, next: VecDeque::new(), untold: 0, untold_gap: None, total: 0 }
     }
 }
 
@@ -236,7 +251,7 @@ mod tests {
     use std::time::Instant;
 
     fn queue(events: usize, overflow: Overflow) -> Queue {
-        Queue::new("t".into(), Limits { events, overflow, ..Limits::default() })
+        Queue::new(Limits { events, overflow, ..Limits::default() })
     }
 
     fn change(id: &str, n: u32) -> Event {
@@ -301,7 +316,7 @@ mod tests {
         }
         queue.push(change("r4", 9));
         assert_eq!(drain(&mut queue), ["lagged 2", "r2 2", "r3 3", "r4 9"]);
-        assert_eq!(queue.index.as_ref().unwrap().0.len(), 0, "taken events leave nothing behind");
+        assert_eq!(queue.index.as_ref().unwrap().places.len(), 0, "taken events leave nothing behind");
     }
 
     #[test]
@@ -344,7 +359,7 @@ mod tests {
     #[test]
     fn bytes_are_bounded_too_but_one_event_always_fits() {
         let limits = Limits { bytes: 100, ..Limits::default() };
-        let mut queue = Queue::new("t".into(), limits);
+        let mut queue = Queue::new(limits);
         (0..10).for_each(|n| queue.push(change("abcdef", n)));
         assert!(queue.bytes <= 100 && queue.len() == 2, "{}", queue.bytes);
         queue.push(Event::message("t".into(), &[b'x'; 1000], Shape::Wrapped, None));
