@@ -1,6 +1,6 @@
 """Builds the programs of this folder and runs each under valgrind and under ASan with UBSan, with a hub of its own.
 
-run.py CARGO TARGET [--pocketbase BINARY] [NAME ...]      TARGET: cargo's target directory
+run.py CARGO TARGET [--pocketbase BINARY] [NAME ...]      NAME: of a program, or "examples"
 
 Then it runs the examples, against the hub and, if there is one, against the real PocketBase.
 """
@@ -23,7 +23,7 @@ import urllib.request
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 EXAMPLES = ROOT / "examples" / "c"
-PROGRAMS = ["life", "callbacks", "threads", "source", "matrix"]
+PROGRAMS = ["threads", "life", "callbacks", "source", "matrix"]
 STRICT = ["-g", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-D_GNU_SOURCE", f"-I{ROOT / 'include'}"]
 C, CXX = ["gcc", "-std=c11", *STRICT], ["g++", "-std=c++17", *STRICT]
 # What a Rust static library needs of the system: `rustc --print native-static-libs`.
@@ -91,13 +91,18 @@ def expect(output, *wanted):
 
 
 def lines(command, count, feed=None):
-    """The first lines of a program that goes on, or takes its time."""
+    """The first lines of a program that goes on; its input comes when it says that it is live."""
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
-            if feed:
-                process.stdin.write(feed)
-                process.stdin.flush()
-            said = "".join(process.stdout.readline() for _ in range(count))
+            said = ""
+            while said.count("\n") < count:
+                line = process.stdout.readline()
+                if not line:
+                    break
+                said += line
+                if feed and "[live]" in line:
+                    process.stdin.write(feed)
+                    process.stdin.flush()
         finally:
             process.kill()
     return said
@@ -173,7 +178,7 @@ def main():
     parser.add_argument("cargo")
     parser.add_argument("target", type=pathlib.Path)
     parser.add_argument("--pocketbase")
-    parser.add_argument("names", nargs="*", default=PROGRAMS)
+    parser.add_argument("names", nargs="*", default=[*PROGRAMS, "examples"])
     arguments = parser.parse_args()
     check_that_nothing_is_missing()
     target = arguments.target.resolve()
@@ -185,10 +190,10 @@ def main():
         shutil.copy(target / "debug/libtidings.so", folder / "libtidings.so.0")
         (folder / "libtidings.so").symlink_to("libtidings.so.0")
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            jobs = [pool.submit(test, name, mode, target, folder) for name in arguments.names for mode in ("valgrind", "sanitizers")]
+            jobs = [pool.submit(test, name, mode, target, folder) for name in arguments.names if name in PROGRAMS for mode in ("valgrind", "sanitizers")]
             for job in concurrent.futures.as_completed(jobs):
                 print(" ", job.result(), flush=True)
-        if arguments.names != PROGRAMS:
+        if "examples" not in arguments.names:
             return
         build_examples(folder)
         with hub(target, "--tick") as ticking, hub(target) as quiet:
