@@ -13,7 +13,7 @@ cmake -S "$root/bindings/c" -B "$build" "$@" >"$work/log" && cmake --build "$bui
     cmake --install "$build" --prefix "$work/first" >>"$work/log" || { cat "$work/log"; exit 1; }
 mv "$work/first" "$work/moved"
 prefix=$work/moved
-if grep -rIl -e "$root" -e "$work/first" -e "$build" "$prefix"; then
+if grep -rl -e "$root" -e "$work/first" -e "$build" -e "${CARGO_HOME:-$HOME/.cargo}" "$prefix"; then
     echo "these name a folder of this machine" >&2
     exit 1
 fi
