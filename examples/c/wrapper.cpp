@@ -3,23 +3,27 @@
 //     c++ -std=c++17 wrapper.cpp $(pkg-config --cflags --libs tidings) -o wrapper && ./wrapper http://127.0.0.1:8090
 #include <condition_variable>
 #include <iostream>
+#include <memory>
 #include <mutex>
 #include <tidings.hpp>
 
-int main(int argc, char **argv) try {
+// Owned by the callback and by main together, so that neither outlives it.
+struct tally {
     std::mutex lock;
     std::condition_variable changed;
     int seen = 0;
+};
 
-    // Declared after what its callbacks use, and so gone before it.
+int main(int argc, char **argv) try {
     tidings::client client(argc > 1 ? argv[1] : "http://127.0.0.1:8090");
     client.on_state([](const tidings::state &state) { std::cout << '[' << state.text << "]\n"; });
-    auto posts = client.subscribe("posts", "*", [&](const tidings::event &event) {
+    auto tally = std::make_shared<struct tally>();
+    auto posts = client.subscribe("posts", "*", [tally](const tidings::event &event) {
         std::cout << event.action_name() << ' ' << event.record().value_or("") << std::endl;
         if (!event.is_notice()) {
-            std::lock_guard guard(lock);
-            seen++;
-            changed.notify_one();
+            std::lock_guard guard(tally->lock);
+            tally->seen++;
+            tally->changed.notify_one();
         }
     });
 
@@ -30,8 +34,8 @@ int main(int argc, char **argv) try {
     client.send("PATCH", record, R"({"title": "Hello, C++"})");
     client.send("DELETE", record);
 
-    std::unique_lock guard(lock);
-    changed.wait(guard, [&] { return seen == 3; });
+    std::unique_lock guard(tally->lock);
+    tally->changed.wait(guard, [&] { return tally->seen == 3; });
     guard.unlock();
 
     try {
@@ -39,8 +43,6 @@ int main(int argc, char **argv) try {
     } catch (const tidings::error &error) {
         std::cout << "as expected: " << error.http_status() << ", " << error.what() << '\n';
     }
-    // A callback may be running while `client` goes, and what it uses is on this stack: wait for its end.
-    client.close();
     return 0;
 } catch (const tidings::error &error) {
     std::cerr << tidings_status_name(error.status()) << ": " << error.what() << '\n';

@@ -1,8 +1,8 @@
 """Builds the programs of this folder and runs each under valgrind and under ASan with UBSan, with a hub of its own.
 
-run.py CARGO TARGET [--pocketbase BINARY] [NAME ...]      NAME: of a program, or "examples"
+run.py CARGO TARGET [--pocketbase BINARY] [NAME ...]      NAME: of a program, "examples" or "install"
 
-Then it runs the examples, against the hub and, if there is one, against the real PocketBase.
+Then it runs the examples, against the hub and, if there is one, against the real PocketBase, and installs the library.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import urllib.request
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 EXAMPLES = ROOT / "examples" / "c"
-PROGRAMS = ["threads", "life", "callbacks", "source", "matrix"]
+PROGRAMS = ["threads", "life", "callbacks", "source", "matrix", "wrapper"]
 STRICT = ["-g", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-D_GNU_SOURCE", f"-I{ROOT / 'include'}"]
 C, CXX = ["gcc", "-std=c11", *STRICT], ["g++", "-std=c++17", *STRICT]
 # What a Rust static library needs of the system: `rustc --print native-static-libs`.
@@ -66,15 +66,18 @@ def test(name, mode, target, folder):
     if name == "matrix":
         source = folder / f"matrix-{mode}.c"
         run(sys.executable, HERE / "matrix.py", ROOT / "include/tidings.h", source)
+    compiler = C
+    if name == "wrapper":
+        source, compiler = HERE / "wrapper.cpp", CXX
     program = folder / f"{name}-{mode}"
     library = target / "debug"
     environment = os.environ.copy()
     if mode == "valgrind":
-        run(*C, f"-I{HERE}", source, f"-L{folder}", "-ltidings", f"-Wl,-rpath,{folder}", "-pthread", "-o", program)
+        run(*compiler, f"-I{HERE}", source, f"-L{folder}", "-ltidings", f"-Wl,-rpath,{folder}", "-pthread", "-o", program)
         command = [*VALGRIND, program]
     else:
         sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
-        run(*C, *sanitizers, f"-I{HERE}", source, library / "libtidings.a", *NATIVE, "-o", program)
+        run(*compiler, *sanitizers, f"-I{HERE}", source, library / "libtidings.a", *NATIVE, "-o", program)
         environment["ASAN_OPTIONS"] = "detect_stack_use_after_return=1"
         command = [program]
     began = time.monotonic()
@@ -178,7 +181,7 @@ def main():
     parser.add_argument("cargo")
     parser.add_argument("target", type=pathlib.Path)
     parser.add_argument("--pocketbase")
-    parser.add_argument("names", nargs="*", default=[*PROGRAMS, "examples"])
+    parser.add_argument("names", nargs="*", default=[*PROGRAMS, "examples", "install"])
     arguments = parser.parse_args()
     check_that_nothing_is_missing()
     target = arguments.target.resolve()
@@ -193,21 +196,29 @@ def main():
             jobs = [pool.submit(test, name, mode, target, folder) for name in arguments.names if name in PROGRAMS for mode in ("valgrind", "sanitizers")]
             for job in concurrent.futures.as_completed(jobs):
                 print(" ", job.result(), flush=True)
-        if "examples" not in arguments.names:
-            return
-        build_examples(folder)
-        with hub(target, "--tick") as ticking, hub(target) as quiet:
-            run_examples(folder, ticking, quiet)
-        print("  examples with the hub: ok", flush=True)
-        if arguments.pocketbase:
-            with pocketbase(arguments.pocketbase, folder) as url:
-                run(folder / "callbacks", url)
-                with ticks(url):
-                    expect(lines([folder / "tail", url, "posts"], 3), "create {", "update {", "delete {")
-                    expect(run(folder / "libevent", url, "3"), "create ", "update ", "delete ")
-                expect(run(folder / "wrapper", url), "create", "update", "delete")
-                expect(lines([folder / "poll", url], 3, feed="a line\n"), "[live]", '"title":"a line"')
-            print("  examples with PocketBase: ok", flush=True)
+        if "examples" in arguments.names:
+            examples(folder, target, arguments.pocketbase)
+    if "install" in arguments.names:
+        with hub(target) as url:
+            print(run(HERE / "install.sh", url, env={**os.environ, "TIDINGS_BUILD": str(target / "cmake")}), end="")
+    print("  all ok")
+
+
+def examples(folder, target, binary):
+    """Builds them, and runs them against the hub and the real server."""
+    build_examples(folder)
+    with hub(target, "--tick") as ticking, hub(target) as quiet:
+        run_examples(folder, ticking, quiet)
+    print("  examples with the hub: ok", flush=True)
+    if binary:
+        with pocketbase(binary, folder) as url:
+            run(folder / "callbacks", url)
+            with ticks(url):
+                expect(lines([folder / "tail", url, "posts"], 3), "create {", "update {", "delete {")
+                expect(run(folder / "libevent", url, "3"), "create ", "update ", "delete ")
+            expect(run(folder / "wrapper", url), "create", "update", "delete")
+            expect(lines([folder / "poll", url], 3, feed="a line\n"), "[live]", '"title":"a line"')
+        print("  examples with PocketBase: ok", flush=True)
 
 
 if __name__ == "__main__":
