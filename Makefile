@@ -12,7 +12,7 @@ THREADS    ?= 8
 # What tests want of the system.
 PACKAGES   := nginx iproute2 gcc g++ clang cmake pkg-config valgrind libevent-dev
 
-.PHONY: test test-c c header soak lint lint-c demo tools tools-c fmt clean
+.PHONY: test test-c c header soak bench bench-guard lint lint-c demo tools tools-c fmt clean
 .PHONY: $(PACKAGES)
 
 test: tools
@@ -21,6 +21,7 @@ test: tools
 	$(CARGO) test --no-default-features --lib --quiet
 	$(CARGO) test --no-default-features --features tokio,tls --lib --quiet
 	$(CARGO) run --quiet --example quickstart
+	$(MAKE) test-c
 
 lint: lint-c
 	$(CARGO) fmt --all --check
@@ -53,6 +54,29 @@ lint-c: gcc g++ clang
 # Ten minutes with a fault every second. SOAK_SECONDS says how long, SOAK_SEED replays the faults of a run.
 soak:
 	$(CARGO) run --quiet --example soak
+
+# Everything measured beside its peers: tables, bench/results/*.json and plots. More ROUNDS are slower and steadier.
+ROUNDS ?= 3
+BENCH  := $(CARGO) run --quiet --release --manifest-path bench/Cargo.toml --package
+
+bench: $(VENV)/bench | bench/storm/js/node_modules
+	$(BENCH) delivery-bench -- bench/results/delivery.json $(ROUNDS)
+	$(BENCH) fanout-bench -- bench/results/fanout.json
+	$(BENCH) storm-bench -- bench/results/storm.json $(VENV)/bin/python
+	if [ -d bench/decoder ]; then $(BENCH) decoder-bench -- --json bench/results/decoder.json; fi
+	$(VENV)/bin/python bench/plot.py
+
+# Fails where a hot path takes over 5 % more instructions than bench/guard/*.json says.
+bench-guard:
+	$(BENCH) guard
+
+$(VENV)/bench: requirements/bench.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+bench/storm/js/node_modules: bench/storm/js/package-lock.json
+	npm ci --prefix bench/storm/js --no-audit --no-fund
+	touch $@
 
 # Something to look at.
 demo:

@@ -19,7 +19,7 @@ use futures::{
 };
 use hyper::{
     StatusCode,
-    header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER},
+    header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER},
 };
 use url::Url;
 
@@ -267,12 +267,16 @@ async fn read(
     let _ = found_at.set(response.url);
     shared.engine_for_driver().opened(shared.now(), conn, response.peer);
     let mut body = response.body;
-    let mut budget = BUDGET;
-    while let Some(chunk) = body.chunk().await.map_err(lost)? {
-        shared.engine_for_driver().received(shared.now(), conn, &chunk);
-        budget -= 1;
-        if budget == 0 {
-            budget = BUDGET;
+    let mut chunks = Vec::new();
+    while body.chunks(&mut chunks, BUDGET).await.map_err(lost)? {
+        let is_busy = chunks.len() == BUDGET;
+        {
+            // Once for all of them: the lock, and waking those whose events they bring.
+            let mut engine = shared.engine_for_driver();
+            let now = shared.now();
+            chunks.drain(..).for_each(|chunk| engine.received(now, conn, &chunk));
+        }
+        if is_busy {
             yield_now().await;
         }
     }
@@ -333,9 +337,18 @@ pub(crate) async fn refusal(response: Response) -> Refusal {
     Refusal::new(status, body.to_vec(), retry_after)
 }
 
-/// `Retry-After` in seconds. The form with a date is not read: no server here sends it, and it needs a true clock.
+/// How long `Retry-After` asks to wait. A date in it is compared with the server's own clock where it tells that, since
+/// this machine's may be wrong.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+    let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
+    let value = text(RETRY_AFTER)?;
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = httpdate::parse_http_date(value).ok()?;
+    let now =
+        text(DATE).and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or_else(SystemTime::now);
+    Some(until.duration_since(now).unwrap_or_default())
 }
 
 pub(crate) fn is_type(headers: &HeaderMap, wanted: &str) -> bool {
@@ -395,4 +408,30 @@ pub(crate) async fn run_job<T: Send + 'static>(
     shared.jobs.0.send(job).await.map_err(|_| Error::Closed)?;
     shared.waker.wake();
     receiver.await.map_err(|_| Error::Closed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wait(retry_after: &'static str, date: Option<&'static str>) -> Option<Duration> {
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, HeaderValue::from_static(retry_after));
+        if let Some(date) = date {
+            headers.insert(DATE, HeaderValue::from_static(date));
+        }
+        super::retry_after(&headers)
+    }
+
+    #[test]
+    fn retry_after_is_a_number_of_seconds_or_a_date_by_the_clock_of_the_server() {
+        let date = Some("Fri, 31 Dec 1999 23:59:29 GMT");
+        assert_eq!(wait(" 7 ", date), Some(Duration::from_secs(7)));
+        assert_eq!(wait("Fri, 31 Dec 1999 23:59:59 GMT", date), Some(Duration::from_secs(30)));
+        assert_eq!(wait("Fri, 31 Dec 1999 23:59:00 GMT", date), Some(Duration::ZERO), "it is past");
+        assert_eq!(wait("Fri, 31 Dec 1999 23:59:59 GMT", None), Some(Duration::ZERO));
+        assert!(wait("Tue, 31 Dec 2999 23:59:59 GMT", None) > Some(Duration::from_secs(1 << 30)));
+        assert_eq!(wait("soon", date), None);
+        assert_eq!(wait("-1", date), None);
+    }
 }

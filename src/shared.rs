@@ -238,6 +238,9 @@ impl Shared {
             let _ = thread.join();
         }
         self.callbacks.join();
+        // They may own what owns this client, and are not called any more.
+        let handlers = (lock(&self.on_disconnect).take(), lock(&self.on_state).take());
+        drop(handlers);
     }
 }
 

@@ -36,7 +36,9 @@ fn watched(test: impl FnOnce(&Hub, Client) + Send + 'static) {
 
 fn listen(client: &Client, topic: &str) -> u64 {
     let subscribe = client.get().unwrap().collection("posts").subscribe(topic);
-    client.subscribe_queued(subscribe).unwrap().wait().unwrap()
+    let (id, call) = client.subscribe_queued(subscribe).unwrap();
+    call.wait().unwrap();
+    id
 }
 
 /// The next items, until `wanted` have come.
@@ -212,13 +214,14 @@ fn a_call_can_be_waited_for_in_slices() {
 fn a_call_can_be_polled_by_one_who_waits_for_the_queue_alone() {
     watched(|_, client| {
         let subscribe = client.get().unwrap().collection("posts").subscribe("*");
-        let mut call = client.subscribe_queued(subscribe).unwrap();
-        let id = loop {
-            if let Some(id) = call.poll_queued(7) {
-                break id.unwrap();
+        let (id, mut call) = client.subscribe_queued(subscribe).unwrap();
+        let answer = loop {
+            if let Some(answer) = call.poll_queued(7) {
+                break answer;
             }
             assert!(matches!(take(&client, 1)[..], [Item::Woken(7)]));
         };
+        answer.unwrap();
         assert_eq!(client.subscription_state(id).unwrap(), SubscriptionState::Live);
     });
 }
@@ -247,7 +250,7 @@ fn a_dropped_call_withdraws_its_subscription() {
     watched(|hub, client| {
         hub.faults().freeze(true);
         let subscribe = client.get().unwrap().collection("posts").subscribe("*");
-        let mut call = client.subscribe_queued(subscribe).unwrap();
+        let (_, mut call) = client.subscribe_queued(subscribe).unwrap();
         assert!(call.wait_for(Duration::from_millis(10)).is_none());
         assert_eq!(client.get().unwrap().stats().listeners, 1);
         drop(call);
@@ -274,7 +277,9 @@ fn any_call_inside_a_callback_that_goes_by_id() {
                 send.send(()).unwrap();
             }
         });
-        *own.lock().unwrap() = client.subscribe_queued(subscribe).unwrap().wait().unwrap();
+        let (id, call) = client.subscribe_queued(subscribe).unwrap();
+        call.wait().unwrap();
+        *own.lock().unwrap() = id;
         hub.create("posts", json!({"title": "x"}));
         got.recv_timeout(PATIENCE).unwrap();
     });
@@ -342,6 +347,20 @@ fn changes_of_the_state_come_to_a_callback() {
 }
 
 #[test]
+fn a_handler_that_owns_its_client_goes_when_the_client_is_closed() {
+    watched(|_, client| {
+        let client = Arc::new(client);
+        let inside = client.clone();
+        client.on_state(move |_| drop(inside.get().unwrap().state())).unwrap();
+        let inside = client.clone();
+        let realtime = client.get().unwrap().realtime();
+        realtime.on_disconnect(move |_| drop(inside.get().unwrap().state())).unwrap();
+        client.close();
+        assert_eq!(Arc::strong_count(&client), 1);
+    });
+}
+
+#[test]
 fn a_provider_may_block_and_use_the_client() {
     watched(|hub, _| {
         hub.add_user("users", "ann@example.com", "secret");
@@ -370,7 +389,7 @@ fn a_token_can_be_asked_for_through_the_queue() {
         let token = hub.token("users", &ann, Duration::from_secs(600));
         let client = Builder::from(tidings::Client::builder(&hub.url())).token_requests().build().unwrap();
         let subscribe = client.get().unwrap().collection("posts").subscribe("*");
-        let call = client.subscribe_queued(subscribe).unwrap();
+        let (_, call) = client.subscribe_queued(subscribe).unwrap();
         let Item::TokenWanted(request) = take(&client, 1).remove(0) else { panic!("it asks for a token") };
         request.answer(Ok(Some(token.clone())));
         call.wait().unwrap();
@@ -383,7 +402,7 @@ fn a_token_request_that_is_dropped_is_a_failure_that_says_so() {
     watched(|hub, _| {
         let client = Builder::from(tidings::Client::builder(&hub.url())).token_requests().build().unwrap();
         let subscribe = client.get().unwrap().collection("posts").subscribe("*");
-        let call = client.subscribe_queued(subscribe).unwrap();
+        let (_, call) = client.subscribe_queued(subscribe).unwrap();
         drop(take(&client, 1));
         let error = call.wait().unwrap_err();
         assert!(matches!(error, Error::TokenProvider(_)), "{error:?}");
@@ -480,7 +499,7 @@ fn a_token_request_may_be_kept_and_answered_later() {
             .build()
             .unwrap();
         let subscribe = client.get().unwrap().collection("posts").subscribe("*");
-        let call = client.subscribe_queued(subscribe).unwrap();
+        let (_, call) = client.subscribe_queued(subscribe).unwrap();
         asked.recv_timeout(PATIENCE).unwrap().answer(Ok(Some(token.clone())));
         call.wait().unwrap();
         assert_eq!(client.get().unwrap().auth().token(), Some(token));
@@ -497,7 +516,8 @@ fn a_callback_knows_its_id_with_the_first_event() {
             .collection("posts")
             .subscribe("*")
             .on_with_id(move |id, event| tell.send((id, event)).unwrap());
-        let id = client.subscribe_queued(subscribe).unwrap().wait().unwrap();
+        let (id, call) = client.subscribe_queued(subscribe).unwrap();
+        call.wait().unwrap();
         hub.create("posts", json!({"title": "x"}));
         let (told, event) = told.recv_timeout(PATIENCE).unwrap();
         assert_eq!((told, event.action()), (id, Action::Create));

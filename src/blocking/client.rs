@@ -91,20 +91,21 @@ impl Client {
     }
 
     /// A subscription with an id instead of a handle. Its events go to its [callback](Subscribe::on), and without one
-    /// into the queue, see [`next`](Self::next). It is asked for at once; the call waits for the server's word and gives
-    /// the id. Dropped before that, it withdraws the subscription.
+    /// into the queue, see [`next`](Self::next). It is asked for at once; the call waits for the server's word. Dropped
+    /// before that, it withdraws the subscription.
     ///
     /// # Errors
     /// As [`subscribe`](Self::subscribe).
-    pub fn subscribe_queued(&self, subscribe: Subscribe) -> Result<Call<u64>, Error> {
+    pub fn subscribe_queued(&self, subscribe: Subscribe) -> Result<(u64, Call<()>), Error> {
         let batches = self.inner.get()?.batches.clone();
         let subscription = subscribe.in_batches(batches).start_impatient()?;
-        self.call(async move {
+        let ListenerId(id) = subscription.id();
+        let call = self.call(async move {
             subscription.ready().await?;
-            let ListenerId(id) = subscription.id();
             subscription.detach();
-            Ok(id)
-        })
+            Ok(())
+        })?;
+        Ok((id, call))
     }
 
     /// The same, at once and whether there is a network or not. See [`Subscribe::start`].

@@ -16,8 +16,9 @@
 //! # let url = hub.url();
 //! let client = Client::new(&url)?;
 //! let posts = client.get()?.collection("posts");
-//! // Returns when the server has acknowledged the topic.
-//! let id = client.subscribe_queued(posts.subscribe("*"))?.wait()?;
+//! // The call returns when the server has acknowledged the topic.
+//! let (id, call) = client.subscribe_queued(posts.subscribe("*"))?;
+//! call.wait()?;
 //!
 //! let records = "/api/collections/posts/records";
 //! client.call(client.get()?.send("POST", records, json!({"title": "Hello"})))?.wait()?;

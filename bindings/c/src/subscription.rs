@@ -270,13 +270,14 @@ fn subscribe(
             made = client.start_queued(subscribe)?;
             return Ok(());
         }
-        let mut call = client.subscribe_queued(subscribe)?;
-        made = match options.timeout {
+        let (id, mut call) = client.subscribe_queued(subscribe)?;
+        match options.timeout {
             None => call.wait()?,
             Some(limit) => call.wait_for(limit).unwrap_or_else(|| {
                 Err(tidings_core::Error::Timeout { what: "the server's word".into(), after: limit })
             })?,
-        };
+        }
+        made = id;
         Ok(())
     });
     put(id, made);
