@@ -59,22 +59,21 @@
 //!     changes its meaning while the soname is libtidings.so.0. Be ready for values that you do not know.
 
 // In the order of the header.
-#[rustfmt::skip]
 mod border;
-mod auth;
-mod batch;
-mod client;
-mod client_options;
 mod error;
-mod event;
-mod filter;
-mod log;
-mod request;
-mod source;
-mod source_options;
-mod state;
-mod stats;
 mod strings;
-mod subscription;
+mod client_options;
 mod token_request;
+mod client;
+mod state;
+mod subscription;
+mod event;
+mod batch;
+mod auth;
+mod request;
+mod filter;
+mod stats;
+mod source_options;
+mod source;
+mod log;
 mod version;
