@@ -3,6 +3,7 @@
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
+    sync::{Mutex, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -14,31 +15,48 @@ use crate::{TOPIC, work::now};
 /// Different events in a row before they repeat. All of them fit into the processor's cache.
 const BLOCK: usize = 1000;
 
-/// Serves one stream after the other, for ever. `GET /{events}/{per_second}/api/realtime` says what is to be sent on it,
-/// with 0 for as fast as it goes, and the next request (the submit of the topics) when.
+/// Serves streams for ever. `GET /{events}/{per_second}/api/realtime` says what is to be sent on one, with 0 for as fast as
+/// it goes, and the first submit of topics after it, when.
 pub fn serve() -> io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     println!("http://{}", listener.local_addr()?);
     let block: Vec<Vec<u8>> = (0..BLOCK).map(|number| traffic::event(TOPIC, number)).collect();
-    loop {
-        let (mut stream, _) = listener.accept()?;
-        stream.set_nodelay(true)?;
-        let path = read_request(&stream)?;
-        let mut parts = path.split('/').skip(1).map_while(|part| part.parse::<usize>().ok());
-        let (Some(events), Some(pace)) = (parts.next(), parts.next()) else { continue };
-        stream.write_all(HEAD)?;
-        stream.write_all(&traffic::handshake(CLIENT))?;
-        let (mut submit, _) = listener.accept()?;
-        read_request(&submit)?;
-        submit.write_all(ACCEPTED)?;
-        drop(submit);
-        let sent = match pace {
-            0 => burst(&mut stream, &block, events),
-            pace => paced(&mut stream, block.clone(), events, pace),
-        };
-        // The receiver is gone when it has what it wanted.
-        let _ = sent.and_then(|()| stream.read(&mut [0]));
-    }
+    let (submitted, begin) = mpsc::channel();
+    let begin = Mutex::new(begin);
+    thread::scope(|scope| {
+        for stream in listener.incoming().flatten() {
+            let (block, begin, submitted) = (&block, &begin, submitted.clone());
+            // Some receivers submit their topics more than once, and wait for each answer.
+            scope.spawn(move || answer(stream, block, begin, submitted));
+        }
+    });
+    Ok(())
+}
+
+fn answer(
+    mut stream: TcpStream,
+    block: &[Vec<u8>],
+    begin: &Mutex<mpsc::Receiver<()>>,
+    submitted: mpsc::Sender<()>,
+) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let (method, path) = read_request(&stream)?;
+    let mut parts = path.split('/').skip(1).map_while(|part| part.parse::<usize>().ok());
+    let (Some(events), Some(pace), "GET") = (parts.next(), parts.next(), &*method) else {
+        stream.write_all(ACCEPTED)?;
+        let _ = submitted.send(());
+        return Ok(());
+    };
+    stream.write_all(HEAD)?;
+    stream.write_all(&traffic::handshake(CLIENT))?;
+    let begin = begin.lock().expect("nobody panics with it");
+    let _ = begin.recv();
+    match pace {
+        0 => burst(&mut stream, block, events),
+        pace => paced(&mut stream, block.to_vec(), events, pace),
+    }?;
+    // The receiver is gone when it has what it wanted.
+    stream.read(&mut [0]).map(drop)
 }
 
 fn burst(stream: &mut TcpStream, block: &[Vec<u8>], mut events: usize) -> io::Result<()> {
@@ -63,8 +81,8 @@ fn paced(stream: &mut TcpStream, mut block: Vec<Vec<u8>>, events: usize, pace: u
     Ok(())
 }
 
-/// Reads a request to its end, and says what path it is for.
-fn read_request(stream: &TcpStream) -> io::Result<String> {
+/// Reads a request to its end, and says its method and path.
+fn read_request(stream: &TcpStream) -> io::Result<(String, String)> {
     let mut reader = BufReader::new(stream);
     let mut first = String::new();
     reader.read_line(&mut first)?;
@@ -78,7 +96,8 @@ fn read_request(stream: &TcpStream) -> io::Result<String> {
         }
     }
     io::copy(&mut reader.take(length), &mut io::sink())?;
-    Ok(first.split(' ').nth(1).unwrap_or_default().to_owned())
+    let mut words = first.split(' ').map(str::to_owned);
+    Ok((words.next().unwrap_or_default(), words.next().unwrap_or_default()))
 }
 
 /// Says to the sender that it may begin, as a client's submit does.
