@@ -12,8 +12,7 @@
 //! Threads
 //!     Each client has a thread that does its I/O, and a second one, started with the first callback, that runs
 //!     callbacks: one at a time, in order. So a callback may block without stalling the connection, and may call every
-//!     function of this header, those included that close or free the client it belongs to. Exceptions to that are
-//!     named where they are.
+//!     function of this header, those included that close or free the client it belongs to.
 //!     "Threads: any" means that a function may be called from every thread and from every callback, also while other
 //!     threads use the same object. "Threads: one at a time" means from every thread and callback, but not while
 //!     another thread uses the same object. Freeing an object is always the last use of it, by any thread. No result
