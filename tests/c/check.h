@@ -1,6 +1,7 @@
 // What the tests in C have in common: checks that say where they failed, a limit on time, and things to wait for.
 #pragma once
 
+#include <dirent.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -46,6 +47,19 @@ static inline void check_status(const char *file, int line, const char *call, ti
 
 static inline void nap(void) {
     nanosleep(&(struct timespec){0, 1000000}, NULL);
+}
+
+// Whether no thread is left but this one. close() waits for them a second at most, and under valgrind that is short.
+static inline bool is_alone(void) {
+    int entries = 0;
+    DIR *tasks = opendir("/proc/self/task");
+    while (tasks && readdir(tasks)) {
+        entries++;
+    }
+    if (tasks) {
+        closedir(tasks);
+    }
+    return entries <= 3; // "." and ".." and this one
 }
 
 static inline void on_alarm(int signal) {
@@ -107,6 +121,7 @@ static inline int run_tests(const struct test *tests, int argc, char **argv) {
         if (wanted) {
             alarm(120);
             test->run();
+            AWAIT(is_alone());
             fprintf(stderr, "  ok %s\n", test->name);
         }
     }

@@ -175,7 +175,7 @@ static inline int end(void) {
     HERE("the end");
     CHECK_OK(tidings_log_set(TIDINGS_LOG_LEVEL_OFF, NULL, NULL, NULL, &error));
     AWAIT(atomic_load(&counter.drops) >= wanted_drops);
-    nap();
+    AWAIT(is_alone());
     CHECK(atomic_load(&counter.drops) == wanted_drops);
     fprintf(stderr, "  ok %d drops\n", wanted_drops);
     return 0;
