@@ -59,11 +59,12 @@ soak:
 ROUNDS ?= 3
 BENCH  := $(CARGO) run --quiet --release --manifest-path bench/Cargo.toml --package
 
-bench: $(VENV)/bench | bench/storm/js/node_modules
+bench: $(VENV)/bench python | bench/storm/js/node_modules
 	$(BENCH) delivery-bench -- bench/results/delivery.json $(ROUNDS)
 	$(BENCH) fanout-bench -- bench/results/fanout.json
 	$(BENCH) storm-bench -- bench/results/storm.json $(VENV)/bin/python
-	if [ -d bench/decoder ]; then $(BENCH) decoder-bench -- --json bench/results/decoder.json; fi
+	$(BENCH) decoder-bench -- --json bench/results/decoder.json
+	$(VENV)/bin/python bench/python/compare.py bench/target/release/delivery-bench bench/results/python.json $(ROUNDS)
 	$(VENV)/bin/python bench/plot.py
 
 # Fails where a hot path takes over 5 % more instructions than bench/guard/*.json says.

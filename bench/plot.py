@@ -137,5 +137,21 @@ def decoder():
     save(figure, "decoder")
 
 
-for draw in (delivery, fanout, storm, decoder):
+def python():
+    data = results("python")
+    if data is None:
+        return
+    works = {"untouched": "events counted, payload untouched", "record": 'event["record"] read'}
+    figure, panels = plt.subplots(1, 2, figsize=(10, 2.2), sharey=True)
+    for axes, (work, title) in zip(panels, works.items()):
+        rows = [row for row in data["rows"] if row["work"] == work]
+        names = [row["contender"] for row in rows]
+        colours = [COLOURS["tidings" if name.startswith("tidings") else "peer"] for name in names]
+        bars(axes, names, [row["times_bosbase_per_cpu"] for row in rows], colours, lambda v: f"{v:.1f}")
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("events per CPU second, times bosbase")
+    save(figure, "python")
+
+
+for draw in (delivery, fanout, storm, decoder, python):
     draw()
