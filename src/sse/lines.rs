@@ -29,7 +29,8 @@ impl LineEnds {
     /// Looks for the next block that a line ends in.
     #[inline]
     fn look(&mut self, chunk: &[u8]) -> bool {
-        self.look_at_block(chunk) || (self.next < chunk.len() && self.look_further(chunk))
+        self.next < chunk.len()
+            && (self.look_at_block(chunk) || (self.next < chunk.len() && self.look_further(chunk)))
     }
 
     #[inline]
