@@ -236,6 +236,7 @@ pub(super) const fn far_from(limit: usize) -> usize {
     limit / 4
 }
 
+/// How long an event type, id or comment may become before it is counted exactly.
 pub(super) const SHORT_ROOM: usize = far_from(SHORT_TEXT_LIMIT);
 
 const BOM: [u8; 3] = *b"\xEF\xBB\xBF";
