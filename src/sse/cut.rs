@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use super::decoder::{Decoder, SHORT_TEXT_LIMIT};
+use super::decoder::{Decoder, SHORT_ROOM, SHORT_TEXT_LIMIT};
 use super::field::{self, Field, HEAD};
-use super::utf8::{self, Chunk};
 
 /// How far a line has come that the end of a chunk has cut.
 #[derive(Clone, Debug)]
@@ -47,8 +46,6 @@ pub(super) enum Told {
 }
 
 impl Cut {
-    pub(super) const START: Cut = Cut::Head { word: 0, len: 0 };
-
     pub(super) fn head_len(&self) -> usize {
         match self {
             Cut::Head { len, .. } => *len,
@@ -58,51 +55,47 @@ impl Cut {
 }
 
 impl Decoder {
-    /// Takes what `chunk` has of the line in `cut`. Once the line has `ended`, `cut` is
-    /// [`Cut::No`] again.
-    pub(super) fn piece(
-        &mut self,
-        chunk: &mut Chunk<'_>,
-        mut start: usize,
-        end: usize,
-        ended: bool,
-    ) -> Option<Told> {
+    /// Takes a `piece` of the line in `cut`. Once the line has `ended`, `cut` is [`Cut::No`]
+    /// again.
+    #[inline]
+    pub(super) fn piece(&mut self, piece: &[u8], ended: bool) -> Option<Told> {
+        match self.cut {
+            Cut::Head { word, len } => self.head(word, len, piece, ended),
+            _ => self.rest(piece, ended),
+        }
+    }
+
+    /// Takes the beginning of a line, of which `before` bytes have come in earlier pieces.
+    pub(super) fn head(&mut self, word: u64, before: usize, piece: &[u8], ended: bool) -> Option<Told> {
         self.more = true;
-        let mut told = None;
-        if let Cut::Head { word, len } = &mut self.cut {
-            let before = *len;
-            let taken = (end - start).min(HEAD - before);
-            let next = field::head_word(&chunk.bytes[start..end]) & field::mask(taken);
-            *word |= next << (8 * before);
-            *len += taken;
-            if *len < HEAD && !ended {
-                self.room = self.space();
-                return None;
-            }
-            let (word, len) = (*word, *len);
-            let (field, value) = field::classify(word, len);
-            told = self.begin(field);
-            if value < before {
-                told = told.or(self.extend(&word.to_le_bytes()[value..before], None));
-            }
-            start += value.saturating_sub(before);
+        let taken = piece.len().min(HEAD - before);
+        let next = field::head_word(piece) & field::mask(taken);
+        let (word, len) = (word | next << (8 * before), before + taken);
+        if len < HEAD && !ended {
+            self.cut = Cut::Head { word, len };
+            return None;
         }
-        told = told.or(self.extend(&chunk.bytes[start..end], chunk.text(start, end)));
-        if ended {
-            told = told.or(self.end());
-        }
-        self.room = self.space();
-        told
+        let (field, value) = field::classify(word, len);
+        let told = self.begin(field);
+        let told = match word.to_le_bytes().get(value..before) {
+            Some(value) => told.or(self.extend(value, false)),
+            None => told,
+        };
+        told.or(self.rest(&piece[value.saturating_sub(before)..], ended))
+    }
+
+    /// Takes a piece of a line whose field is known.
+    #[inline]
+    fn rest(&mut self, piece: &[u8], ended: bool) -> Option<Told> {
+        let told = self.extend(piece, ended);
+        if ended { told.or(self.end()) } else { told }
     }
 
     /// Takes a whole line.
     pub(super) fn line(&mut self, field: Field, value: &[u8]) -> Option<Told> {
         self.more = true;
         let told = self.begin(field);
-        let told = told.or(self.extend(value, None));
-        let told = told.or(self.end());
-        self.room = self.space();
-        told
+        told.or(self.rest(value, true))
     }
 
     fn begin(&mut self, field: Field) -> Option<Told> {
@@ -112,7 +105,7 @@ impl Decoder {
                 // "Append the field value to the data buffer, then append a single U+000A
                 // LINE FEED (LF)"; the one after the last line is never stored.
                 self.cut = Cut::Value(Value::Data);
-                return self.extend_text("\n");
+                return self.extend(b"\n", false);
             }
             Field::Data => {
                 self.data.start();
@@ -136,107 +129,111 @@ impl Decoder {
         None
     }
 
-    /// Takes a piece of the value, and its text if it is text on its own.
-    fn extend(&mut self, piece: &[u8], text: Option<&str>) -> Option<Told> {
-        let Cut::Value(value) = &mut self.cut else {
-            return None;
-        };
-        if let Value::Retry(millis) = value {
-            // "If the field value consists of only ASCII digits"
-            if !piece.iter().all(u8::is_ascii_digit) {
-                self.cut = Cut::Skipped;
-                return None;
-            }
-            for byte in piece {
-                let digit = u64::from(byte - b'0');
-                *millis = Some(millis.unwrap_or(0).saturating_mul(10).saturating_add(digit));
-            }
+    /// Takes a piece of the value, the last one if the line has `ended`.
+    #[inline]
+    fn extend(&mut self, piece: &[u8], ended: bool) -> Option<Told> {
+        // What comes in pieces is data mostly, and the limit far.
+        if let Cut::Value(Value::Data) = self.cut
+            && piece.len() < self.room
+        {
+            self.room -= piece.len();
+            self.data.push(piece, self.limit);
             return None;
         }
-        match text {
-            Some(text) if self.undecoded.len() == 0 => self.extend_text(text),
-            _ if piece.len() <= self.space() && self.undecoded.push(piece) => None,
-            _ => self.decode(piece),
-        }
+        self.extend_other(piece, ended)
     }
 
-    /// Decodes what there is of the value, to the end of `piece`.
-    fn decode(&mut self, piece: &[u8]) -> Option<Told> {
-        let mut told = None;
-        let mut undecoded = std::mem::take(&mut self.undecoded);
-        undecoded.decode(piece, |text| told = told.or(self.extend_text(text)));
-        if !matches!(self.cut, Cut::Value(_)) {
-            undecoded.clear();
-        }
-        self.undecoded = undecoded;
-        told
-    }
-
-    /// Takes a part of the value, decoded.
-    fn extend_text(&mut self, text: &str) -> Option<Told> {
-        let Cut::Value(value) = &mut self.cut else {
+    #[inline(never)]
+    fn extend_other(&mut self, piece: &[u8], ended: bool) -> Option<Told> {
+        let Cut::Value(value) = self.cut else {
             return None;
         };
         match value {
-            Value::Data => {
-                let allowed = self.limit - self.event.len() - self.id.len();
-                if text.len() > allowed - self.data.len() {
-                    return self.overflow(self.limit);
-                }
-                self.data.push(text, self.limit);
-            }
-            Value::Event => {
-                let (allowed, limit) = self.short_room(Field::Event);
-                if text.len() > allowed - self.event.len() {
-                    return self.overflow(limit);
-                }
-                self.event.push(text, allowed);
+            Value::Retry(millis) => {
+                self.cut = digits(millis, piece);
+                None
             }
             Value::Id => {
                 // "If the field value does not contain U+0000 NULL, then set the last event
                 // ID buffer to the field value. Otherwise, ignore the field." What comes
                 // after a NUL does not make a message too large, however it is cut.
-                let nul = memchr::memchr(0, text.as_bytes());
-                let text = &text[..nul.unwrap_or(text.len())];
-                let (allowed, limit) = self.short_room(Field::Id);
-                if text.len() > allowed - self.line.len() {
-                    return self.overflow(limit);
-                }
+                let nul = memchr::memchr(0, piece);
+                let told = self.append(value, &piece[..nul.unwrap_or(piece.len())], ended || nul.is_some());
                 if nul.is_some() {
                     self.line.discard();
                     self.cut = Cut::Skipped;
-                } else {
-                    self.line.push(text, allowed);
                 }
+                told
             }
-            Value::Comment { full } => {
-                let kept = self.limit.min(SHORT_TEXT_LIMIT);
-                let room = if *full { 0 } else { kept - self.line.len() };
-                *full |= text.len() > room;
-                self.line.push(utf8::prefix(text, room), kept);
-            }
-            Value::Retry(_) => {}
+            Value::Data | Value::Event | Value::Comment { .. } => self.append(value, piece, ended),
         }
+    }
+
+    /// Appends a piece to a value.
+    fn append(&mut self, value: Value, piece: &[u8], ended: bool) -> Option<Told> {
+        let held = match value {
+            Value::Data => return self.append_exactly(value, piece, ended),
+            Value::Event => &mut self.event,
+            _ => &mut self.line,
+        };
+        if piece.len() >= self.room || held.len() + piece.len() > SHORT_ROOM {
+            return self.append_exactly(value, piece, ended);
+        }
+        self.room -= piece.len();
+        held.push(piece, self.limit);
         None
     }
 
-    fn end(&mut self) -> Option<Told> {
-        let mut told = None;
-        if self.undecoded.len() > 0 {
-            told = self.decode(b"");
-            if let Some(text) = self.undecoded.end() {
-                told = told.or(self.extend_text(text));
+    /// The same where a limit is near: from here to its end all of the message is made text
+    /// as it comes, except the character that a piece ends in.
+    #[cold]
+    fn append_exactly(&mut self, value: Value, piece: &[u8], ended: bool) -> Option<Told> {
+        self.room = 0;
+        let Self { limit, data, event, id, line, .. } = self;
+        let (held, others, most) = match value {
+            Value::Data => (data, [event, id, line], *limit),
+            Value::Event => (event, [data, id, line], SHORT_TEXT_LIMIT),
+            _ => (line, [data, event, id], SHORT_TEXT_LIMIT),
+        };
+        // What has come while the limits were far is within them, mended or not.
+        held.settle(false, *limit);
+        let mut size = 0;
+        for other in others.into_iter().filter(|other| other.present) {
+            other.settle(true, *limit);
+            size += other.len();
+        }
+        if let Value::Comment { full } = value {
+            let most = most.min(*limit);
+            // One byte more tells that there is more. Text is never shorter than its bytes.
+            let taken = piece.len().min((most + 1).saturating_sub(held.len()));
+            if !full {
+                held.push(&piece[..taken], most + 1);
+                held.settle(ended, usize::MAX);
+                let full = held.truncate(most);
+                self.cut = Cut::Value(Value::Comment { full });
+            }
+            return None;
+        }
+        let (most, broken) = if *limit - size <= most { (*limit - size, *limit) } else { (most, most) };
+        if held.len() + piece.len() <= most {
+            held.push(piece, most);
+            if held.settle(ended, most) {
+                return None;
             }
         }
+        self.overflow(broken)
+    }
+
+    fn end(&mut self) -> Option<Told> {
         let Cut::Value(value) = std::mem::replace(&mut self.cut, Cut::No) else {
-            return told;
+            return None;
         };
         match value {
-            Value::Data | Value::Event => told,
+            Value::Data | Value::Event => None,
             Value::Id => {
                 std::mem::swap(&mut self.line, &mut self.id);
                 self.line.discard();
-                told
+                None
             }
             Value::Comment { .. } => {
                 self.line.take();
@@ -247,14 +244,6 @@ impl Decoder {
                 self.retry.map(Told::Retry)
             }
         }
-    }
-
-    /// How long an event type or id may become in the message at hand, and which limit
-    /// it breaks if it is longer.
-    fn short_room(&self, field: Field) -> (usize, usize) {
-        let others = self.data.len() + self.id.len() + if field == Field::Id { self.event.len() } else { 0 };
-        let room = self.limit - others;
-        if room <= SHORT_TEXT_LIMIT { (room, self.limit) } else { (SHORT_TEXT_LIMIT, SHORT_TEXT_LIMIT) }
     }
 
     /// The message at hand has turned out too large: drops it and skips the line at hand.
@@ -270,4 +259,17 @@ impl Decoder {
         self.too_large += u64::from(first);
         first.then_some(Told::TooLarge { limit })
     }
+}
+
+/// What is known of a retry time after some more of its value.
+fn digits(mut millis: Option<u64>, piece: &[u8]) -> Cut {
+    // "If the field value consists of only ASCII digits"
+    if !piece.iter().all(u8::is_ascii_digit) {
+        return Cut::Skipped;
+    }
+    for byte in piece {
+        let digit = u64::from(byte - b'0');
+        millis = Some(millis.unwrap_or(0).saturating_mul(10).saturating_add(digit));
+    }
+    Cut::Value(Value::Retry(millis))
 }

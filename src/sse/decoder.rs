@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::cut::Cut;
 use super::items::Items;
-use super::utf8::{self, Undecoded};
+use super::lines::count_work;
+use super::utf8;
 
 /// The limit of [`Decoder::new`] on the size of one message: 16 MiB.
 pub const DEFAULT_LIMIT: usize = 16 * 1024 * 1024;
@@ -47,8 +48,6 @@ pub struct Decoder {
     pub(super) cut: Cut,
     /// The value of that line where it is an id or a comment.
     pub(super) line: Held,
-    /// The last bytes of that line's value.
-    pub(super) undecoded: Undecoded,
 
     /// What is known of the message that the last chunk ended in. `id` is the standard's
     /// last event ID buffer where it differs from its last event ID string.
@@ -59,8 +58,7 @@ pub struct Decoder {
     pub(super) oversize: bool,
     /// Whether there may be any of that here.
     pub(super) more: bool,
-    /// The [space](Self::space) that there is at least, so that it need not be counted each
-    /// time.
+    /// How many more bytes the message may take before its size must be counted exactly.
     pub(super) room: usize,
 }
 
@@ -101,13 +99,12 @@ impl Decoder {
             after_cr: false,
             cut: Cut::No,
             line: Held::default(),
-            undecoded: Undecoded::default(),
             data: Held::default(),
             event: Held::default(),
             id: Held::default(),
             oversize: false,
             more: false,
-            room: bytes,
+            room: far_from(bytes),
         }
     }
 
@@ -198,8 +195,7 @@ impl Decoder {
         self.cut = Cut::No;
         self.oversize = false;
         self.more = false;
-        self.room = self.limit;
-        self.undecoded.clear();
+        self.room = far_from(self.limit);
         for held in [&mut self.line, &mut self.data, &mut self.event, &mut self.id] {
             held.discard();
         }
@@ -208,14 +204,7 @@ impl Decoder {
     /// How many bytes of the unfinished message are held.
     pub fn buffered(&self) -> usize {
         let held = [&self.line, &self.data, &self.event, &self.id];
-        self.cut.head_len() + self.undecoded.len() + held.map(Held::len).iter().sum::<usize>()
-    }
-
-    /// By how many bytes the message at hand may grow. The beginning of a line, of which
-    /// nothing is known yet, takes no space.
-    pub(super) fn space(&self) -> usize {
-        let size = self.buffered() - self.cut.head_len();
-        if self.oversize { 0 } else { self.limit.saturating_sub(size) }
+        self.cut.head_len() + held.map(Held::len).iter().sum::<usize>()
     }
 
     /// How many bytes have been fed.
@@ -236,11 +225,19 @@ impl Decoder {
     /// What all buffers could hold without growing.
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
-        [&self.line, &self.data, &self.event, &self.id].map(|held| held.text.capacity()).iter().sum::<usize>()
+        [&self.line, &self.data, &self.event, &self.id].map(|held| held.capacity()).iter().sum::<usize>()
             + self.last_event_id.capacity()
-            + self.undecoded.capacity()
     }
 }
+
+/// How many bytes are within a limit of so many, whatever they are: each may become U+FFFD,
+/// which takes three, and what is mended lies beside what has come.
+pub(super) const fn far_from(limit: usize) -> usize {
+    limit / 4
+}
+
+/// How long an event type, id or comment may become before it is counted exactly.
+pub(super) const SHORT_ROOM: usize = far_from(SHORT_TEXT_LIMIT);
 
 const BOM: [u8; 3] = *b"\xEF\xBB\xBF";
 const NO_BOM: usize = BOM.len();
@@ -268,10 +265,17 @@ impl fmt::Debug for Decoder {
 
 /// A value that is put together in a buffer, which outlives the value: it is lent until
 /// the next value begins, and then used again.
+///
+/// It is kept as it came and checked when it is lent, all at once, however small the pieces
+/// were.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Held {
-    pub(super) text: String,
-    /// Whether `text` is a value of the message at hand. If not it is being lent, or of no
+    pub(super) bytes: Vec<u8>,
+    /// So many of the bytes at the beginning are known to be text.
+    settled: usize,
+    /// The text, where the bytes are none.
+    mended: String,
+    /// Whether this is a value of the message at hand. If not it is being lent, or of no
     /// meaning.
     pub(super) present: bool,
 }
@@ -280,36 +284,87 @@ impl Held {
     /// Begins a new, empty value.
     #[inline]
     pub(super) fn start(&mut self) {
-        self.text.clear();
+        self.bytes.clear();
+        self.settled = 0;
         self.present = true;
     }
 
     /// Appends to the value, which has been checked to stay within `limit`.
     #[inline]
-    pub(super) fn push(&mut self, piece: &str, limit: usize) {
-        super::lines::count_work(piece.len());
-        utf8::grow(&mut self.text, piece.len(), limit);
-        self.text.push_str(piece);
+    pub(super) fn push(&mut self, piece: &[u8], limit: usize) {
+        count_work(piece.len());
+        utf8::grow(&mut self.bytes, piece.len(), limit);
+        self.bytes.extend_from_slice(piece);
+    }
+
+    /// Keeps a whole value that is to be lent at once.
+    #[cold]
+    pub(super) fn keep(&mut self, value: &[u8]) {
+        self.start();
+        self.push(value, value.len());
+        self.take();
     }
 
     /// Appends a further line to the value, under the same condition.
     #[inline]
-    pub(super) fn push_line(&mut self, line: &str, limit: usize) {
-        super::lines::count_work(line.len());
-        utf8::grow(&mut self.text, 1 + line.len(), limit);
-        self.text.push('\n');
-        self.text.push_str(line);
+    pub(super) fn push_line(&mut self, line: &[u8], limit: usize) {
+        count_work(line.len());
+        utf8::grow(&mut self.bytes, 1 + line.len(), limit);
+        self.bytes.push(b'\n');
+        self.bytes.extend_from_slice(line);
     }
 
     #[inline]
     pub(super) fn len(&self) -> usize {
-        if self.present { self.text.len() } else { 0 }
+        if self.present { self.bytes.len() } else { 0 }
     }
 
     /// Ends the value; it can be lent until the next begins.
     #[inline]
     pub(super) fn take(&mut self) -> bool {
         std::mem::take(&mut self.present)
+    }
+
+    /// The value as text.
+    #[inline]
+    pub(super) fn lend(&mut self) -> &str {
+        count_work(self.bytes.len());
+        match simdutf8::basic::from_utf8(&self.bytes) {
+            Ok(text) => text,
+            Err(_) => utf8::mend(&self.bytes, &mut self.mended),
+        }
+    }
+
+    /// Makes text of the bytes, except the character that they end in unless they are the
+    /// `whole` value. `false` if the value takes more than `limit` bytes then.
+    pub(super) fn settle(&mut self, whole: bool, limit: usize) -> bool {
+        let new = &self.bytes[self.settled..];
+        let cut = if whole { 0 } else { utf8::incomplete(new) };
+        let end = self.bytes.len() - cut;
+        count_work(end - self.settled);
+        if simdutf8::basic::from_utf8(&self.bytes[self.settled..end]).is_err() {
+            let new = self.bytes.split_off(self.settled);
+            let (new, cut) = new.split_at(new.len() - cut);
+            for text in utf8::mended(new) {
+                if self.bytes.len() + text.len() + cut.len() > limit {
+                    return false;
+                }
+                self.push(text.as_bytes(), limit);
+            }
+            self.push(cut, limit);
+        }
+        self.settled = self.bytes.len() - cut;
+        true
+    }
+
+    /// Cuts text that has more than `limit` bytes, between two characters.
+    pub(super) fn truncate(&mut self, limit: usize) -> bool {
+        let cut = self.bytes.len() > limit;
+        if cut {
+            self.settled = utf8::boundary(&self.bytes[..self.settled], limit);
+            self.bytes.truncate(self.settled);
+        }
+        cut
     }
 
     pub(super) fn discard(&mut self) {
@@ -324,8 +379,12 @@ impl Held {
     #[inline]
     pub(super) fn give_back(&mut self) {
         const KEPT: usize = 256 * 1024;
-        if !self.present && self.text.capacity() > KEPT {
-            self.text = String::new();
+        if !self.present && self.capacity() > KEPT {
+            *self = Self::default();
         }
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity() + self.mended.capacity()
     }
 }

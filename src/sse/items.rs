@@ -1,9 +1,10 @@
 //! One chunk on its way through the decoder.
 
 use std::fmt;
+use std::ops::Range;
 
-use super::cut::{Cut, Told, Value};
-use super::decoder::{Decoder, SHORT_TEXT_LIMIT};
+use super::cut::{Cut, Told};
+use super::decoder::{Decoder, Held, SHORT_ROOM, SHORT_TEXT_LIMIT, far_from};
 use super::field::{self, Field};
 use super::item::{Item, Message};
 use super::lines::LineEnds;
@@ -55,11 +56,11 @@ pub struct Items<'d, 'c> {
     /// Where the message at hand begins, or goes on after what has taken up the decoder's
     /// `room`.
     message: usize,
-    /// The values of the message at hand that are borrowed from the chunk. Each is in one
+    /// Where in the chunk the values of the message at hand are that lie in it. Each is in one
     /// place only, here or in the decoder.
-    data: Option<&'c str>,
-    event: Option<&'c str>,
-    id: Option<&'c str>,
+    data: Option<Range<usize>>,
+    event: Option<Range<usize>>,
+    id: Option<Range<usize>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,15 +105,15 @@ impl<'d, 'c> Items<'d, 'c> {
     #[inline]
     pub fn next(&mut self) -> Option<Item<'_>> {
         let step = self.step()?;
-        let decoder = &*self.decoder;
+        let Decoder { data: held_data, event: held_event, line, last_event_id: id, .. } = &mut *self.decoder;
         Some(match step {
             Step::Message { data, event } => {
-                let event = event.unwrap_or(&decoder.event.text);
-                let data = data.unwrap_or(&decoder.data.text);
-                Item::Message(Message { event, data, id: &decoder.last_event_id })
+                let event = event.unwrap_or_else(|| held_event.lend());
+                let data = data.unwrap_or_else(|| held_data.lend());
+                Item::Message(Message { event, data, id })
             }
             Step::Comment(text) => Item::Comment(text),
-            Step::Told(Told::Comment) => Item::Comment(&decoder.line.text),
+            Step::Told(Told::Comment) => Item::Comment(line.lend()),
             Step::Told(Told::Retry(after)) => Item::Retry(after),
             Step::Told(Told::TooLarge { limit }) => Item::TooLarge { limit },
         })
@@ -168,17 +169,7 @@ impl<'d, 'c> Items<'d, 'c> {
             self.phase = Phase::Done;
         }
         self.message = length;
-        let decoder = &mut *self.decoder;
-        // Long data in small chunks is what comes here most.
-        if end.is_none()
-            && let Cut::Value(Value::Data) = decoder.cut
-            && let Some(room) = decoder.room.checked_sub(length)
-            && decoder.undecoded.push(self.chunk.bytes)
-        {
-            decoder.room = room;
-            return None;
-        }
-        decoder.piece(&mut self.chunk, 0, length, end.is_some()).map(Step::Told)
+        self.decoder.piece(&self.chunk.bytes[..length], end.is_some()).map(Step::Told)
     }
 
     /// Keeps what the next chunk will need.
@@ -189,61 +180,59 @@ impl<'d, 'c> Items<'d, 'c> {
         if let Some(&last) = self.chunk.bytes.last() {
             self.decoder.after_cr = last == b'\r';
         }
-        self.hold();
-        if self.start < length {
-            self.decoder.cut = Cut::START;
-            return self.decoder.piece(&mut self.chunk, self.start, length, false).map(Step::Told);
+        if self.message < self.start {
+            self.hold(self.start);
         }
-        if self.decoder.more {
-            self.decoder.room = self.decoder.room.saturating_sub(length - self.message);
+        if self.start < length {
+            return self.decoder.head(0, 0, &self.chunk.bytes[self.start..], false).map(Step::Told);
         }
         None
     }
 
-    /// Moves what is borrowed from the chunk to the decoder.
+    /// Moves the message at hand, which has come to `end`, to the decoder.
     #[inline]
-    fn hold(&mut self) {
-        let limit = self.decoder.limit;
-        if let Some(data) = self.data.take() {
-            self.decoder.more = true;
-            self.decoder.data.start();
-            self.decoder.data.push(data, limit);
+    fn hold(&mut self, end: usize) {
+        let decoder = &mut *self.decoder;
+        for (value, held) in [
+            (self.data.take(), &mut decoder.data),
+            (self.event.take(), &mut decoder.event),
+            (self.id.take(), &mut decoder.id),
+        ] {
+            if let Some(value) = value {
+                held.start();
+                held.push(&self.chunk.bytes[value], decoder.limit);
+                decoder.more = true;
+            }
         }
-        if let Some(event) = self.event.take() {
-            self.decoder.event.start();
-            self.decoder.event.push(event, limit);
+        if decoder.more {
+            decoder.room = decoder.room.saturating_sub(end - self.message);
         }
-        if let Some(id) = self.id.take() {
-            self.decoder.id.start();
-            self.decoder.id.push(id, limit);
-        }
+        self.message = end;
     }
 
     #[inline]
     fn data_line(&mut self, value: usize, end: usize) -> Option<Step<'c>> {
-        if end - self.message <= self.decoder.room
-            && let Some(text) = self.chunk.text(value, end)
-        {
-            if self.data.is_some() || self.decoder.data.present {
-                self.join(text);
-            } else {
-                self.data = Some(text);
-            }
-            return None;
+        if end - self.message >= self.decoder.room {
+            return self.line_by_pieces(Field::Data, value, end);
         }
-        self.line_by_pieces(Field::Data, value, end)
+        if self.data.is_some() || self.decoder.data.present {
+            self.join(value..end);
+        } else {
+            self.data = Some(value..end);
+        }
+        None
     }
 
     /// A further line of data: what is not in one piece cannot be borrowed.
     #[inline(never)]
-    fn join(&mut self, line: &str) {
+    fn join(&mut self, line: Range<usize>) {
         let decoder = &mut *self.decoder;
         decoder.more = true;
         if let Some(data) = self.data.take() {
             decoder.data.start();
-            decoder.data.push(data, decoder.limit);
+            decoder.data.push(&self.chunk.bytes[data], decoder.limit);
         }
-        decoder.data.push_line(line, decoder.limit);
+        decoder.data.push_line(&self.chunk.bytes[line], decoder.limit);
     }
 
     #[inline]
@@ -256,49 +245,41 @@ impl<'d, 'c> Items<'d, 'c> {
         let value = line + offset;
         match field {
             Field::Unknown => return None,
-            Field::Event => {
-                if let Some(event) = self.short_text(value, end) {
-                    self.event = Some(event);
-                    self.decoder.more = true;
-                    self.decoder.event.present = false;
-                    return None;
-                }
+            Field::Event if self.is_short(value, end) => {
+                self.event = Some(value..end);
+                self.decoder.more = true;
+                self.decoder.event.present = false;
+                return None;
             }
-            Field::Id => {
-                if let Some(id) = self.short_text(value, end) {
-                    // "If the field value does not contain U+0000 NULL"
-                    if memchr::memchr(0, id.as_bytes()).is_none() {
-                        self.id = Some(id);
-                        self.decoder.more = true;
-                        self.decoder.id.present = false;
-                    }
-                    return None;
+            Field::Id if self.is_short(value, end) => {
+                // "If the field value does not contain U+0000 NULL"
+                if memchr::memchr(0, &self.chunk.bytes[value..end]).is_none() {
+                    self.id = Some(value..end);
+                    self.decoder.more = true;
+                    self.decoder.id.present = false;
                 }
+                return None;
             }
             Field::Comment if end - value <= SHORT_TEXT_LIMIT.min(self.decoder.limit) => {
-                if let Some(comment) = self.chunk.text(value, end) {
+                if let Some(comment) = self.chunk.text(value..end) {
                     return Some(Step::Comment(comment));
                 }
             }
-            Field::Comment | Field::Retry | Field::Data => {}
+            Field::Event | Field::Id | Field::Comment | Field::Retry | Field::Data => {}
         }
         self.line_by_pieces(field, value, end)
     }
 
-    /// A value that is valid and certainly within the limits for an event type or id.
+    /// Whether a value is certainly within the limits for an event type or id.
     #[inline]
-    fn short_text(&mut self, start: usize, end: usize) -> Option<&'c str> {
-        if end - self.message <= self.decoder.room && end - start <= SHORT_TEXT_LIMIT {
-            self.chunk.text(start, end)
-        } else {
-            None
-        }
+    fn is_short(&self, start: usize, end: usize) -> bool {
+        end - self.message < self.decoder.room && end - start <= SHORT_ROOM
     }
 
     /// The way of a line that is cut, for a whole line that needs the same care.
     #[cold]
     fn line_by_pieces(&mut self, field: Field, start: usize, end: usize) -> Option<Step<'c>> {
-        self.hold();
+        self.hold(start);
         self.message = end;
         self.decoder.line(field, &self.chunk.bytes[start..end]).map(Step::Told)
     }
@@ -324,7 +305,8 @@ impl<'d, 'c> Items<'d, 'c> {
         }
         let data = self.data.take()?;
         self.decoder.messages += 1;
-        Some(Step::Message { data: Some(data), event: Some("message") })
+        let data = lend(&mut self.chunk, data, &mut self.decoder.data);
+        Some(Step::Message { data, event: Some("message") })
     }
 
     /// The end of a message that is more than one line of data.
@@ -332,28 +314,28 @@ impl<'d, 'c> Items<'d, 'c> {
     fn dispatch_more(&mut self) -> Option<Step<'c>> {
         let decoder = &mut *self.decoder;
         decoder.more = false;
-        decoder.room = decoder.limit;
+        decoder.room = far_from(decoder.limit);
         decoder.oversize = false;
         // "Set the last event ID string of the event source to the value of the last event
         // ID buffer": before anything else, so also where nothing is dispatched.
-        if let Some(id) = self.id.take() {
+        let id = self.id.take().map(|id| lend(&mut self.chunk, id, &mut decoder.id));
+        if id.is_some() || decoder.id.take() {
             decoder.last_event_id.clear();
-            decoder.last_event_id.push_str(id);
-        } else if decoder.id.take() {
-            decoder.last_event_id.clear();
-            decoder.last_event_id.push_str(&decoder.id.text);
+            decoder.last_event_id.push_str(id.flatten().unwrap_or_else(|| decoder.id.lend()));
         }
         let event = match self.event.take() {
-            None if decoder.event.take() && !decoder.event.text.is_empty() => None,
-            None | Some("") => Some("message"),
-            event => event,
+            Some(event) if event.is_empty() => Some("message"),
+            Some(event) => lend(&mut self.chunk, event, &mut decoder.event),
+            None if decoder.event.take() && !decoder.event.bytes.is_empty() => None,
+            None => Some("message"),
         };
-        let data = self.data.take();
-        // "If the data buffer is an empty string, set the data buffer and the event type
-        // buffer to the empty string and return."
-        if data.is_none() && !decoder.data.take() {
-            return None;
-        }
+        let data = match self.data.take() {
+            Some(data) => lend(&mut self.chunk, data, &mut decoder.data),
+            // "If the data buffer is an empty string, set the data buffer and the event type
+            // buffer to the empty string and return."
+            None if !decoder.data.take() => return None,
+            None => None,
+        };
         decoder.messages += 1;
         Some(Step::Message { data, event })
     }
@@ -363,6 +345,16 @@ impl<'d, 'c> Items<'d, 'c> {
     fn skip(&mut self) {
         while self.step().is_some() {}
     }
+}
+
+/// The text of a value in the chunk. What is not valid is left in `held` to be mended.
+#[inline]
+fn lend<'c>(chunk: &mut Chunk<'c>, value: Range<usize>, held: &mut Held) -> Option<&'c str> {
+    let text = chunk.text(value.clone());
+    if text.is_none() {
+        held.keep(&chunk.bytes[value]);
+    }
+    text
 }
 
 impl Drop for Items<'_, '_> {

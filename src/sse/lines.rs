@@ -29,7 +29,8 @@ impl LineEnds {
     /// Looks for the next block that a line ends in.
     #[inline]
     fn look(&mut self, chunk: &[u8]) -> bool {
-        self.look_at_block(chunk) || (self.next < chunk.len() && self.look_further(chunk))
+        self.next < chunk.len()
+            && (self.look_at_block(chunk) || (self.next < chunk.len() && self.look_further(chunk)))
     }
 
     #[inline]
@@ -45,13 +46,10 @@ impl LineEnds {
         self.mask != 0
     }
 
-    /// The line is long. After one more block, memchr may use wider vectors than the blocks
-    /// do, since it asks the machine at run time which ones there are.
+    /// The line is long, and memchr may use wider vectors than the blocks do, since it asks
+    /// the machine at run time which ones there are.
     #[inline(never)]
     fn look_further(&mut self, chunk: &[u8]) -> bool {
-        if self.look_at_block(chunk) {
-            return true;
-        }
         let rest = chunk.get(self.next..).unwrap_or_default();
         let passed = memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
         count_work(passed);

@@ -272,7 +272,7 @@ fn buffers_are_used_again() {
     let mut decoder = Decoder::new().comments(true);
     let places = |decoder: &Decoder| {
         let held = [&decoder.line, &decoder.data, &decoder.event, &decoder.id];
-        let mut places = held.map(|held| held.text.as_ptr()).to_vec();
+        let mut places = held.map(|held| held.bytes.as_ptr()).to_vec();
         places.push(decoder.last_event_id.as_ptr());
         // An id changes places with the one before it.
         places.sort();
