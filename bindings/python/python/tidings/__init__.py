@@ -9,15 +9,16 @@
             print(event["action"], event["record"]["title"])
 
 `Client` is for programs with threads, `AsyncClient` for asyncio; both have the same names. `EventSource` and
-`AsyncEventSource` read any stream of server-sent events. Errors are in `tidings.exceptions`, a server to test against in
-`tidings.testing`, and ``python -m tidings tail URL TOPIC`` prints events. What the client does by itself goes to the logger
-``tidings``, without tokens.
+`AsyncEventSource` read any stream of server-sent events. Errors are in `tidings.exceptions`, a server to test
+against in `tidings.testing`, and ``python -m tidings tail URL TOPIC`` prints events. What the client does by
+itself goes to the logger ``tidings``, without tokens.
 
 A program written for the BosBase SDK changes its import line: ``from tidings import BosBase``.
 """
 
 from . import exceptions
-from ._arguments import Overflow, filter_expression as filter
+from ._arguments import Overflow
+from ._arguments import filter_expression as filter
 from ._async_client import AsyncClient, AsyncCollection, AsyncRealtime
 from ._async_event_source import AsyncEventSource
 from ._async_subscription import AsyncListener, AsyncSubscription

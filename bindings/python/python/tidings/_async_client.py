@@ -32,19 +32,20 @@ class AsyncClient(BaseClient[AsyncProvider]):
             async for event in await client.collection("posts").subscribe("*"):
                 print(event["action"], event["record"]["title"])
 
-    The names are those of `Client`. What waits is to be awaited; what does not, such as unsubscribing, is a plain call.
-    Callbacks and handlers may be plain or coroutine functions.
+    The names are those of `Client`. What waits is to be awaited; what does not, such as unsubscribing, is a
+    plain call. Callbacks and handlers may be plain or coroutine functions.
 
-    **Threads.** A client belongs to the event loop of its first use, and its methods are to be called there; another loop
-    gets a `RuntimeError`. It has no thread in Python. Each callback has a task of its own, which hands it one event after
-    another; what it raises goes to the logger ``tidings`` and to `on_error`, and the others go on.
+    **Threads.** A client belongs to the event loop of its first use, and its methods are to be called there;
+    another loop gets a `RuntimeError`. It has no thread in Python. Each callback has a task of its own, which
+    hands it one event after another; what it raises goes to the logger ``tidings`` and to `on_error`, and the
+    others go on.
 
-    **Errors.** All are in `tidings.exceptions`; `ClientResponseError` is what servers and networks do. Cancelling a call
-    withdraws what it asked for.
+    **Errors.** All are in `tidings.exceptions`; `ClientResponseError` is what servers and networks do.
+    Cancelling a call withdraws what it asked for.
 
-    **End.** `close` ends all subscriptions; so do ``async with`` and the end of the interpreter. A client that is forgotten
-    closes with a `ResourceWarning`, unless it has callbacks: then it goes on as long as its loop. In a child made by
-    ``fork`` every call raises `ForkedError`; a new client works there.
+    **End.** `close` ends all subscriptions; so do ``async with`` and the end of the interpreter. A client
+    that is forgotten closes with a `ResourceWarning`, unless it has callbacks: then it goes on as long as its
+    loop. In a child made by ``fork`` every call raises `ForkedError`; a new client works there.
     """
 
     def _begin(self, native: _tidings.Client, provider: AsyncProvider | None) -> None:
@@ -105,8 +106,9 @@ class AsyncClient(BaseClient[AsyncProvider]):
     async def close(self) -> None:
         """Closes the client: all subscriptions end, and all requests under way fail with `ClosedError`.
 
-        Resolves within a second, when no thread, socket or descriptor of the client is left; only a callback that runs is
-        not waited for. Harmless when done before. The closing itself happens with the call, even if this is cancelled.
+        Resolves within a second, when no thread, socket or descriptor of the client is left; only a callback
+        that runs is not waited for. Harmless when done before. The closing itself happens with the call, even
+        if this is cancelled.
         """
         self._is_closed = True
         try:
@@ -159,7 +161,8 @@ class AsyncClient(BaseClient[AsyncProvider]):
         return AsyncListener(self, told, subscription.id)
 
     async def _deliver(self, subscription: AsyncSubscription, callback: AsyncCallback) -> None:
-        """Hands one event after another to a callback. The queue is the native one, with its limit and its counter."""
+        """Hands one event after another to a callback. The queue is the native one, with its limit and its
+        counter."""
         try:
             async for event in subscription:
                 if subscription.id not in self._heard:
@@ -217,14 +220,16 @@ class AsyncClient(BaseClient[AsyncProvider]):
 
 
 def _is_cancelled() -> bool:
-    """Whether it is this task that was cancelled, and not something that it waited for; always, before Python 3.11."""
+    """Whether it is this task that was cancelled, and not something that it waited for; always, before Python
+    3.11."""
     task = asyncio.current_task()
     cancelling: Callable[[], int] | None = getattr(task, "cancelling", None)
     return cancelling is None or cancelling() > 0
 
 
 class AsyncCollection:
-    """A collection of records: ``client.collection(name)``. All methods may be called in the loop of the client."""
+    """A collection of records: ``client.collection(name)``. All methods may be called in the loop of the
+    client."""
 
     def __init__(self, client: AsyncClient, name: str) -> None:
         self._of = client
@@ -281,14 +286,16 @@ class AsyncCollection:
     ) -> AsyncListener | AsyncSubscription:
         """Subscribes to changes of records, and waits until the server has acknowledged that.
 
-        From then on each change that the server sends comes, or a notice of what may have been missed: an event whose
-        ``action`` is ``"gap"``, ``"lagged"`` or ``"refused"`` (the last one). Their ``event["record"]`` is an empty dict.
+        From then on each change that the server sends comes, or a notice of what may have been missed: an
+        event whose ``action`` is ``"gap"``, ``"lagged"`` or ``"refused"`` (the last one). Their
+        ``event["record"]`` is an empty dict.
 
         Args:
             topic: ``"*"`` for all records, or the id of one.
-            callback: Is called with each `Event`, as a plain or a coroutine function, in order. Without one, the handle that is returned is
-                iterated over.
-            query: Parameters that rules and hooks see; the names ``filter``, ``expand`` and ``fields`` are known to the server.
+            callback: Is called with each `Event`, as a plain or a coroutine function, in order. Without one,
+                the handle that is returned is iterated over.
+            query: Parameters that rules and hooks see; the names ``filter``, ``expand`` and ``fields`` are
+                known to the server.
             headers: Headers that rules and hooks see.
             filter: Which records to tell of. See `AsyncClient.filter` for values in it.
             expand: Which relations to put into the records.
@@ -296,7 +303,8 @@ class AsyncCollection:
             queue: How many events may wait; as the client has it unless set.
             overflow: What a full queue does; as the client has it unless set. See `AsyncClient`.
             wait: False returns at once, whether there is a network or not, and connects in the background.
-            timeout: How many seconds to wait for the server's word; the client's ``subscribe_timeout`` unless set.
+            timeout: How many seconds to wait for the server's word; the client's ``subscribe_timeout`` unless
+                set.
 
         Returns:
             A handle that unsubscribes this listener when called, or at the end of a ``async with`` block.
@@ -319,7 +327,8 @@ class AsyncCollection:
         return await self._of._subscribe(self._name, topic, callback, options, wait, timeout)
 
     def unsubscribe(self, topic: str | None = None) -> int:
-        """Ends all subscriptions to a topic of this collection, or to all of them, whatever their options. Does not wait.
+        """Ends all subscriptions to a topic of this collection, or to all of them, whatever their options.
+        Does not wait.
 
         Returns:
             How many they were.
@@ -361,7 +370,8 @@ class AsyncCollection:
             timeout: How many seconds to wait for the person; for ever unless set.
 
         Raises:
-            ClientResponseError: The server or the site refused, or could not be asked. What ``open`` raises comes out too.
+            ClientResponseError: The server or the site refused, or could not be asked. What ``open`` raises
+                comes out too.
             ClosedError: The client is closed.
             ForkedError: In a forked child.
         """
@@ -373,7 +383,8 @@ class AsyncCollection:
 
 
 class AsyncRealtime(BaseRealtime):
-    """Raw topics and the connection: ``client.realtime``. All methods may be called in the loop of the client."""
+    """Raw topics and the connection: ``client.realtime``. All methods may be called in the loop of the
+    client."""
 
     _of: AsyncClient
 
@@ -419,20 +430,23 @@ class AsyncRealtime(BaseRealtime):
     ) -> AsyncListener | AsyncSubscription:
         """Subscribes to a topic as it stands on the wire, and waits until the server has acknowledged that.
 
-        From then on each change that the server sends comes, or a notice of what may have been missed: an event whose
-        ``action`` is ``"gap"``, ``"lagged"`` or ``"refused"`` (the last one). Their ``event["record"]`` is an empty dict.
+        From then on each change that the server sends comes, or a notice of what may have been missed: an
+        event whose ``action`` is ``"gap"``, ``"lagged"`` or ``"refused"`` (the last one). Their
+        ``event["record"]`` is an empty dict.
 
         Args:
             topic: E.g. ``"jobs/finished"``, ``"posts/*"``, or ``"PB_CONNECT"``, which tells each
                 (re)connection as ``event["clientId"]``.
-            callback: Is called with each `Event`, as a plain or a coroutine function, in order. Without one, the handle that is returned is
-                iterated over.
-            query: Parameters that rules and hooks see; the names ``filter``, ``expand`` and ``fields`` are known to the server.
+            callback: Is called with each `Event`, as a plain or a coroutine function, in order. Without one,
+                the handle that is returned is iterated over.
+            query: Parameters that rules and hooks see; the names ``filter``, ``expand`` and ``fields`` are
+                known to the server.
             headers: Headers that rules and hooks see.
             queue: How many events may wait; as the client has it unless set.
             overflow: What a full queue does; as the client has it unless set. See `AsyncClient`.
             wait: False returns at once, whether there is a network or not, and connects in the background.
-            timeout: How many seconds to wait for the server's word; the client's ``subscribe_timeout`` unless set.
+            timeout: How many seconds to wait for the server's word; the client's ``subscribe_timeout`` unless
+                set.
 
         Returns:
             A handle that unsubscribes this listener when called, or at the end of a ``async with`` block.

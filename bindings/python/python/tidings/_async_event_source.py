@@ -41,7 +41,8 @@ class AsyncEventSource(BaseEventSource):
                 return message
 
     async def next_event(self, timeout: float | None = None) -> SourceEvent:
-        """The next message or other news, as `events` gives it. Errors as of `next`, but `Closed` is no error here."""
+        """The next message or other news, as `events` gives it. Errors as of `next`, but `Closed` is no error
+        here."""
         while True:
             try:
                 event = self._taken()

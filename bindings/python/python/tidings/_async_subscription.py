@@ -19,8 +19,8 @@ _TURN = 64
 
 
 class AsyncListener(BaseListener):
-    """A subscription whose events go to a callback. Calling it unsubscribes, without ``await``; so does leaving a ``with`` or
-    an ``async with`` block.
+    """A subscription whose events go to a callback. Calling it unsubscribes, without ``await``; so does
+    leaving a ``with`` or an ``async with`` block.
 
     Forgetting it does not: the callback goes on until it is unsubscribed or the client is closed.
     """
@@ -37,8 +37,8 @@ class AsyncListener(BaseListener):
 
 
 class AsyncSubscription(AsyncListener):
-    """A subscription that is iterated over. Calling it unsubscribes, without ``await``; so does leaving a ``with`` or an
-    ``async with`` block, or forgetting it.
+    """A subscription that is iterated over. Calling it unsubscribes, without ``await``; so does leaving a
+    ``with`` or an ``async with`` block, or forgetting it.
 
     ::
 
@@ -46,8 +46,8 @@ class AsyncSubscription(AsyncListener):
             async for event in posts:
                 print(event.action, event.record_id)
 
-    The iteration ends when the subscription does: by unsubscribing, by ``client.close()``, or after an event whose action is
-    ``"refused"``. Cancelling it while it waits loses nothing. One task at a time may read it.
+    The iteration ends when the subscription does: by unsubscribing, by ``client.close()``, or after an event
+    whose action is ``"refused"``. Cancelling it while it waits loses nothing. One task at a time may read it.
     """
 
     def __init__(self, client: AsyncClient, topic: str, native: _tidings.Subscription) -> None:

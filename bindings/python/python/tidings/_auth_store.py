@@ -13,8 +13,8 @@ from ._handlers import AuthHandler, Handlers
 class AuthStore:
     """The token and the record of who the client is: ``client.auth_store``.
 
-    A change takes effect at once on all subscriptions, which stay. All methods may be called from any thread and any
-    callback, and none waits. They raise `ForkedError` in a forked child.
+    A change takes effect at once on all subscriptions, which stay. All methods may be called from any thread
+    and any callback, and none waits. They raise `ForkedError` in a forked child.
     """
 
     def __init__(self, native: _tidings.Client, handlers: Handlers) -> None:
@@ -31,7 +31,8 @@ class AuthStore:
 
     @property
     def record(self) -> dict[str, Any] | None:
-        """The record of the user, as the log-in gave it; None for a guest, and where only a token is known."""
+        """The record of the user, as the log-in gave it; None for a guest, and where only a token is
+        known."""
         record = self._native.record()
         return record if isinstance(record, dict) else None
 
@@ -60,8 +61,9 @@ class AuthStore:
     def on_change(self, callback: AuthHandler, fire_immediately: bool = False) -> Callable[[], None]:
         """Calls ``callback(token, record)`` when the client has become somebody else.
 
-        After `save`, `clear` and log-ins this happens on the thread that made the call; for a token that was replaced or
-        lost without one, on the thread (or in the loop) of the callbacks with the next change of the connection's state.
+        After `save`, `clear` and log-ins this happens on the thread that made the call; for a token that was
+        replaced or lost without one, on the thread (or in the loop) of the callbacks with the next change of
+        the connection's state.
 
         Args:
             callback: What it raises goes to the log and to ``client.on_error``.

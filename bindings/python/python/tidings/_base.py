@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import warnings
 import weakref
@@ -50,28 +51,34 @@ class BaseClient(Generic[P]):
         Args:
             url: The address of the server, e.g. ``http://127.0.0.1:8090``.
             token: The token to begin with.
-            headers: Headers for every request. Their values are taken for secrets: they are never shown, and never sent
-                to another origin after a redirect.
-            token_provider: Is asked for a token before the first stream, a minute before one expires, and when the
-                server does not take one any more. None stands for a guest. One that raises is asked again, less and less
-                often. It may block: each question has a daemon thread of its own (with `AsyncClient` a task, and it
-                may be a coroutine function).
+            headers: Headers for every request. Their values are taken for secrets: they are never shown, and
+                never sent to another origin after a redirect.
+            token_provider: Is asked for a token before the first stream, a minute before one expires, and
+                when the server does not take one any more. None stands for a guest. One that raises is asked
+                again, less and less often. It may block: each question has a daemon thread of its own (with
+                `AsyncClient` a task, and it may be a coroutine function).
             queue: How many events may wait in each subscription, 8192 unless set.
-            overflow: What a full queue does: ``"drop_oldest"`` (unless set), ``"drop_newest"``, or ``"conflate"``, which
-                keeps the newest event of each record. What is lost is counted and told as a ``"lagged"`` event.
+            overflow: What a full queue does: ``"drop_oldest"`` (unless set), ``"drop_newest"``, or
+                ``"conflate"``, which keeps the newest event of each record. What is lost is counted and told
+                as a ``"lagged"`` event.
             ca_pem: Certificates to trust besides those of the system, in PEM.
-            client_certificate: The certificate to show to servers that ask for one: its chain and its key, in PEM.
-            proxy: ``http://user:password@host:port`` instead of what ``HTTP_PROXY``, ``HTTPS_PROXY`` and ``NO_PROXY``
-                say; False for none.
+            client_certificate: The certificate to show to servers that ask for one: its chain and its key, in
+                PEM.
+            proxy: ``http://user:password@host:port`` instead of what ``HTTP_PROXY``, ``HTTPS_PROXY`` and
+                ``NO_PROXY`` say; False for none.
             user_agent: What to call itself.
             connect_timeout: How long name, TCP, proxy and TLS may take together; 10 unless set.
             subscribe_timeout: How long ``subscribe`` waits for the server's word; 30 unless set.
-            identity_check: How often the server is asked whether it still takes the client for who it is; 300 unless set.
+            identity_check: How often the server is asked whether it still takes the client for who it is; 300
+                unless set.
             heartbeat: The interval of a RustBaaS server's heartbeats; 15 unless set.
-            backoff: The least and the longest delay before a lost connection is tried again; (0.2, 20) unless set.
-            message_limit: The largest message taken, in bytes; 16 MiB unless set. A larger one is told as a ``"gap"``.
+            backoff: The least and the longest delay before a lost connection is tried again; (0.2, 20) unless
+                set.
+            message_limit: The largest message taken, in bytes; 16 MiB unless set. A larger one is told as a
+                ``"gap"``.
             rustbaas: The server is a RustBaaS, and the collections belong to this (realm, app).
-            token_in_query: Sends the token of a RustBaaS stream as ``?access_token=``, where headers are taken away.
+            token_in_query: Sends the token of a RustBaaS stream as ``?access_token=``, where headers are
+                taken away.
 
         Raises:
             InvalidUrlError: The URL is not one of http or https with a host.
@@ -122,8 +129,8 @@ class BaseClient(Generic[P]):
 
     @property
     def on_error(self) -> ErrorHandler | None:
-        """Is called as ``on_error(exception, event)`` with what a callback raised, after it was logged; event is None if a
-        handler raised, which has none. It runs where callbacks run."""
+        """Is called as ``on_error(exception, event)`` with what a callback raised, after it was logged; event
+        is None if a handler raised, which has none. It runs where callbacks run."""
         return self._handlers.on_error
 
     @on_error.setter
@@ -140,10 +147,11 @@ class BaseClient(Generic[P]):
         return self._client.state()
 
     def filter(self, expression: str, params: Mapping[str, Any] | None = None) -> str:
-        """A filter expression with ``params`` in its places ``{:name}``, quoted so that no value changes its meaning.
+        """A filter expression with ``params`` in its places ``{:name}``, quoted so that no value changes its
+        meaning.
 
-        Text is quoted and escaped; numbers, True, False and None stand as PocketBase spells them, and so do dates and
-        times. The same as `tidings.filter`.
+        Text is quoted and escaped; numbers, True, False and None stand as PocketBase spells them, and so do
+        dates and times. The same as `tidings.filter`.
 
         Raises:
             ArgumentError: A place has no value or is not closed, or a text holds a NUL character.
@@ -159,7 +167,8 @@ class BaseClient(Generic[P]):
         return self._client.stats()
 
     def network_changed(self) -> None:
-        """Tells the client that the network has changed: waiting connections are tried at once, live ones are checked.
+        """Tells the client that the network has changed: waiting connections are tried at once, live ones are
+        checked.
 
         Raises:
             ForkedError: In a forked child.
@@ -203,10 +212,8 @@ class BaseClient(Generic[P]):
     def _let_go(self) -> None:
         """Closes without waiting."""
         self._is_closed = True
-        try:
+        with contextlib.suppress(ForkedError):
             self._client.close(wait=False)
-        except ForkedError:
-            pass
 
     def _disown(self) -> None:
         """In a forked child: what the parent has is none of our business."""
@@ -221,8 +228,8 @@ class BaseRealtime:
 
     @property
     def on_disconnect(self) -> DisconnectHandler | None:
-        """Is called with the list of topics still wanted when an open stream is gone. The client reconnects by itself; an
-        empty list means that it has no reason to. It runs where callbacks run."""
+        """Is called with the list of topics still wanted when an open stream is gone. The client reconnects
+        by itself; an empty list means that it has no reason to. It runs where callbacks run."""
         return self._of._handlers.on_disconnect
 
     @on_disconnect.setter
@@ -265,10 +272,8 @@ def _close_all() -> None:
     for client in clients:
         client._let_go()
     for client in clients:
-        try:
+        with contextlib.suppress(ForkedError):
             client._client.close()
-        except ForkedError:
-            pass
 
 
 def _disown_all() -> None:

@@ -16,8 +16,8 @@ from ._handlers import EventCallback, Provider
 from ._subscription import Listener, Subscription
 from .exceptions import ForkedError, TimedOutError
 
-# How long a call from inside a callback waits before questions for a token are looked after, and how often a log-in
-# through another site is asked for its address.
+# How long a call from inside a callback waits before questions for a token are looked after, and how often a
+# log-in through another site is asked for its address.
 _SLICE = 0.05
 
 
@@ -39,15 +39,16 @@ class Client(BaseClient[Provider]):
 
         unsubscribe = client.collection("posts").subscribe("*", on_post)
 
-    **Threads.** All methods may be called from any thread and from inside any callback. Callbacks and handlers run on one
-    daemon thread of the client, in order; a slow one delays the others, and never the network. What one raises goes to the
-    logger ``tidings`` and to `on_error`, and the others go on. Calls that wait answer Ctrl-C.
+    **Threads.** All methods may be called from any thread and from inside any callback. Callbacks and
+    handlers run on one daemon thread of the client, in order; a slow one delays the others, and never the
+    network. What one raises goes to the logger ``tidings`` and to `on_error`, and the others go on. Calls
+    that wait answer Ctrl-C.
 
     **Errors.** All are in `tidings.exceptions`; `ClientResponseError` is what servers and networks do.
 
-    **End.** `close` ends all subscriptions; so do ``with`` and the end of the interpreter. A client that is forgotten closes
-    with a `ResourceWarning`, unless it has callbacks: then it goes on. In a child made by ``fork`` every call raises
-    `ForkedError`; a new client works there.
+    **End.** `close` ends all subscriptions; so do ``with`` and the end of the interpreter. A client that is
+    forgotten closes with a `ResourceWarning`, unless it has callbacks: then it goes on. In a child made by
+    ``fork`` every call raises `ForkedError`; a new client works there.
     """
 
     def _begin(self, native: _tidings.Client, provider: Provider | None) -> None:
@@ -108,8 +109,8 @@ class Client(BaseClient[Provider]):
     def close(self) -> None:
         """Closes the client: all subscriptions end, and all requests under way fail with `ClosedError`.
 
-        Returns within a second, when no thread, socket or descriptor of the client is left; only a callback that runs is not
-        waited for. Harmless when done before.
+        Returns within a second, when no thread, socket or descriptor of the client is left; only a callback
+        that runs is not waited for. Harmless when done before.
         """
         self._is_closed = True
         try:
@@ -213,7 +214,8 @@ class Client(BaseClient[Provider]):
 
 
 class Collection:
-    """A collection of records: ``client.collection(name)``. All methods may be called from any thread and any callback."""
+    """A collection of records: ``client.collection(name)``. All methods may be called from any thread and any
+    callback."""
 
     def __init__(self, client: Client, name: str) -> None:
         self._of = client
@@ -270,14 +272,16 @@ class Collection:
     ) -> Listener | Subscription:
         """Subscribes to changes of records, and waits until the server has acknowledged that.
 
-        From then on each change that the server sends comes, or a notice of what may have been missed: an event whose
-        ``action`` is ``"gap"``, ``"lagged"`` or ``"refused"`` (the last one). Their ``event["record"]`` is an empty dict.
+        From then on each change that the server sends comes, or a notice of what may have been missed: an
+        event whose ``action`` is ``"gap"``, ``"lagged"`` or ``"refused"`` (the last one). Their
+        ``event["record"]`` is an empty dict.
 
         Args:
             topic: ``"*"`` for all records, or the id of one.
-            callback: Is called with each `Event` on the thread of the callbacks, in order. Without one, the handle that is returned is
-                iterated over.
-            query: Parameters that rules and hooks see; the names ``filter``, ``expand`` and ``fields`` are known to the server.
+            callback: Is called with each `Event` on the thread of the callbacks, in order. Without one, the
+                handle that is returned is iterated over.
+            query: Parameters that rules and hooks see; the names ``filter``, ``expand`` and ``fields`` are
+                known to the server.
             headers: Headers that rules and hooks see.
             filter: Which records to tell of. See `Client.filter` for values in it.
             expand: Which relations to put into the records.
@@ -285,7 +289,8 @@ class Collection:
             queue: How many events may wait; as the client has it unless set.
             overflow: What a full queue does; as the client has it unless set. See `Client`.
             wait: False returns at once, whether there is a network or not, and connects in the background.
-            timeout: How many seconds to wait for the server's word; the client's ``subscribe_timeout`` unless set.
+            timeout: How many seconds to wait for the server's word; the client's ``subscribe_timeout`` unless
+                set.
 
         Returns:
             A handle that unsubscribes this listener when called, or at the end of a ``with`` block.
@@ -308,7 +313,8 @@ class Collection:
         return self._of._subscribe(self._name, topic, callback, options, wait, timeout)
 
     def unsubscribe(self, topic: str | None = None) -> int:
-        """Ends all subscriptions to a topic of this collection, or to all of them, whatever their options. Does not wait.
+        """Ends all subscriptions to a topic of this collection, or to all of them, whatever their options.
+        Does not wait.
 
         Returns:
             How many they were.
@@ -350,7 +356,8 @@ class Collection:
             timeout: How many seconds to wait for the person; for ever unless set.
 
         Raises:
-            ClientResponseError: The server or the site refused, or could not be asked. What ``open`` raises comes out too.
+            ClientResponseError: The server or the site refused, or could not be asked. What ``open`` raises
+                comes out too.
             ClosedError: The client is closed.
             ForkedError: In a forked child.
         """
@@ -362,7 +369,8 @@ class Collection:
 
 
 class Realtime(BaseRealtime):
-    """Raw topics and the connection: ``client.realtime``. All methods may be called from any thread and any callback."""
+    """Raw topics and the connection: ``client.realtime``. All methods may be called from any thread and any
+    callback."""
 
     _of: Client
 
@@ -408,20 +416,23 @@ class Realtime(BaseRealtime):
     ) -> Listener | Subscription:
         """Subscribes to a topic as it stands on the wire, and waits until the server has acknowledged that.
 
-        From then on each change that the server sends comes, or a notice of what may have been missed: an event whose
-        ``action`` is ``"gap"``, ``"lagged"`` or ``"refused"`` (the last one). Their ``event["record"]`` is an empty dict.
+        From then on each change that the server sends comes, or a notice of what may have been missed: an
+        event whose ``action`` is ``"gap"``, ``"lagged"`` or ``"refused"`` (the last one). Their
+        ``event["record"]`` is an empty dict.
 
         Args:
             topic: E.g. ``"jobs/finished"``, ``"posts/*"``, or ``"PB_CONNECT"``, which tells each
                 (re)connection as ``event["clientId"]``.
-            callback: Is called with each `Event` on the thread of the callbacks, in order. Without one, the handle that is returned is
-                iterated over.
-            query: Parameters that rules and hooks see; the names ``filter``, ``expand`` and ``fields`` are known to the server.
+            callback: Is called with each `Event` on the thread of the callbacks, in order. Without one, the
+                handle that is returned is iterated over.
+            query: Parameters that rules and hooks see; the names ``filter``, ``expand`` and ``fields`` are
+                known to the server.
             headers: Headers that rules and hooks see.
             queue: How many events may wait; as the client has it unless set.
             overflow: What a full queue does; as the client has it unless set. See `Client`.
             wait: False returns at once, whether there is a network or not, and connects in the background.
-            timeout: How many seconds to wait for the server's word; the client's ``subscribe_timeout`` unless set.
+            timeout: How many seconds to wait for the server's word; the client's ``subscribe_timeout`` unless
+                set.
 
         Returns:
             A handle that unsubscribes this listener when called, or at the end of a ``with`` block.

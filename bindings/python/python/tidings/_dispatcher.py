@@ -28,8 +28,8 @@ _BATCH = 256
 class Dispatcher:
     """Takes what the native client has queued, and calls whom it is for.
 
-    The thread waits in pure Python and takes without waiting, so no native frame is on its stack when the interpreter
-    ends under it. It is started with the first callback or handler.
+    The thread waits in pure Python and takes without waiting, so no native frame is on its stack when the
+    interpreter ends under it. It is started with the first callback or handler.
     """
 
     def __init__(
@@ -47,7 +47,8 @@ class Dispatcher:
         # Reentrant, since signal handlers and finalizers may run while it is held.
         self._lock = threading.RLock()
         self._callbacks: dict[int, EventCallback] = {}
-        # The client, while there are callbacks: a program that keeps neither the client nor the handle goes on hearing.
+        # The client, while there are callbacks: a program that keeps neither the client nor the handle goes
+        # on hearing.
         self._kept: object = None
         self._thread: threading.Thread | None = None
         self._is_calling = False
@@ -67,7 +68,8 @@ class Dispatcher:
         callback: EventCallback,
         ask: Callable[[], tuple[int, _tidings.Call | None]],
     ) -> tuple[int, _tidings.Call | None]:
-        """Subscribes with a callback. Events may come before the server's word, and even before `ask` returns."""
+        """Subscribes with a callback. Events may come before the server's word, and even before `ask`
+        returns."""
         self.start()
         with self._lock:
             id, call = ask()
@@ -97,7 +99,8 @@ class Dispatcher:
         return self._thread is threading.current_thread()
 
     def attend(self) -> None:
-        """Answers questions for a token while a callback waits for a call, which may wait for just that token."""
+        """Answers questions for a token while a callback waits for a call, which may wait for just that
+        token."""
         while self._provider is not None and (batch := self._native.take(1)):
             item = batch[0]
             if item[0] == _tidings.TOKEN_WANTED:

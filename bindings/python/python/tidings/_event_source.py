@@ -122,7 +122,8 @@ class BaseEventSource:
             message_limit: The largest message taken, in bytes; 16 MiB unless set.
             user_agent: What to call itself.
             ca_pem: Certificates to trust besides those of the system, in PEM.
-            client_certificate: The certificate to show to servers that ask for one: its chain and its key, in PEM.
+            client_certificate: The certificate to show to servers that ask for one: its chain and its key, in
+                PEM.
             proxy: Instead of what the environment says; False for none.
 
         Raises:
@@ -235,9 +236,9 @@ class EventSource(BaseEventSource):
             for message in source:
                 print(message.event, message.data)
 
-    Iterating gives messages, and raises what has closed the stream for good (`ClientResponseError` with the ``status`` of an
-    answer such as 401 or 404); it ends when `close` was called or the server has said that it is the end (204). `events`
-    gives everything.
+    Iterating gives messages, and raises what has closed the stream for good (`ClientResponseError` with the
+    ``status`` of an answer such as 401 or 404); it ends when `close` was called or the server has said that
+    it is the end (204). `events` gives everything.
 
     It may be read by one thread at a time; everything else may be called from any. Waiting answers Ctrl-C.
     """
@@ -258,7 +259,8 @@ class EventSource(BaseEventSource):
                 return message
 
     def next_event(self, timeout: float | None = None) -> SourceEvent:
-        """The next message or other news, as `events` gives it. Errors as of `next`, but `Closed` is no error here."""
+        """The next message or other news, as `events` gives it. Errors as of `next`, but `Closed` is no error
+        here."""
         while True:
             try:
                 event = self._taken()
@@ -286,7 +288,8 @@ class EventSource(BaseEventSource):
         return self.next()
 
     def close(self) -> None:
-        """Ends the stream within a second, and with it the iteration. From any thread; harmless when done before."""
+        """Ends the stream within a second, and with it the iteration. From any thread; harmless when done
+        before."""
         self._is_closed = True
         self._source.close()
 

@@ -12,19 +12,20 @@ logger = logging.getLogger("tidings")
 
 EventCallback: TypeAlias = Callable[[Event], object]
 """Is called with each event of a subscription. What it returns does not matter."""
-AsyncCallback: TypeAlias = Callable[[Event], "object | Awaitable[object]"]
+AsyncCallback: TypeAlias = Callable[[Event], object]
 """The same, as a plain or a coroutine function, whose end is waited for before the next event."""
 DisconnectHandler: TypeAlias = Callable[[list[str]], object]
 """Is called with the topics still wanted when an open stream is gone."""
 StateHandler: TypeAlias = Callable[[State], object]
 """Is called with each new state of the connection."""
 ErrorHandler: TypeAlias = Callable[[BaseException, "Event | None"], object]
-"""Is called with what a callback raised, and with the event that it raised it for, if that is what it was called with."""
+"""Is called with what a callback raised, and with the event that it raised it for, if that is what it was
+called with."""
 AuthHandler: TypeAlias = Callable[[str, "dict[str, Any] | None"], object]
 """Is called with the token and the record of who the client is now."""
 Provider: TypeAlias = Callable[[], "str | None"]
 """Gives a token, or None for a guest."""
-AsyncProvider: TypeAlias = Callable[[], "str | None | Awaitable[str | None]"]
+AsyncProvider: TypeAlias = Callable[[], "str | Awaitable[str | None] | None"]
 """Gives a token, or None for a guest; a coroutine function or a plain one."""
 
 

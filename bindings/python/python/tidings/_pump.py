@@ -1,14 +1,16 @@
 """What an asyncio loop does for an async client.
 
-No thread: the loop watches the descriptor of the native client, and what waits for something is named by a number that the
-queue gives when it is worth polling again. For trio or anyio this file alone would need a sibling: `attach` with a system
-task around ``trio.lowlevel.wait_readable(fileno)``, `until` with a ``trio.Event`` for each number instead of a future, and
-`spawn` with a nursery, which the client would have to be given since trio starts no task without one.
+No thread: the loop watches the descriptor of the native client, and what waits for something is named by a
+number that the queue gives when it is worth polling again. For trio or anyio this file alone would need a
+sibling: `attach` with a system task around ``trio.lowlevel.wait_readable(fileno)``, `until` with a
+``trio.Event`` for each number instead of a future, and `spawn` with a nursery, which the client would have to
+be given since trio starts no task without one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import itertools
 import threading
@@ -120,7 +122,8 @@ class Pump:
     def _drain(self) -> None:
         batch = self._native.take(_BATCH)
         if batch is None:
-            return self.stop()
+            self.stop()
+            return
         for kind, what, _ in batch:
             if kind == _tidings.WOKEN:
                 if waiter := self._waiters.get(what):
@@ -136,7 +139,8 @@ class Pump:
                 self.spawn(self._answer(what))
 
     def _read(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Drains through the loop, on a thread where the loop cannot watch: one call for a batch, and then the next."""
+        """Drains through the loop, on a thread where the loop cannot watch: one call for a batch, and then
+        the next."""
         drained = threading.Event()
 
         def drain() -> None:
@@ -202,10 +206,9 @@ async def on_thread(function: Callable[[], None]) -> None:
 
     def run() -> None:
         function()
-        try:
+        # A closed loop has nobody who waits.
+        with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(finish)
-        except RuntimeError:
-            pass  # The loop is closed: nobody waits.
 
     threading.Thread(target=run, name="tidings-close", daemon=True).start()
     await done

@@ -52,7 +52,8 @@ class BaseListener:
         return self._of._client.lost(self._id)
 
     def __call__(self) -> None:
-        """Unsubscribes this listener alone, at once; harmless when done before. From any thread and any callback."""
+        """Unsubscribes this listener alone, at once; harmless when done before. From any thread and any
+        callback."""
         self._unsubscribe()
 
     def unsubscribe(self) -> None:
@@ -79,15 +80,17 @@ class BaseListener:
 
 
 class Listener(BaseListener):
-    """A subscription whose events go to a callback. Calling it unsubscribes; so does leaving a ``with`` block.
+    """A subscription whose events go to a callback. Calling it unsubscribes; so does leaving a ``with``
+    block.
 
-    Forgetting it does not: the callback goes on until it is unsubscribed or the client is closed. All methods may be called
-    from any thread and any callback, and none waits.
+    Forgetting it does not: the callback goes on until it is unsubscribed or the client is closed. All methods
+    may be called from any thread and any callback, and none waits.
     """
 
 
 class Subscription(BaseListener):
-    """A subscription that is iterated over. Calling it unsubscribes; so does leaving a ``with`` block, or forgetting it.
+    """A subscription that is iterated over. Calling it unsubscribes; so does leaving a ``with`` block, or
+    forgetting it.
 
     ::
 
@@ -95,8 +98,9 @@ class Subscription(BaseListener):
             for event in posts:
                 print(event.action, event.record_id)
 
-    The iteration ends when the subscription does: by unsubscribing, by ``client.close()``, or after an event whose action is
-    ``"refused"``. It may be read by one thread at a time; everything else may be called from any.
+    The iteration ends when the subscription does: by unsubscribing, by ``client.close()``, or after an event
+    whose action is ``"refused"``. It may be read by one thread at a time; everything else may be called from
+    any.
     """
 
     def __init__(self, client: BaseClient[Any], topic: str, native: _tidings.Subscription) -> None:

@@ -15,8 +15,8 @@
     ├── ClosedError                  the client was closed
     └── ForkedError                  the client belongs to the parent process
 
-``except ClientResponseError`` so catches all that a server or a network does to a call. No text holds a token, a password
-or the query of a URL. All of them can be pickled.
+``except ClientResponseError`` so catches all that a server or a network does to a call. No text holds a
+token, a password or the query of a URL. All of them can be pickled.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ class ClientResponseError(TidingsError):
 
     @property
     def response(self) -> dict[str, Any]:
-        """The answer as a dict, e.g. ``{"status": 404, "message": "…", "data": {}}``; empty unless it is a JSON object."""
+        """The answer as a dict, e.g. ``{"status": 404, "message": "…", "data": {}}``; empty unless it is a
+        JSON object."""
         try:
             answer = json.loads(self.body)
         except ValueError:
@@ -100,7 +101,8 @@ class TimedOutError(ClientResponseError, TimeoutError):
 
 
 class ProtocolError(ClientResponseError):
-    """What answered does not speak the expected protocol: not HTTP, not an event stream, not JSON. ``status`` is 0."""
+    """What answered does not speak the expected protocol: not HTTP, not an event stream, not JSON. ``status``
+    is 0."""
 
 
 class TokenProviderError(ClientResponseError):

@@ -10,8 +10,8 @@
             hub.create("posts", {"title": "Hello"})
             assert posts.next(timeout=5)["record"]["title"] == "Hello"
 
-It answers the realtime endpoint and enough of the record and auth endpoints of PocketBase, the streams of RustBaaS, and plain
-event streams. With pytest, the fixture ``tidings_hub`` is there by itself.
+It answers the realtime endpoint and enough of the record and auth endpoints of PocketBase, the streams of
+RustBaaS, and plain event streams. With pytest, the fixture ``tidings_hub`` is there by itself.
 """
 
 from __future__ import annotations
@@ -27,16 +27,18 @@ from . import _tidings
 __all__ = ["Endpoint", "Fault", "Hub"]
 
 Endpoint = Literal["connect", "submit", "events", "sse", "records", "auth", "health", "other"]
-"""What can be refused or delayed: the GET and the POST of PocketBase's realtime, RustBaaS streams, plain streams, and so on."""
+"""What can be refused or delayed: the GET and the POST of PocketBase's realtime, RustBaaS streams, plain
+streams, and so on."""
 Fault = Literal["end_streams", "cut_streams", "reset_streams", "truncate_streams", "half_open"]
-"""What can happen to the streams that are open: a clean end, a closed connection, a reset, an end within a message, silence."""
+"""What can happen to the streams that are open: a clean end, a closed connection, a reset, an end within a
+message, silence."""
 
 
 class Hub:
     """A running server. Leaving the ``with`` block, `stop` or forgetting it stops it.
 
-    All methods may be called from any thread, and act at once: what is created here has been sent to every stream's queue
-    when `create` returns. What the real server would refuse is a `RuntimeError`.
+    All methods may be called from any thread, and act at once: what is created here has been sent to every
+    stream's queue when `create` returns. What the real server would refuse is a `RuntimeError`.
 
     Args:
         port: The port to serve on; a free one unless set.
@@ -55,7 +57,8 @@ class Hub:
         return self._native.url
 
     def collection(self, name: str, fields: Mapping[str, Any] | None = None) -> str:
-        """Declares a collection, whose fields have these values unless set. Others come into being when first used.
+        """Declares a collection, whose fields have these values unless set. Others come into being when first
+        used.
 
         Returns:
             Its id.
@@ -80,7 +83,8 @@ class Hub:
         return records
 
     def publish(self, topic: str, payload: Any) -> int:
-        """Sends a message to all who have subscribed to a topic: bytes and text as they are, anything else as JSON.
+        """Sends a message to all who have subscribed to a topic: bytes and text as they are, anything else as
+        JSON.
 
         Returns:
             How many streams it went to.
@@ -96,7 +100,8 @@ class Hub:
         return self._native.add_user(collection, email, password)
 
     def token(self, collection: str, user: str, lifetime: float = 3600) -> str:
-        """A token for an account, by the id of its record; valid for so many seconds, or expired if they are negative."""
+        """A token for an account, by the id of its record; valid for so many seconds, or expired if they are
+        negative."""
         return self._native.token(collection, user, lifetime)
 
     def revoke(self, user: str) -> bool:
@@ -104,7 +109,8 @@ class Hub:
         return self._native.revoke(user)
 
     def oauth2(self, collection: str, provider: str, email: str | None = None) -> None:
-        """Lets accounts log in through another site, which says that the person has this address; with None it refuses."""
+        """Lets accounts log in through another site, which says that the person has this address; with None
+        it refuses."""
         self._native.oauth2(collection, provider, email)
 
     def send(self, path: str, data: Any, *, event: str | None = None, id: str | None = None) -> int:
