@@ -164,15 +164,15 @@ class Client(BaseClient[Provider]):
             if isinstance(asked, _tidings.Call):
                 asked = self._finish(asked, timeout)
             return Subscription(self, told, asked)
-        id, call = self._dispatcher.subscribe(
-            self, callback, lambda: native.subscribe(collection, topic, options, wait)
-        )
-        if call is not None:
-            try:
+        dispatcher = self._dispatcher
+        id, call = dispatcher.ask(lambda: native.subscribe(collection, topic, options, wait))
+        try:
+            if call is not None:
                 self._finish(call, timeout)
-            except BaseException:
-                self._dispatcher.forget(id)
-                raise
+        except BaseException:
+            dispatcher.forget(id)
+            raise
+        dispatcher.enter(id, self, callback)
         return Listener(self, told, id)
 
     def _log_in(self, call: _tidings.Call, timeout: float | None = None) -> dict[str, Any]:
@@ -278,8 +278,8 @@ class Collection:
 
         Args:
             topic: ``"*"`` for all records, or the id of one.
-            callback: Is called with each `Event` on the thread of the callbacks, in order. Without one, the
-                handle that is returned is iterated over.
+            callback: Is called with each `Event` on the thread of the callbacks, in order, when `subscribe`
+                has returned. Without one, the handle that is returned is iterated over.
             query: Parameters that rules and hooks see; the names ``filter``, ``expand`` and ``fields`` are
                 known to the server.
             headers: Headers that rules and hooks see.
@@ -423,8 +423,8 @@ class Realtime(BaseRealtime):
         Args:
             topic: E.g. ``"jobs/finished"``, ``"posts/*"``, or ``"PB_CONNECT"``, which tells each
                 (re)connection as ``event["clientId"]``.
-            callback: Is called with each `Event` on the thread of the callbacks, in order. Without one, the
-                handle that is returned is iterated over.
+            callback: Is called with each `Event` on the thread of the callbacks, in order, when `subscribe`
+                has returned. Without one, the handle that is returned is iterated over.
             query: Parameters that rules and hooks see; the names ``filter``, ``expand`` and ``fields`` are
                 known to the server.
             headers: Headers that rules and hooks see.

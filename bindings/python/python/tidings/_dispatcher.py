@@ -23,6 +23,8 @@ Item: TypeAlias = "tuple[int, Any, Any]"
 
 # How much is taken at a time.
 _BATCH = 256
+# How often questions for a token are looked after while the thread waits.
+_SLICE = 0.05
 
 
 class Dispatcher:
@@ -47,6 +49,8 @@ class Dispatcher:
         # Reentrant, since signal handlers and finalizers may run while it is held.
         self._lock = threading.RLock()
         self._callbacks: dict[int, EventCallback] = {}
+        # Subscriptions that the server has not answered yet.
+        self._entering: dict[int, threading.Event] = {}
         # The client, while there are callbacks: a program that keeps neither the client nor the handle goes
         # on hearing.
         self._kept: object = None
@@ -62,28 +66,36 @@ class Dispatcher:
                 self._thread = threading.Thread(target=self._run, name="tidings-callbacks", daemon=True)
                 self._thread.start()
 
-    def subscribe(
-        self,
-        client: object,
-        callback: EventCallback,
-        ask: Callable[[], tuple[int, _tidings.Call | None]],
-    ) -> tuple[int, _tidings.Call | None]:
-        """Subscribes with a callback. Events may come before the server's word, and even before `ask`
-        returns."""
+    def ask(self, ask: Callable[[], tuple[int, _tidings.Call | None]]) -> tuple[int, _tidings.Call | None]:
+        """Asks for a subscription. Its events may come before `ask` returns; they wait for `enter` or `forget`."""
         self.start()
         with self._lock:
             id, call = ask()
+            self._entering[id] = threading.Event()
+        return id, call
+
+    def enter(self, id: int, client: object, callback: EventCallback) -> None:
+        """Gives a subscription its callback.
+
+        Not before the server's word: programs count on it that what stands right below `subscribe` is there when the
+        callback is called first.
+        """
+        with self._lock:
             self._callbacks[id] = callback
             self._kept = client
-        return id, call
+            entering = self._entering.pop(id)
+        entering.set()
 
     def forget(self, id: int) -> None:
         """Nothing more is delivered to this subscription, whatever was taken already."""
         with self._lock:
             self._callbacks.pop(id, None)
+            entering = self._entering.pop(id, None)
             # What goes here may close the client: outside of the lock it can do no harm.
             kept, self._kept = self._kept, self._kept if self._callbacks else None
         del kept
+        if entering is not None:
+            entering.set()
 
     def forget_ended(self) -> None:
         """The same for all that have ended."""
@@ -126,6 +138,7 @@ class Dispatcher:
         """In a forked child, which has no such thread, and may have the lock as that thread held it."""
         self._lock = threading.RLock()
         self._callbacks = {}
+        self._entering = {}
         self._kept = None
 
     def _run(self) -> None:
@@ -187,7 +200,10 @@ class Dispatcher:
     def _late(self, id: int) -> EventCallback | None:
         """The callback of a subscription that is being entered into the table right now."""
         with self._lock:
-            return self._callbacks.get(id)
+            entering = self._entering.get(id)
+        while entering is not None and not entering.wait(_SLICE):
+            self.attend()
+        return self._callbacks.get(id)
 
     def _notice(self, kind: int, what: Any, payload: Any) -> None:
         if kind == _tidings.ENDED:
