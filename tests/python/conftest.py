@@ -123,7 +123,9 @@ def pocketbase() -> Iterator[PocketBase]:
 class Program:
     """A program in a process of its own."""
 
-    def __init__(self, *arguments: str, env: dict[str, str] | None = None, stdin: int = subprocess.PIPE) -> None:
+    def __init__(
+        self, *arguments: str, env: dict[str, str] | None = None, stdin: int = subprocess.PIPE
+    ) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-u", *arguments],
             stdin=stdin,

@@ -154,7 +154,10 @@ def test_nothing_is_delivered_after_unsubscribing_a_topic(hub: Hub, client: Clie
 
 def test_options_reach_the_server(hub: Hub, client: Client) -> None:
     with client.collection("posts").subscribe(
-        "*", filter=client.filter("title = {:title}", {"title": "it's"}), fields=["id", "title"], expand=["a", "b"]
+        "*",
+        filter=client.filter("title = {:title}", {"title": "it's"}),
+        fields=["id", "title"],
+        expand=["a", "b"],
     ) as posts:
         (topic,) = hub.topics()
         assert topic.startswith("posts/*?options=")
@@ -163,7 +166,11 @@ def test_options_reach_the_server(hub: Hub, client: Client) -> None:
         assert set(posts.next(PATIENCE)["record"]) == {"id", "title"}
     by_query = client.collection("posts").subscribe(
         "*",
-        query={"filter": client.filter("title = {:title}", {"title": "it's"}), "fields": "id,title", "expand": "a,b"},
+        query={
+            "filter": client.filter("title = {:title}", {"title": "it's"}),
+            "fields": "id,title",
+            "expand": "a,b",
+        },
     )
     assert by_query.topic == "posts/*"
     assert hub.topics() == [topic]
@@ -455,17 +462,21 @@ def test_all_errors_can_be_pickled_and_stand_at_the_top_of_their_module() -> Non
     assert {error.__name__ for error in errors} == set(exceptions.__all__)
     for error in errors:
         assert error.__name__ in (exceptions.__doc__ or "")
-        made = error("what", status=403, body=b"{}", retry_after=2.0) if issubclass(error, ClientResponseError) else error("what")
+        made = (
+            error("what", status=403, body=b"{}", retry_after=2.0)
+            if issubclass(error, ClientResponseError)
+            else error("what")
+        )
         again = pickle.loads(pickle.dumps(made))
         assert (type(again), str(again), again.__dict__) == (error, "what", made.__dict__)
 
 
 def test_native_errors_have_their_kinds() -> None:
-    for kind in "invalid_url invalid_topic invalid_argument unsupported closed forked".split():
+    for kind in ["invalid_url", "invalid_topic", "invalid_argument", "unsupported", "closed", "forked"]:
         error = exceptions.from_native(kind, "what", None, None, None)
         assert type(error) is not exceptions.TidingsError
         assert not isinstance(error, ClientResponseError)
-    for kind in "refused token_provider network timeout protocol".split():
+    for kind in ["refused", "token_provider", "network", "timeout", "protocol"]:
         error = exceptions.from_native(kind, "what", 429, b'{"a": 1}', 2.5)
         assert isinstance(error, ClientResponseError)
         assert (error.status, error.response, error.retry_after) == (429, {"a": 1}, 2.5)

@@ -31,6 +31,9 @@ URL = sys.argv[1]
 
 @pytest.fixture
 def start(program: Start, hub: Hub) -> Start:
+    # From now on there is such a stream.
+    hub.send("/events", "hello")
+
     def start(text: str, *flags: str) -> Program:
         return program("", "-X", "dev", *flags, "-c", WITH_HUB + textwrap.dedent(text), hub.url)
 
@@ -125,8 +128,8 @@ def test_the_interpreter_ends_cleanly_with(start: Start, text: str) -> None:
 
 
 CALLS = {
-    "subscribe": 'client.collection("posts").subscribe("*")',
-    "subscribe with a callback": 'client.collection("posts").subscribe("*", print)',
+    "subscribe": 'client.collection("comments").subscribe("*")',
+    "subscribe with a callback": 'client.collection("comments").subscribe("*", print)',
     "next": "posts.next()",
     "next with a timeout": "posts.next(1000)",
     "for": "list(posts)",
@@ -148,7 +151,7 @@ def test_ctrl_c_ends(start: Start, hub: Hub, call: str) -> None:
         import faulthandler
         client = tidings.Client(URL, subscribe_timeout=1000)
         with client.collection("posts").subscribe("*") as posts, tidings.EventSource(URL + "/events") as source:
-            source.next_event()
+            assert isinstance(source.next_event(), tidings.Open)
             print("READY")
             sys.stdin.readline()
             # Interrupted when the call surely waits.

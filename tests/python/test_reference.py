@@ -41,7 +41,12 @@ def server(pocketbase: PocketBase) -> PocketBase:
 
 @pytest.fixture(scope="session")
 def ann(server: PocketBase) -> str:
-    account = {"email": "user@example.com", "password": "password", "passwordConfirm": "password", "name": "Ann"}
+    account = {
+        "email": "user@example.com",
+        "password": "password",
+        "passwordConfirm": "password",
+        "name": "Ann",
+    }
     return server.create("users", account)["id"]
 
 
@@ -212,7 +217,11 @@ def test_error_handling(server: PocketBase, hub: Hub, run: Run) -> None:
     program = run("error_handling.py", server.url)
     server.create("posts", {"title": "Fine"})
     program.expect("Event: create")
-    for status, said in ((403, "Permission denied"), (404, "Collection not found"), (418, "Subscription error")):
+    for status, said in (
+        (403, "Permission denied"),
+        (404, "Collection not found"),
+        (418, "Subscription error"),
+    ):
         hub.refuse_next("submit", status, times=10)
         program = run("error_handling.py", hub.url)
         assert said in program.output

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import os
 import warnings
-import weakref
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
-from . import _arguments, _tidings
+from . import _arguments, _ending, _tidings
 from ._arguments import Overflow
 from ._auth_store import AuthStore
 from ._handlers import DisconnectHandler, ErrorHandler, Handlers, StateHandler
 from .exceptions import ForkedError
 
 P = TypeVar("P")
-
-_open: weakref.WeakSet[BaseClient[Any]] = weakref.WeakSet()
 
 
 class BaseClient(Generic[P]):
@@ -111,7 +106,7 @@ class BaseClient(Generic[P]):
         self._is_closed = False
         self._is_used = False
         self._begin(native, token_provider)
-        _open.add(self)
+        _ending.close_at_the_end(self)
 
     def _begin(self, native: _tidings.Client, provider: P | None) -> None:
         """Prepares for what the native client queues."""
@@ -215,6 +210,14 @@ class BaseClient(Generic[P]):
         with contextlib.suppress(ForkedError):
             self._client.close(wait=False)
 
+    def _close_natively(self) -> None:
+        """Closes, and waits until nothing is left."""
+        self._client.close()
+
+    def _close_and_wait(self) -> None:
+        """The same from a thread that may be a daemon."""
+        _ending.inside(self._close_natively)
+
     def _disown(self) -> None:
         """In a forked child: what the parent has is none of our business."""
         self._is_closed = True
@@ -264,24 +267,3 @@ class BaseRealtime:
     def _listen(self) -> None:
         """Makes sure that handlers are called."""
         raise NotImplementedError
-
-
-def _close_all() -> None:
-    """At the end of the interpreter: all at once, and then each in turn."""
-    clients = [client for client in _open if not client._is_closed]
-    for client in clients:
-        client._let_go()
-    for client in clients:
-        with contextlib.suppress(ForkedError):
-            client._client.close()
-
-
-def _disown_all() -> None:
-    for client in list(_open):
-        client._disown()
-    _open.clear()
-
-
-atexit.register(_close_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_disown_all)

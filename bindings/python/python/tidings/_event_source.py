@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import warnings
 from collections.abc import Iterator, Mapping
@@ -9,8 +10,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeAlias
 
-from . import _arguments, _tidings
-from .exceptions import ForkedError
+from . import _arguments, _ending, _tidings
+from .exceptions import ClosedError, ForkedError
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,7 @@ class BaseEventSource:
             ),
         )
         self._is_closed = False
+        _ending.close_at_the_end(self)
 
     @property
     def _source(self) -> _tidings.EventSource:
@@ -215,6 +217,15 @@ class BaseEventSource:
         if getattr(self, "_native", None) is not None and not self._is_closed:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
 
+    def _let_go(self) -> None:
+        self._is_closed = True
+
+    def _close_natively(self) -> None:
+        self._source.close()
+
+    def _disown(self) -> None:
+        self._is_closed = True
+
 
 def message_of(event: SourceEvent) -> Message | None:
     """The message, if it is one.
@@ -268,7 +279,7 @@ class EventSource(BaseEventSource):
                 raise StopIteration from None
             if event is not None:
                 return event
-            if not self._source.wait(timeout):
+            if not _ending.wait(self._source.wait, timeout):
                 raise TimeoutError(f"nothing came within {timeout:g} s")
 
     def events(self) -> Iterator[SourceEvent]:
@@ -291,7 +302,8 @@ class EventSource(BaseEventSource):
         """Ends the stream within a second, and with it the iteration. From any thread; harmless when done
         before."""
         self._is_closed = True
-        self._source.close()
+        with contextlib.suppress(ClosedError):
+            _ending.inside(self._source.close)
 
     def __enter__(self) -> EventSource:
         return self

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from . import _tidings
+from . import _ending, _tidings
 from ._handlers import AsyncProvider, Handlers, log_disconnected, log_state, logger
 
 _BATCH = 256
@@ -150,7 +150,7 @@ class Pump:
                 drained.set()
 
         while not self._is_stopped:
-            self._native.wait(None)
+            _ending.wait(self._native.wait, None)
             drained.clear()
             try:
                 loop.call_soon_threadsafe(drain)
@@ -196,7 +196,8 @@ def wake(waiter: asyncio.Future[None]) -> None:
 
 
 async def on_thread(function: Callable[[], None]) -> None:
-    """Runs what takes a moment on a thread that ends with it, unlike those of an executor."""
+    """Runs what takes a moment on a thread that ends with it, unlike those of an executor. It is no daemon: the
+    interpreter must not end under native code."""
     loop = asyncio.get_running_loop()
     done = loop.create_future()
 
@@ -210,5 +211,5 @@ async def on_thread(function: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(finish)
 
-    threading.Thread(target=run, name="tidings-close", daemon=True).start()
+    threading.Thread(target=run, name="tidings-close").start()
     await done
