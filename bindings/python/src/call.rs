@@ -2,20 +2,18 @@
 
 use std::{
     mem,
-    sync::{Arc, Mutex, PoisonError, TryLockError},
-    time::Duration,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use pyo3::{exceptions::PyRuntimeError, prelude::*, types::PyBytes};
 use serde_json::Value;
 use tidings::{AuthResponse, Error, Response, blocking};
 
-use crate::{error::raise, event::to_python, subscription::Subscription, wait};
+use crate::{error::raise, event::to_python, exclusive::Exclusive, subscription::Subscription};
 
 #[pyclass(frozen, module = "tidings._tidings")]
 pub(crate) struct Call {
-    /// Locked only by who does not hold the interpreter while it waits for the lock.
-    progress: Mutex<Progress>,
+    progress: Exclusive<Progress>,
     /// Where a person is to go.
     url: Option<Arc<Mutex<Option<String>>>>,
 }
@@ -36,7 +34,7 @@ pub(crate) enum Answer {
 
 impl Call {
     pub(crate) fn new(call: blocking::Call<Answer>) -> Self {
-        Self { progress: Mutex::new(Progress::Waiting(call)), url: None }
+        Self { progress: Exclusive::new(Progress::Waiting(call)), url: None }
     }
 
     pub(crate) fn with_url(call: blocking::Call<Answer>, url: Arc<Mutex<Option<String>>>) -> Self {
@@ -61,36 +59,20 @@ impl Progress {
 #[pymethods]
 impl Call {
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
-        wait(py, timeout, |limit| {
-            let mut progress = match self.progress.try_lock() {
-                Ok(progress) => progress,
-                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                // Another thread waits for the same.
-                Err(TryLockError::WouldBlock) => {
-                    std::thread::sleep(limit.min(Duration::from_millis(1)));
-                    return Ok(false);
-                }
-            };
-            Ok(progress.is_done(|call| call.wait_for(limit)))
-        })
+        self.progress.wait(py, timeout, |progress, limit| Ok(progress.is_done(|call| call.wait_for(limit))))
     }
 
-    fn poll(&self, py: Python<'_>, number: u64) -> bool {
-        py.detach(|| {
-            let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-            progress.is_done(|call| call.poll_queued(number))
-        })
+    fn poll(&self, py: Python<'_>, number: u64) -> PyResult<bool> {
+        self.progress.with(py, |progress| progress.is_done(|call| call.poll_queued(number)))
     }
 
     fn result<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let progress = py.detach(|| {
-            let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-            match &*progress {
-                Progress::Waiting(_) => None,
-                _ => Some(mem::replace(&mut *progress, Progress::Taken)),
-            }
-        });
-        let Some(Progress::Done(answer)) = progress else {
+        let progress = self.progress.with(py, |progress| match progress {
+            Progress::Waiting(_) => None,
+            _ => Some(mem::replace(progress, Progress::Taken)),
+        })?;
+        let progress = progress.unwrap_or(Progress::Taken);
+        let Progress::Done(answer) = progress else {
             return Err(PyRuntimeError::new_err("the call is not done, or its result was taken"));
         };
         match answer.map_err(raise)? {

@@ -1,6 +1,6 @@
 //! Errors, as the exceptions of `tidings.exceptions`.
 
-use pyo3::{prelude::*, sync::PyOnceLock, types::PyBytes};
+use pyo3::{intern, prelude::*, types::PyBytes};
 use tidings::Error;
 
 /// The exception for an error.
@@ -13,8 +13,7 @@ pub(crate) fn raise(error: Error) -> PyErr {
 
 /// The same, not raised but told.
 pub(crate) fn exception<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>> {
-    static FROM_NATIVE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let from_native = FROM_NATIVE.import(py, "tidings.exceptions", "from_native")?;
+    let from_native = py.import(intern!(py, "tidings.exceptions"))?.getattr(intern!(py, "from_native"))?;
     let refusal = error.refusal();
     from_native.call1((
         kind(error),

@@ -1,11 +1,12 @@
 //! Events, mapping-like, whose payload becomes Python objects when something in it is first touched.
 
+use std::sync::OnceLock;
+
 use jiter::{PythonParse, StringCacheMode};
 use pyo3::{
     exceptions::PyKeyError,
     intern,
     prelude::*,
-    sync::PyOnceLock,
     types::{PyBytes, PyDict, PyString},
 };
 use tidings::{Action, GapReason};
@@ -15,18 +16,26 @@ use crate::error::{exception, raise};
 #[pyclass(frozen, mapping, module = "tidings._tidings")]
 pub(crate) struct Event {
     event: tidings::Event,
-    payload: PyOnceLock<Py<PyAny>>,
+    /// Not pyo3's own: that lets go of the interpreter while it is filled, and a thread that comes back to an interpreter
+    /// which is ending is killed where it stands.
+    payload: OnceLock<Py<PyAny>>,
 }
 
 impl Event {
     pub(crate) fn new(event: tidings::Event) -> Self {
-        Self { event, payload: PyOnceLock::new() }
+        Self { event, payload: OnceLock::new() }
     }
 
     /// What `event[…]` looks into: the payload, if it is an object, or what a notice has to say in that form.
     fn mapping<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let payload = self.payload.get_or_try_init(py, || self.parse(py).map(Bound::unbind))?.bind(py);
-        match payload.cast::<PyDict>() {
+        let payload = match self.payload.get() {
+            Some(payload) => payload,
+            None => {
+                let parsed = self.parse(py)?.unbind();
+                self.payload.get_or_init(|| parsed)
+            }
+        };
+        match payload.bind(py).cast::<PyDict>() {
             Ok(payload) => Ok(payload.clone()),
             Err(_) => Ok(PyDict::new(py)),
         }
@@ -36,7 +45,10 @@ impl Event {
         if self.event.is_notice() {
             let notice = PyDict::new(py);
             notice.set_item(intern!(py, "action"), self.action(py))?;
-            notice.set_item(intern!(py, "record"), PyDict::new(py))?;
+            // Any field of it is None: a callback that knows no notices reads on.
+            let record =
+                py.import(intern!(py, "tidings._no_record"))?.getattr(intern!(py, "NoRecord"))?.call0()?;
+            notice.set_item(intern!(py, "record"), record)?;
             return Ok(notice.into_any());
         }
         match self.event.json_text() {

@@ -8,6 +8,7 @@ mod call;
 mod client;
 mod error;
 mod event;
+mod exclusive;
 mod hub;
 mod options;
 mod source;

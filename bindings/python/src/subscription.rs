@@ -1,21 +1,16 @@
 //! A subscription that is read by itself.
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError, TryLockError},
-    task::Poll,
-    time::Duration,
-};
+use std::task::Poll;
 
 use pyo3::prelude::*;
 use tidings::{Error, blocking};
 
-use crate::{error::raise, event::Event, wait};
+use crate::{error::raise, event::Event, exclusive::Exclusive};
 
 #[pyclass(frozen, module = "tidings._tidings")]
 pub(crate) struct Subscription {
     id: u64,
-    /// Locked only by who does not hold the interpreter while it waits for the lock.
-    reader: Mutex<Reader>,
+    reader: Exclusive<Reader>,
 }
 
 struct Reader {
@@ -27,11 +22,7 @@ struct Reader {
 impl Subscription {
     pub(crate) fn new(subscription: blocking::Subscription) -> PyResult<Self> {
         let id = subscription.id().map_err(raise)?;
-        Ok(Self { id, reader: Mutex::new(Reader { subscription, next: None }) })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Reader> {
-        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+        Ok(Self { id, reader: Exclusive::new(Reader { subscription, next: None }) })
     }
 }
 
@@ -57,26 +48,16 @@ impl Subscription {
     }
 
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
-        wait(py, timeout, |limit| {
-            let mut reader = match self.reader.try_lock() {
-                Ok(reader) => reader,
-                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                // Another thread reads.
-                Err(TryLockError::WouldBlock) => {
-                    std::thread::sleep(limit.min(Duration::from_millis(1)));
-                    return Ok(false);
-                }
-            };
-            reader.is_ready(|subscription| subscription.next(Some(limit)))
-        })
+        self.reader
+            .wait(py, timeout, |reader, limit| reader.is_ready(|subscription| subscription.next(Some(limit))))
     }
 
     fn poll(&self, py: Python<'_>, number: u64) -> PyResult<bool> {
-        let poll = || self.lock().is_ready(|subscription| subscription.poll_queued(number));
-        py.detach(poll).map_err(raise)
+        let poll = |reader: &mut Reader| reader.is_ready(|subscription| subscription.poll_queued(number));
+        self.reader.with(py, poll)?.map_err(raise)
     }
 
-    fn take(&self, py: Python<'_>) -> Option<Event> {
-        py.detach(|| self.lock().next.take().flatten()).map(Event::new)
+    fn take(&self, py: Python<'_>) -> PyResult<Option<Event>> {
+        Ok(self.reader.with(py, |reader| reader.next.take().flatten())?.map(Event::new))
     }
 }
