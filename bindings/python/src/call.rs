@@ -91,6 +91,12 @@ impl Call {
         }
     }
 
+    fn withdraw(&self, py: Python<'_>) -> PyResult<()> {
+        let waiting = self.progress.with(py, |progress| mem::replace(progress, Progress::Taken))?;
+        drop(waiting);
+        Ok(())
+    }
+
     #[getter]
     fn url(&self) -> Option<String> {
         self.url.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -329,8 +329,14 @@ impl Client {
         self.call(async { answer.await.map(Answer::Response) })
     }
 
-    fn close(&self, py: Python<'_>) {
-        py.detach(|| self.client.close());
+    #[pyo3(signature = (wait = true))]
+    fn close(&self, py: Python<'_>, wait: bool) {
+        if wait {
+            py.detach(|| self.client.close());
+        } else if let Ok(client) = self.client.get() {
+            // It acts with the call, and need not be waited for.
+            drop(client.close());
+        }
     }
 }
 

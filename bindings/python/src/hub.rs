@@ -68,6 +68,14 @@ impl Hub {
         told(|| self.0.delete(collection, id))
     }
 
+    fn records(&self, collection: &str) -> PyResult<String> {
+        told(|| serde_json::Value::from(self.0.records(collection)).to_string())
+    }
+
+    fn oauth2(&self, collection: &str, provider: &str, email: Option<&str>) -> PyResult<()> {
+        told(|| self.0.oauth2(collection, provider, email))
+    }
+
     fn publish(&self, topic: &str, payload: Vec<u8>) -> PyResult<usize> {
         told(|| self.0.publish(topic, payload))
     }
