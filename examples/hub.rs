@@ -21,7 +21,7 @@ Serves records and their changes from memory, on 127.0.0.1, until Ctrl-C.
   --tick                 create, update or delete a post every second
   --rustbaas             print the URL of the RustBaaS stream of posts instead
   --require-token        RustBaaS streams want the token of the account
-  --user EMAIL PASSWORD  add an account to users, and print a token of it
+  --user EMAIL PASSWORD  add an account to users, and print a token of it; may be given again
   --seed N               draw ids from this number, for runs that are alike
   --help                 print this
 ";
@@ -33,7 +33,7 @@ struct Wishes {
     tick: bool,
     rustbaas: bool,
     require_token: bool,
-    user: Option<(String, String)>,
+    users: Vec<(String, String)>,
     seed: Option<u64>,
 }
 
@@ -66,7 +66,7 @@ fn read(mut words: impl Iterator<Item = String>) -> Result<Option<Wishes>, Strin
         match word.as_str() {
             "--port" => wishes.port = value()?.parse().map_err(|error| format!("--port: {error}"))?,
             "--seed" => wishes.seed = Some(value()?.parse().map_err(|error| format!("--seed: {error}"))?),
-            "--user" => wishes.user = Some((value()?, value()?)),
+            "--user" => wishes.users.push((value()?, value()?)),
             "--tick" => wishes.tick = true,
             "--rustbaas" => wishes.rustbaas = true,
             "--require-token" => wishes.require_token = true,
@@ -89,7 +89,7 @@ fn serve(wishes: &Wishes) -> std::io::Result<()> {
     let url = if wishes.rustbaas { hub.rustbaas_url("acme", "web", "posts") } else { hub.url() };
     let mut out = std::io::stdout();
     writeln!(out, "{url}")?;
-    if let Some((email, password)) = &wishes.user {
+    for (email, password) in &wishes.users {
         let id = hub.add_user("users", email, password);
         writeln!(out, "{}", hub.token("users", &id, Duration::from_secs(7 * 24 * 3600)))?;
     }

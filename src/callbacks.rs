@@ -83,6 +83,13 @@ impl Callbacks {
         self.work.notify_one();
     }
 
+    /// The same for one who waits until it is done: who waits on the callback thread would wait for ever.
+    pub(crate) fn call_for_waiter(&self, call: impl FnOnce() + Send + 'static) {
+        let here = thread::current().id();
+        let is_own = self.lock().thread.as_ref().is_some_and(|handle| handle.thread().id() == here);
+        if is_own { self.guard(call) } else { self.call(call) }
+    }
+
     /// Lets the thread end after the callback that runs now, if one does.
     pub(crate) fn close(&self) {
         self.lock().closed = true;

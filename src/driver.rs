@@ -267,12 +267,16 @@ async fn read(
     let _ = found_at.set(response.url);
     shared.engine_for_driver().opened(shared.now(), conn, response.peer);
     let mut body = response.body;
-    let mut budget = BUDGET;
-    while let Some(chunk) = body.chunk().await.map_err(lost)? {
-        shared.engine_for_driver().received(shared.now(), conn, &chunk);
-        budget -= 1;
-        if budget == 0 {
-            budget = BUDGET;
+    let mut chunks = Vec::new();
+    while body.chunks(&mut chunks, BUDGET).await.map_err(lost)? {
+        let is_busy = chunks.len() == BUDGET;
+        {
+            // Once for all of them: the lock, and waking those whose events they bring.
+            let mut engine = shared.engine_for_driver();
+            let now = shared.now();
+            chunks.drain(..).for_each(|chunk| engine.received(now, conn, &chunk));
+        }
+        if is_busy {
             yield_now().await;
         }
     }

@@ -82,6 +82,16 @@ pub enum Action {
 }
 
 impl Action {
+    /// What a server calls the change of a record.
+    fn of_change(name: &str) -> Self {
+        match name {
+            "create" => Self::Create,
+            "update" => Self::Update,
+            "delete" => Self::Delete,
+            _ => Self::Custom,
+        }
+    }
+
     /// The name, as the server spells it where it is the server's.
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -165,6 +175,10 @@ impl Event {
 
     /// The topic as it stands on the wire, options included, e.g. `posts/*`.
     pub fn topic(&self) -> &str {
+        &self.0.topic
+    }
+
+    pub(crate) fn shared_topic(&self) -> &Arc<str> {
         &self.0.topic
     }
 
@@ -271,6 +285,11 @@ impl Event {
         !matches!(self.0.content, Content::Message { .. } | Content::Connect { .. })
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_parsed(&self) -> bool {
+        matches!(&self.0.content, Content::Message { head, .. } if head.get().is_some())
+    }
+
     fn head(&self) -> Option<&Head> {
         match &self.0.content {
             Content::Message { data, shape, head, .. } => {
@@ -329,6 +348,19 @@ impl Head {
             let record_id = record.filter(|_| action != Action::Custom).map(|record| record.id);
             return Self { action, record_id };
         }
+        // Nearly every message is a change, and is read in one pass.
+        #[derive(serde::Deserialize)]
+        struct Change<'a> {
+            record: Identified,
+            action: &'a str,
+        }
+        #[derive(serde::Deserialize)]
+        struct Identified {
+            id: Option<Box<str>>,
+        }
+        if let Ok(Change { record, action }) = serde_json::from_slice(data) {
+            return Self { action: Action::of_change(action), record_id: record.id };
+        }
         #[derive(Default, serde::Deserialize)]
         struct Payload<'a> {
             #[serde(borrow)]
@@ -338,12 +370,8 @@ impl Head {
         }
         // Custom messages may hold anything, so nothing here may fail.
         let payload: Payload<'_> = serde_json::from_slice(data).unwrap_or_default();
-        let action = match payload.action.map(RawValue::get) {
-            Some(r#""create""#) => Action::Create,
-            Some(r#""update""#) => Action::Update,
-            Some(r#""delete""#) => Action::Delete,
-            _ => Action::Custom,
-        };
+        let action = payload.action.and_then(|action| action.get().strip_prefix('"')?.strip_suffix('"'));
+        let action = action.map_or(Action::Custom, Action::of_change);
         let record_id = payload
             .record
             .and_then(|record| serde_json::from_str::<Record>(record.get()).ok())

@@ -36,8 +36,8 @@ pub(crate) enum Status {
     /// The server has not acknowledged the topic yet.
     Pending,
     Ready,
-    /// Nothing more comes; `None` where the host asked for it.
-    Ended(Option<Error>),
+    /// Nothing more comes; `None` where the host asked for it. Boxed, since idle listeners are many.
+    Ended(Option<Box<Error>>),
 }
 
 /// Who takes events out.
@@ -88,7 +88,7 @@ impl Mailbox {
     }
 
     fn new(topic: Arc<str>, limits: Limits, reader: Reader) -> Arc<Self> {
-        let queue = Queue::new(topic.clone(), limits);
+        let queue = Queue::new(limits);
         let inner = Mutex::new(Inner { queue, status: Status::Pending, reader });
         Arc::new(Self { topic, inner, changed: Notification::new() })
     }
@@ -129,7 +129,7 @@ impl Mailbox {
             match self.status() {
                 Status::Pending => changed.await,
                 Status::Ready => return Ok(()),
-                Status::Ended(error) => return Err(error.unwrap_or(Error::Closed)),
+                Status::Ended(error) => return Err(error.map_or(Error::Closed, |error| *error)),
             }
         }
     }
@@ -222,7 +222,7 @@ impl Mailbox {
             && batch.len() - before < most
             && !std::mem::replace(is_over, true)
         {
-            batch.push(Item::Ended { subscription, why: why.clone() });
+            batch.push(Item::Ended { subscription, why: why.as_deref().cloned() });
         }
         let more = inner.has_more();
         if let Reader::Batches { in_line, .. } = &mut inner.reader {
@@ -284,7 +284,7 @@ impl Outlet for Arc<Mailbox> {
             (None, Reader::Callback { .. } | Reader::Batches { .. }) => inner.queue.clear(),
             (None, Reader::Stream { .. }) => {}
         }
-        inner.status = Status::Ended(error);
+        inner.status = Status::Ended(error.map(Box::new));
     }
 }
 

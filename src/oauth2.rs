@@ -72,7 +72,7 @@ impl OAuth2 {
         let url = address(site.auth_url()?, &redirect, &state)?;
         handle.callbacks.start().map_err(crate::shared::no_thread)?;
         // On the callback thread: a program that opens a browser may block.
-        handle.callbacks.call(move || open(&url));
+        handle.callbacks.call_for_waiter(move || open(&url));
 
         let answer = loop {
             let event = answers.next().await.ok_or_else(lost)?;

@@ -68,6 +68,26 @@ fn against_the_hub_somebody_says_yes() {
 }
 
 #[test]
+fn from_inside_a_callback_it_does_not_wait_for_itself() {
+    smol::block_on(async {
+        let hub = Hub::start().unwrap();
+        hub.oauth2("users", "mock", Some("ann@example.com"));
+        let client = Client::new(&hub.url()).unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        let own = client.clone();
+        let log_in = move |_| {
+            let login = own.collection("users").auth_with_oauth2("mock", open);
+            tell.send(smol::block_on(login.timeout(real::PATIENCE).into_future())).unwrap();
+        };
+        let posts = client.collection("posts").subscribe("*").on(log_in).await.unwrap();
+        hub.create("posts", serde_json::json!({"title": "x"}));
+        let login = smol::unblock(move || told.recv_timeout(2 * real::PATIENCE)).await.unwrap();
+        assert_eq!(login.unwrap().record["email"], "ann@example.com");
+        drop(posts);
+    });
+}
+
+#[test]
 fn somebody_says_no() {
     smol::block_on(async {
         let hub = Hub::start().unwrap();

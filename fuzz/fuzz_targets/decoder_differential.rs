@@ -31,8 +31,10 @@ fuzz_target!(|input: &[u8]| {
     let mut other = Decoder::with_limit(limit).comments(true);
     assert_eq!(decode(&mut other, &cut(stream, *cuts)), told);
     assert_eq!(decoder.last_event_id(), other.last_event_id());
-    assert_eq!(decoder.buffered(), other.buffered());
-    assert!(decoder.buffered() <= 2 * limit + 8);
+    // What waits to be decoded counts as it came, so how much is held depends on the cuts.
+    for decoder in [&decoder, &other] {
+        assert!(decoder.buffered() <= 2 * limit + 8);
+    }
     if std::str::from_utf8(stream).is_ok() {
         let (mut expected, last_event_id) = interpret(stream, limit);
         // The transcription waits for the end of a line that is too large.

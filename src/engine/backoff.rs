@@ -12,6 +12,8 @@ pub(crate) struct Backoff {
     failures: u32,
     /// The server's own wish (`retry:`), a floor under `min`.
     floor: Duration,
+    /// A delay was cut short since the last stretch of health.
+    hastened: bool,
 }
 
 /// The bounds of all delays.
@@ -29,7 +31,7 @@ impl Default for Bounds {
 
 impl Backoff {
     pub(crate) fn new() -> Self {
-        Self { failures: 0, floor: Duration::ZERO }
+        Self { failures: 0, floor: Duration::ZERO, hastened: false }
     }
 
     /// The delay before the next try; each call counts as one failure.
@@ -41,9 +43,16 @@ impl Backoff {
         low + (high - low).mul_f64(rng.f64())
     }
 
+    /// A delay of at most `prompt` instead, since the server was seen; the server's own wish stands. Once until the next
+    /// reset: two streams of a server that takes and drops them would else hasten each other for ever.
+    pub(crate) fn hasten(&mut self, prompt: Duration) -> Option<Duration> {
+        (!std::mem::replace(&mut self.hastened, true)).then(|| prompt.max(self.floor))
+    }
+
     /// Forgets the failures, after a stretch of health.
     pub(crate) fn reset(&mut self) {
         self.failures = 0;
+        self.hastened = false;
     }
 
     /// Takes the server's wish for the least delay, up to five minutes.
@@ -69,7 +78,7 @@ mod tests {
             }
         }
         let mut rng = fastrand::Rng::with_seed(1);
-        let mut backoff = Backoff { failures: 20, floor: Duration::ZERO };
+        let mut backoff = Backoff { failures: 20, ..Backoff::new() };
         let late: Vec<_> = (0..1000).map(|_| backoff.next(bounds, &mut rng)).collect();
         let below = |secs| late.iter().filter(|d| **d < Duration::from_secs(secs)).count();
         assert!(
@@ -91,5 +100,16 @@ mod tests {
         assert!(backoff.next(Bounds::default(), &mut rng) <= Duration::from_millis(400));
         backoff.set_floor(Duration::from_secs(3));
         assert!(backoff.next(Bounds::default(), &mut rng) >= Duration::from_secs(3));
+    }
+
+    #[test]
+    fn a_delay_is_cut_short_once_in_a_stretch_without_health_and_never_under_the_servers_wish() {
+        let mut backoff = Backoff::new();
+        let prompt = Duration::from_millis(100);
+        assert_eq!(backoff.hasten(prompt), Some(prompt));
+        assert_eq!(backoff.hasten(prompt), None);
+        backoff.reset();
+        backoff.set_floor(Duration::from_secs(1));
+        assert_eq!(backoff.hasten(prompt), Some(Duration::from_secs(1)));
     }
 }

@@ -28,7 +28,8 @@ pub enum Overflow {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) events: usize,
-    pub(crate) bytes: usize,
+    /// Small, since idle listeners are many.
+    pub(crate) bytes: u32,
     pub(crate) overflow: Overflow,
 }
 
@@ -41,35 +42,44 @@ impl Default for Limits {
 /// Events in order, never more than the limits allow, and an exact account of what did not fit.
 #[derive(Debug)]
 pub(crate) struct Queue {
-    topic: Arc<str>,
     limits: Limits,
     items: VecDeque<Event>,
+    /// Payload bytes in `items`.
+    bytes: usize,
+    /// With `Conflate`: record id → index. Boxed, since few listeners need it and idle ones are many.
+    index: Option<Box<Index>>,
+    /// Once something has been lost. Boxed for the same reason.
+    losses: Option<Box<Losses>>,
+}
+
+/// What did not fit.
+#[derive(Debug)]
+struct Losses {
+    topic: Arc<str>,
     /// Notices, and the event that comes after them. It has left `items`: were it dropped in turn, a listener that
     /// is always behind would hear of nothing but losses.
     next: VecDeque<Event>,
-    /// Payload bytes in `items`.
-    bytes: usize,
-    /// How many events ever left `items` at the front: the index of the first item.
-    taken: u64,
-    /// With `Conflate`: record id → index. Boxed, since few listeners need it and idle ones are many.
-    index: Option<Box<Index>>,
     /// Lost since last told: before the front (`DropOldest`) or behind the back (`DropNewest`).
     untold: u64,
     /// A dropped notice of a gap; a gap must be told in any case.
     untold_gap: Option<Gap>,
-    lost: u64,
+    /// Lost over the whole life.
+    total: u64,
 }
 
-/// Record id → index of its event.
+/// Where the event of each record is.
 #[derive(Debug, Default)]
-struct Index(HashMap<Box<str>, u64>);
+struct Index {
+    /// Record id → how many events came before its own.
+    places: HashMap<Box<str>, u64>,
+    /// How many events ever left `items` at the front: the place of the first item.
+    taken: u64,
+}
 
 impl Queue {
-    pub(crate) fn new(topic: Arc<str>, limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         let index = (limits.overflow == Overflow::Conflate).then(Box::default);
-        let items = VecDeque::new();
-        let next = VecDeque::new();
-        Self { topic, limits, items, next, bytes: 0, taken: 0, index, untold: 0, untold_gap: None, lost: 0 }
+        Self { limits, items: VecDeque::new(), bytes: 0, index, losses: None }
     }
 
     pub(crate) fn push(&mut self, event: Event) {
@@ -103,18 +113,10 @@ impl Queue {
     }
 
     pub(crate) fn pop(&mut self) -> Option<Event> {
-        if let Some(event) = self.next.pop_front() {
+        if self.losses.is_some()
+            && let Some(event) = self.pop_after_loss()
+        {
             return Some(event);
-        }
-        if self.limits.overflow != Overflow::DropNewest || self.items.is_empty() {
-            while let Some(notice) = self.notice() {
-                self.next.push_back(notice);
-            }
-            if let Some(notice) = self.next.pop_front() {
-                let event = self.take_front();
-                self.next.extend(event);
-                return Some(notice);
-            }
         }
         let event = self.take_front()?;
         if self.items.is_empty() {
@@ -124,30 +126,51 @@ impl Queue {
         Some(event)
     }
 
+    /// A notice, or the event that comes after notices.
+    fn pop_after_loss(&mut self) -> Option<Event> {
+        if let Some(event) = self.losses.as_mut()?.next.pop_front() {
+            return Some(event);
+        }
+        if self.limits.overflow == Overflow::DropNewest && !self.items.is_empty() {
+            return None;
+        }
+        let first = self.notice()?;
+        let second = self.notice();
+        let event = self.take_front();
+        self.losses.as_mut()?.next.extend(second.into_iter().chain(event));
+        Some(first)
+    }
+
     /// Events that wait.
     pub(crate) fn len(&self) -> usize {
-        self.items.len() + self.next.len()
+        self.items.len() + self.losses.as_ref().map_or(0, |losses| losses.next.len())
     }
 
     /// Whether [`pop`](Self::pop) would give something: an event that waits, or a loss that is not told yet.
     pub(crate) fn has_more(&self) -> bool {
-        self.len() > 0 || self.untold > 0 || self.untold_gap.is_some()
+        let is_untold =
+            |losses: &Losses| !losses.next.is_empty() || losses.untold > 0 || losses.untold_gap.is_some();
+        !self.items.is_empty() || self.losses.as_deref().is_some_and(is_untold)
     }
 
     /// Events lost over the whole life.
     pub(crate) fn lost(&self) -> u64 {
-        self.lost
+        self.losses.as_ref().map_or(0, |losses| losses.total)
     }
 
     /// One event always fits, however large.
     fn is_full(&self, incoming: usize) -> bool {
         !self.items.is_empty()
-            && (self.items.len() >= self.limits.events.max(1) || self.bytes + incoming > self.limits.bytes)
+            && (self.items.len() >= self.limits.events.max(1)
+                || self.bytes + incoming > self.limits.bytes as usize)
     }
 
     fn append(&mut self, event: Event) {
-        if let (Some(index), Some(id)) = (&mut self.index, event.record_id()) {
-            index.0.insert(id.into(), self.taken + self.items.len() as u64);
+        // The index first: to ask an event for its id is to parse it.
+        if let Some(index) = &mut self.index
+            && let Some(id) = event.record_id()
+        {
+            index.places.insert(id.into(), index.taken + self.items.len() as u64);
         }
         self.bytes += event.raw().len();
         self.items.push_back(event);
@@ -156,12 +179,14 @@ impl Queue {
     fn take_front(&mut self) -> Option<Event> {
         let event = self.items.pop_front()?;
         self.bytes -= event.raw().len();
-        if let (Some(index), Some(id)) = (&mut self.index, event.record_id())
-            && index.0.get(id) == Some(&self.taken)
-        {
-            index.0.remove(id);
+        if let Some(index) = &mut self.index {
+            if let Some(id) = event.record_id()
+                && index.places.get(id) == Some(&index.taken)
+            {
+                index.places.remove(id);
+            }
+            index.taken += 1;
         }
-        self.taken += 1;
         Some(event)
     }
 
@@ -173,23 +198,28 @@ impl Queue {
 
     /// Remembers what was dropped, until it is told.
     fn account(&mut self, dropped: &Event) {
+        let topic = dropped.shared_topic();
+        let losses = self.losses.get_or_insert_with(|| Losses::of(topic.clone()).into());
         if let Some(gap) = dropped.gap() {
-            let since = self.untold_gap.map_or(gap.since, |earlier| earlier.since);
-            self.untold_gap = Some(Gap { since, ..gap });
-        } else if let Action::Lagged(lost) = dropped.action() {
-            self.untold += lost;
+            let since = losses.untold_gap.map_or(gap.since, |earlier| earlier.since);
+            losses.untold_gap = Some(Gap { since, ..gap });
+        } else if dropped.is_notice()
+            && let Action::Lagged(lost) = dropped.action()
+        {
+            losses.untold += lost;
         } else {
-            self.untold += 1;
-            self.lost += 1;
+            losses.untold += 1;
+            losses.total += 1;
         }
     }
 
-    /// The next of the things that were dropped and are not told yet.
+    /// The next of the things that were dropped and are not told yet: losses, then a gap.
     fn notice(&mut self) -> Option<Event> {
-        if self.untold > 0 {
-            return Some(Event::lagged(self.topic.clone(), std::mem::take(&mut self.untold)));
+        let losses = self.losses.as_mut()?;
+        if losses.untold > 0 {
+            return Some(Event::lagged(losses.topic.clone(), std::mem::take(&mut losses.untold)));
         }
-        self.untold_gap.take().map(|gap| Event::from_gap(self.topic.clone(), gap))
+        losses.untold_gap.take().map(|gap| Event::from_gap(losses.topic.clone(), gap))
     }
 
     fn tell_behind(&mut self) {
@@ -200,11 +230,17 @@ impl Queue {
 
     fn replace_same_record(&mut self, event: &Event) -> bool {
         let Some(index) = &self.index else { return false };
-        let Some(at) = event.record_id().and_then(|id| index.0.get(id)) else { return false };
-        let Some(slot) = self.items.get_mut((at - self.taken) as usize) else { return false };
+        let Some(at) = event.record_id().and_then(|id| index.places.get(id)) else { return false };
+        let Some(slot) = self.items.get_mut((at - index.taken) as usize) else { return false };
         self.bytes = self.bytes - slot.raw().len() + event.raw().len();
         *slot = event.clone();
         true
+    }
+}
+
+impl Losses {
+    fn of(topic: Arc<str>) -> Self {
+        Self { topic, next: VecDeque::new(), untold: 0, untold_gap: None, total: 0 }
     }
 }
 
@@ -215,7 +251,7 @@ mod tests {
     use std::time::Instant;
 
     fn queue(events: usize, overflow: Overflow) -> Queue {
-        Queue::new("t".into(), Limits { events, overflow, ..Limits::default() })
+        Queue::new(Limits { events, overflow, ..Limits::default() })
     }
 
     fn change(id: &str, n: u32) -> Event {
@@ -280,7 +316,18 @@ mod tests {
         }
         queue.push(change("r4", 9));
         assert_eq!(drain(&mut queue), ["lagged 2", "r2 2", "r3 3", "r4 9"]);
-        assert_eq!(queue.index.as_ref().unwrap().0.len(), 0, "taken events leave nothing behind");
+        assert_eq!(queue.index.as_ref().unwrap().places.len(), 0, "taken events leave nothing behind");
+    }
+
+    #[test]
+    fn an_event_that_waits_or_is_dropped_is_not_parsed() {
+        for overflow in [Overflow::DropOldest, Overflow::DropNewest] {
+            let mut queue = queue(1, overflow);
+            let events = [change("a", 0), change("a", 1)];
+            events.iter().for_each(|event| queue.push(event.clone()));
+            while queue.pop().is_some() {}
+            assert!(events.iter().all(|event| !event.is_parsed()), "{overflow:?}");
+        }
     }
 
     #[test]
@@ -312,7 +359,7 @@ mod tests {
     #[test]
     fn bytes_are_bounded_too_but_one_event_always_fits() {
         let limits = Limits { bytes: 100, ..Limits::default() };
-        let mut queue = Queue::new("t".into(), limits);
+        let mut queue = Queue::new(limits);
         (0..10).for_each(|n| queue.push(change("abcdef", n)));
         assert!(queue.bytes <= 100 && queue.len() == 2, "{}", queue.bytes);
         queue.push(Event::message("t".into(), &[b'x'; 1000], Shape::Wrapped, None));

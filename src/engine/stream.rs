@@ -6,9 +6,9 @@ use std::{
 };
 
 use super::{
-    ConnId, Delivered, Engine, Outlet,
+    ConnId, Delivered, Engine, Outlet, PROMPT,
     dialect::{Failure, OpenVerdict, Streams},
-    session::{Open, Phase, Session, SessionId},
+    session::{Link, Open, Phase, Session, SessionId},
     state::Reason,
 };
 use crate::{
@@ -35,6 +35,20 @@ impl<L: Outlet> Engine<L> {
             self.credentials.proved();
         }
         self.pump(now, id.session);
+        self.hasten(now);
+    }
+
+    /// The server is there: sessions that wait because it was not need not wait on. Not all of them at once.
+    fn hasten(&mut self, now: Instant) {
+        let Self { sessions, rng, .. } = self;
+        for session in sessions.values_mut() {
+            if let Link::Waiting { until, why: Reason::Lost(_) | Reason::EndedByServer | Reason::Silence(_) } =
+                &mut session.link
+                && let Some(delay) = session.backoff.hasten(PROMPT.mul_f64(rng.f64()))
+            {
+                *until = (*until).min(now + delay);
+            }
+        }
     }
 
     /// Bytes of a stream have come.
@@ -43,6 +57,7 @@ impl<L: Outlet> Engine<L> {
         conn.heard = now;
         let whole = conn.whole;
         let mut complete = false;
+        let mut opened = false;
         let mut decoder = std::mem::take(&mut conn.decoder);
         self.stats.bytes += bytes.len() as u64;
         let mut items = decoder.feed(bytes);
@@ -52,7 +67,7 @@ impl<L: Outlet> Engine<L> {
                     self.stats.messages += 1;
                     complete = true;
                     if !self.deliver(id.session, &message) {
-                        self.shake_hands(id.session, &message);
+                        opened |= self.shake_hands(id.session, &message);
                     }
                 }
                 Item::Retry(floor) => {
@@ -76,7 +91,10 @@ impl<L: Outlet> Engine<L> {
                 conn.whole = now;
             }
         }
-        self.pump(now, id.session);
+        // Events call for nothing else, and streams bring little else: time has its own call.
+        if opened {
+            self.pump(now, id.session);
+        }
     }
 
     /// A stream could not be opened, or has ended; `None` is a clean end.
@@ -114,17 +132,18 @@ impl<L: Outlet> Engine<L> {
         }
     }
 
-    /// The first message of a stream names it.
-    fn shake_hands(&mut self, id: SessionId, message: &Message<'_>) {
-        let Some(conn) = self.sessions.get_mut(&id).and_then(Session::conn_mut) else { return };
+    /// The first message of a stream names it. Whether this was it.
+    fn shake_hands(&mut self, id: SessionId, message: &Message<'_>) -> bool {
+        let Some(conn) = self.sessions.get_mut(&id).and_then(Session::conn_mut) else { return false };
         if !matches!(conn.phase, Phase::Handshake { .. }) {
             self.stats.unmatched += 1;
-            return;
+            return false;
         }
-        let Some(submits) = self.dialect.submits() else { return };
-        let Some(client_id) = submits.handshake(message) else { return };
+        let Some(submits) = self.dialect.submits() else { return false };
+        let Some(client_id) = submits.handshake(message) else { return false };
         let handshake = Event::connect(submits.handshake_topic().into(), message.data_bytes());
         conn.phase = Phase::Open(Open::new(&client_id, Some(handshake)));
+        true
     }
 
     /// Hands a message to all listeners of its topics, or says that there are none.

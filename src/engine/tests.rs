@@ -271,3 +271,32 @@ fn a_burst_whose_host_gets_little_time_makes_one_more_submit() {
     scene.pass(Duration::from_millis(20));
     assert_eq!(scene.engine.stats().submits, 2);
 }
+
+#[test]
+fn a_stream_that_finds_the_server_back_hastens_the_others() {
+    let mut scene = Scene::with(PocketBase { capacity: (1, 900_000) }, Config::default());
+    scene.engine.subscribe(scene.now, &"tasks/*".into(), Listener::default(), true).unwrap();
+    // The server is away for so long that the delays have grown.
+    let found = loop {
+        let mut opening: Vec<ConnId> = Vec::new();
+        while opening.is_empty() {
+            scene.pass(Duration::from_millis(250));
+            opening.extend(scene.outputs().into_iter().filter_map(|output| match output {
+                Output::Open { conn, .. } => Some(conn),
+                _ => None,
+            }));
+        }
+        let waits_long = scene.engine.deadline(scene.now).is_none_or(|at| at > scene.now + 4 * PROMPT);
+        if opening.len() == 1 && waits_long {
+            break opening[0];
+        }
+        for conn in opening {
+            let refused = Failure::Lost(Error::Protocol("nobody is there".into()));
+            scene.engine.ended(scene.now, conn, Some(refused));
+        }
+    };
+    scene.engine.opened(scene.now, found, None);
+    scene.pass(PROMPT);
+    let (other, _) = scene.opening();
+    assert_ne!(other, found);
+}

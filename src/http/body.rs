@@ -43,6 +43,30 @@ impl Body {
         poll_fn(|cx| self.poll_chunk(cx)).await
     }
 
+    /// All that has arrived, `most` chunks at most, onto the end of `chunks`; waits for the first. `false` once the body
+    /// has ended as announced.
+    ///
+    /// # Errors
+    ///
+    /// As [`chunk`](Self::chunk).
+    pub(crate) async fn chunks(&mut self, chunks: &mut Vec<Bytes>, most: usize) -> Result<bool, HttpError> {
+        let mut arrived = 0;
+        poll_fn(|cx| {
+            while arrived < most {
+                match self.poll_chunk(cx) {
+                    Poll::Ready(Ok(Some(chunk))) => chunks.push(chunk),
+                    // Whatever it is, it is told again when asked for again.
+                    _ if arrived > 0 => break,
+                    Poll::Ready(end) => return Poll::Ready(end.map(|_| false)),
+                    Poll::Pending => return Poll::Pending,
+                }
+                arrived += 1;
+            }
+            Poll::Ready(Ok(true))
+        })
+        .await
+    }
+
     /// [`chunk`](Self::chunk), for those who poll.
     pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, HttpError>> {
         loop {

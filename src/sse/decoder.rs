@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::cut::Cut;
 use super::items::Items;
-use super::utf8;
+use super::utf8::{self, Undecoded};
 
 /// The limit of [`Decoder::new`] on the size of one message: 16 MiB.
 pub const DEFAULT_LIMIT: usize = 16 * 1024 * 1024;
@@ -47,6 +47,8 @@ pub struct Decoder {
     pub(super) cut: Cut,
     /// The value of that line where it is an id or a comment.
     pub(super) line: Held,
+    /// The last bytes of that line's value.
+    pub(super) undecoded: Undecoded,
 
     /// What is known of the message that the last chunk ended in. `id` is the standard's
     /// last event ID buffer where it differs from its last event ID string.
@@ -55,6 +57,11 @@ pub struct Decoder {
     pub(super) id: Held,
     /// That message was too large: its data and event type are ignored.
     pub(super) oversize: bool,
+    /// Whether there may be any of that here.
+    pub(super) more: bool,
+    /// The [space](Self::space) that there is at least, so that it need not be counted each
+    /// time.
+    pub(super) room: usize,
 }
 
 impl Decoder {
@@ -94,10 +101,13 @@ impl Decoder {
             after_cr: false,
             cut: Cut::No,
             line: Held::default(),
+            undecoded: Undecoded::default(),
             data: Held::default(),
             event: Held::default(),
             id: Held::default(),
             oversize: false,
+            more: false,
+            room: bytes,
         }
     }
 
@@ -187,6 +197,9 @@ impl Decoder {
         self.after_cr = false;
         self.cut = Cut::No;
         self.oversize = false;
+        self.more = false;
+        self.room = self.limit;
+        self.undecoded.clear();
         for held in [&mut self.line, &mut self.data, &mut self.event, &mut self.id] {
             held.discard();
         }
@@ -194,13 +207,15 @@ impl Decoder {
 
     /// How many bytes of the unfinished message are held.
     pub fn buffered(&self) -> usize {
-        self.cut.head_len() + self.line.len() + self.data.len() + self.event.len() + self.id.len()
+        let held = [&self.line, &self.data, &self.event, &self.id];
+        self.cut.head_len() + self.undecoded.len() + held.map(Held::len).iter().sum::<usize>()
     }
 
-    /// How many bytes may be added to the message at hand, at least.
-    #[inline]
-    pub(super) fn room(&self) -> usize {
-        if self.oversize { 0 } else { self.limit.saturating_sub(self.buffered()) }
+    /// By how many bytes the message at hand may grow. The beginning of a line, of which
+    /// nothing is known yet, takes no space.
+    pub(super) fn space(&self) -> usize {
+        let size = self.buffered() - self.cut.head_len();
+        if self.oversize { 0 } else { self.limit.saturating_sub(size) }
     }
 
     /// How many bytes have been fed.
@@ -221,11 +236,9 @@ impl Decoder {
     /// What all buffers could hold without growing.
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
-        [&self.line, &self.data, &self.event, &self.id]
-            .map(|held| held.bytes.capacity())
-            .iter()
-            .sum::<usize>()
+        [&self.line, &self.data, &self.event, &self.id].map(|held| held.text.capacity()).iter().sum::<usize>()
             + self.last_event_id.capacity()
+            + self.undecoded.capacity()
     }
 }
 
@@ -257,9 +270,9 @@ impl fmt::Debug for Decoder {
 /// the next value begins, and then used again.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Held {
-    pub(super) bytes: Vec<u8>,
-    /// Whether `bytes` are a value of the message at hand, as raw as it came. If not they
-    /// are being lent, or of no meaning.
+    pub(super) text: String,
+    /// Whether `text` is a value of the message at hand. If not it is being lent, or of no
+    /// meaning.
     pub(super) present: bool,
 }
 
@@ -267,21 +280,30 @@ impl Held {
     /// Begins a new, empty value.
     #[inline]
     pub(super) fn start(&mut self) {
-        self.bytes.clear();
+        self.text.clear();
         self.present = true;
     }
 
     /// Appends to the value, which has been checked to stay within `limit`.
     #[inline]
-    pub(super) fn push(&mut self, piece: &[u8], limit: usize) {
+    pub(super) fn push(&mut self, piece: &str, limit: usize) {
         super::lines::count_work(piece.len());
-        utf8::grow(&mut self.bytes, piece.len(), limit);
-        self.bytes.extend_from_slice(piece);
+        utf8::grow(&mut self.text, piece.len(), limit);
+        self.text.push_str(piece);
+    }
+
+    /// Appends a further line to the value, under the same condition.
+    #[inline]
+    pub(super) fn push_line(&mut self, line: &str, limit: usize) {
+        super::lines::count_work(line.len());
+        utf8::grow(&mut self.text, 1 + line.len(), limit);
+        self.text.push('\n');
+        self.text.push_str(line);
     }
 
     #[inline]
     pub(super) fn len(&self) -> usize {
-        if self.present { self.bytes.len() } else { 0 }
+        if self.present { self.text.len() } else { 0 }
     }
 
     /// Ends the value; it can be lent until the next begins.
@@ -302,8 +324,8 @@ impl Held {
     #[inline]
     pub(super) fn give_back(&mut self) {
         const KEPT: usize = 256 * 1024;
-        if !self.present && self.bytes.capacity() > KEPT {
-            self.bytes = Vec::new();
+        if !self.present && self.text.capacity() > KEPT {
+            self.text = String::new();
         }
     }
 }

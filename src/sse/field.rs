@@ -16,6 +16,12 @@ pub(super) enum Field {
 /// its colon, and the space that does not belong to the value.
 pub(super) const HEAD: usize = 7;
 
+/// The bits of a [`head_word`] that so many bytes take, which are fewer than eight.
+#[inline]
+pub(super) const fn mask(bytes: usize) -> u64 {
+    (1 << (8 * bytes)) - 1
+}
+
 /// The first bytes of a line as one number, the first byte lowest. What follows the line's
 /// end in `bytes` may be part of it; what is not there is zero.
 #[inline]
@@ -64,7 +70,6 @@ const COMMENT: Name = Name::new(b":");
 #[derive(Clone, Copy)]
 struct Name {
     word: u64,
-    mask: u64,
     length: usize,
 }
 
@@ -75,7 +80,7 @@ impl Name {
             word |= (name[at] as u64) << (8 * at);
             at += 1;
         }
-        Self { word, mask: (1 << (8 * at)) - 1, length: at }
+        Self { word, length: at }
     }
 
     /// Where the value begins in a line that has this name and a colon. No length is needed:
@@ -83,13 +88,13 @@ impl Name {
     #[inline]
     fn value(self, head: u64) -> Option<usize> {
         let space = (head >> (8 * self.length)) as u8 == b' ';
-        (head & self.mask == self.word).then_some(self.length + usize::from(space))
+        (head & mask(self.length) == self.word).then_some(self.length + usize::from(space))
     }
 
     /// Whether the line of this length is the name alone, without its colon.
     #[inline]
     fn is_all(self, head: u64, length: usize) -> bool {
-        let mask = self.mask >> 8;
+        let mask = mask(self.length - 1);
         length + 1 == self.length && head & mask == self.word & mask
     }
 }

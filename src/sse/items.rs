@@ -1,14 +1,13 @@
 //! One chunk on its way through the decoder.
 
 use std::fmt;
-use std::ops::Range;
 
 use super::cut::{Cut, Told, Value};
 use super::decoder::{Decoder, SHORT_TEXT_LIMIT};
 use super::field::{self, Field};
 use super::item::{Item, Message};
 use super::lines::LineEnds;
-use super::utf8::{self, ChunkText};
+use super::utf8::Chunk;
 
 /// What a chunk completes, one item at a time: returned by [`Decoder::feed`].
 ///
@@ -47,25 +46,20 @@ use super::utf8::{self, ChunkText};
 /// ```
 pub struct Items<'d, 'c> {
     decoder: &'d mut Decoder,
-    chunk: &'c [u8],
-    text: ChunkText<'c>,
+    chunk: Chunk<'c>,
     phase: Phase,
-    ends: LineEnds<'c>,
+    ends: LineEnds,
     /// Where the next line begins.
     start: usize,
 
-    /// Where the message at hand begins, or goes on after what the decoder has been given.
+    /// Where the message at hand begins, or goes on after what has taken up the decoder's
+    /// `room`.
     message: usize,
-    /// How far it may go on from there before somebody has to compute its size: the limit,
-    /// less what the decoder had of it by then. 0 in a message that is too large.
-    room: usize,
     /// The values of the message at hand that are borrowed from the chunk. Each is in one
     /// place only, here or in the decoder.
-    data: Option<Range<usize>>,
+    data: Option<&'c str>,
     event: Option<&'c str>,
     id: Option<&'c str>,
-    /// Whether there may be more to the message at hand than `data`: here or in the decoder.
-    more: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +72,7 @@ enum Phase {
 
 /// An item before it is lent: unlike it, this borrows from the chunk alone.
 enum Step<'c> {
-    /// A value that is `None` is in its buffer in the decoder, repaired.
+    /// A value that is `None` is in its buffer in the decoder.
     Message {
         data: Option<&'c str>,
         event: Option<&'c str>,
@@ -91,21 +85,16 @@ impl<'d, 'c> Items<'d, 'c> {
     #[inline]
     pub(super) fn new(decoder: &'d mut Decoder, chunk: &'c [u8]) -> Self {
         let phase = if matches!(decoder.cut, Cut::No) { Phase::Lines } else { Phase::CutLine };
-        let more = decoder.oversize || decoder.data.present || decoder.event.present || decoder.id.present;
-        let room = decoder.room();
         Self {
             decoder,
-            chunk,
-            text: ChunkText::new(chunk),
+            chunk: Chunk::new(chunk),
             phase,
-            ends: LineEnds::new(chunk),
+            ends: LineEnds::default(),
             start: 0,
             message: 0,
-            room,
             data: None,
             event: None,
             id: None,
-            more,
         }
     }
 
@@ -118,15 +107,12 @@ impl<'d, 'c> Items<'d, 'c> {
         let decoder = &*self.decoder;
         Some(match step {
             Step::Message { data, event } => {
-                let event = event.unwrap_or_else(|| utf8::repaired(&decoder.event.bytes));
-                Item::Message(Message {
-                    event,
-                    data: data.unwrap_or_else(|| utf8::repaired(&decoder.data.bytes)),
-                    id: &decoder.last_event_id,
-                })
+                let event = event.unwrap_or(&decoder.event.text);
+                let data = data.unwrap_or(&decoder.data.text);
+                Item::Message(Message { event, data, id: &decoder.last_event_id })
             }
             Step::Comment(text) => Item::Comment(text),
-            Step::Told(Told::Comment) => Item::Comment(utf8::repaired(&decoder.line.bytes)),
+            Step::Told(Told::Comment) => Item::Comment(&decoder.line.text),
             Step::Told(Told::Retry(after)) => Item::Retry(after),
             Step::Told(Told::TooLarge { limit }) => Item::TooLarge { limit },
         })
@@ -146,7 +132,7 @@ impl<'d, 'c> Items<'d, 'c> {
             }
         }
         loop {
-            let Some(end) = self.ends.next() else {
+            let Some(end) = self.ends.next(self.chunk.bytes) else {
                 return self.last_line();
             };
             let line = self.start;
@@ -154,7 +140,7 @@ impl<'d, 'c> Items<'d, 'c> {
             let step = if line == end {
                 self.blank_line(end)
             } else {
-                let head = field::head_word(&self.chunk[line..]);
+                let head = field::head_word(&self.chunk.bytes[line..]);
                 match field::data_value(head) {
                     Some(value) => self.data_line(line + value, end),
                     None => self.other_line(head, line, end),
@@ -173,86 +159,91 @@ impl<'d, 'c> Items<'d, 'c> {
             return None;
         }
         self.phase = Phase::Lines;
-        self.more = true;
-        let end = self.ends.next();
-        let piece = &self.chunk[..end.unwrap_or(self.chunk.len())];
-        self.start = piece.len() + 1;
-        if end.is_none() {
-            self.start = piece.len();
+        let end = self.ends.next(self.chunk.bytes);
+        let length = end.unwrap_or(self.chunk.bytes.len());
+        if end.is_some() {
+            self.start = length + 1;
+        } else {
+            self.start = length;
             self.phase = Phase::Done;
         }
+        self.message = length;
+        let decoder = &mut *self.decoder;
         // Long data in small chunks is what comes here most.
-        if let Cut::Value(Value::Data) = self.decoder.cut
-            && piece.len() <= self.room
+        if end.is_none()
+            && let Cut::Value(Value::Data) = decoder.cut
+            && let Some(room) = decoder.room.checked_sub(length)
+            && decoder.undecoded.push(self.chunk.bytes)
         {
-            self.decoder.data.push(piece, self.decoder.limit);
-            if end.is_some() {
-                self.decoder.cut = Cut::No;
-            }
+            decoder.room = room;
             return None;
         }
-        let told = self.decoder.piece(piece, end.is_some());
-        self.measure();
-        told.map(Step::Told)
+        decoder.piece(&mut self.chunk, 0, length, end.is_some()).map(Step::Told)
     }
 
     /// Keeps what the next chunk will need.
     #[inline(never)]
     fn last_line(&mut self) -> Option<Step<'c>> {
         self.phase = Phase::Done;
-        if let Some(&last) = self.chunk.last() {
+        let length = self.chunk.bytes.len();
+        if let Some(&last) = self.chunk.bytes.last() {
             self.decoder.after_cr = last == b'\r';
         }
         self.hold();
-        let piece = &self.chunk[self.start..];
-        if piece.is_empty() {
-            return None;
+        if self.start < length {
+            self.decoder.cut = Cut::START;
+            return self.decoder.piece(&mut self.chunk, self.start, length, false).map(Step::Told);
         }
-        self.decoder.cut = Cut::START;
-        self.decoder.piece(piece, false).map(Step::Told)
+        if self.decoder.more {
+            self.decoder.room = self.decoder.room.saturating_sub(length - self.message);
+        }
+        None
     }
 
     /// Moves what is borrowed from the chunk to the decoder.
+    #[inline]
     fn hold(&mut self) {
         let limit = self.decoder.limit;
         if let Some(data) = self.data.take() {
+            self.decoder.more = true;
             self.decoder.data.start();
-            self.decoder.data.push(&self.chunk[data], limit);
+            self.decoder.data.push(data, limit);
         }
         if let Some(event) = self.event.take() {
             self.decoder.event.start();
-            self.decoder.event.push(event.as_bytes(), limit);
+            self.decoder.event.push(event, limit);
         }
         if let Some(id) = self.id.take() {
             self.decoder.id.start();
-            self.decoder.id.push(id.as_bytes(), limit);
+            self.decoder.id.push(id, limit);
         }
     }
 
     #[inline]
     fn data_line(&mut self, value: usize, end: usize) -> Option<Step<'c>> {
-        if end - self.message > self.room {
-            return self.line_by_pieces(Field::Data, value, end);
+        if end - self.message <= self.decoder.room
+            && let Some(text) = self.chunk.text(value, end)
+        {
+            if self.data.is_some() || self.decoder.data.present {
+                self.join(text);
+            } else {
+                self.data = Some(text);
+            }
+            return None;
         }
-        if self.data.is_some() || self.decoder.data.present {
-            self.join(value, end);
-        } else {
-            self.data = Some(value..end);
-        }
-        None
+        self.line_by_pieces(Field::Data, value, end)
     }
 
     /// A further line of data: what is not in one piece cannot be borrowed.
     #[inline(never)]
-    fn join(&mut self, value: usize, end: usize) {
-        self.more = true;
+    fn join(&mut self, line: &str) {
         let decoder = &mut *self.decoder;
+        decoder.more = true;
         if let Some(data) = self.data.take() {
             decoder.data.start();
-            decoder.data.push(&self.chunk[data], decoder.limit);
+            decoder.data.push(data, decoder.limit);
         }
-        decoder.data.push(b"\n", decoder.limit);
-        decoder.data.push(&self.chunk[value..end], decoder.limit);
+        decoder.data.push_line(line, decoder.limit);
     }
 
     #[inline]
@@ -268,7 +259,7 @@ impl<'d, 'c> Items<'d, 'c> {
             Field::Event => {
                 if let Some(event) = self.short_text(value, end) {
                     self.event = Some(event);
-                    self.more = true;
+                    self.decoder.more = true;
                     self.decoder.event.present = false;
                     return None;
                 }
@@ -278,14 +269,14 @@ impl<'d, 'c> Items<'d, 'c> {
                     // "If the field value does not contain U+0000 NULL"
                     if memchr::memchr(0, id.as_bytes()).is_none() {
                         self.id = Some(id);
-                        self.more = true;
+                        self.decoder.more = true;
                         self.decoder.id.present = false;
                     }
                     return None;
                 }
             }
             Field::Comment if end - value <= SHORT_TEXT_LIMIT.min(self.decoder.limit) => {
-                if let Some(comment) = self.text.get(value, end) {
+                if let Some(comment) = self.chunk.text(value, end) {
                     return Some(Step::Comment(comment));
                 }
             }
@@ -296,9 +287,9 @@ impl<'d, 'c> Items<'d, 'c> {
 
     /// A value that is valid and certainly within the limits for an event type or id.
     #[inline]
-    fn short_text(&self, start: usize, end: usize) -> Option<&'c str> {
-        if end - self.message <= self.room && end - start <= SHORT_TEXT_LIMIT {
-            self.text.get(start, end)
+    fn short_text(&mut self, start: usize, end: usize) -> Option<&'c str> {
+        if end - self.message <= self.decoder.room && end - start <= SHORT_TEXT_LIMIT {
+            self.chunk.text(start, end)
         } else {
             None
         }
@@ -308,27 +299,18 @@ impl<'d, 'c> Items<'d, 'c> {
     #[cold]
     fn line_by_pieces(&mut self, field: Field, start: usize, end: usize) -> Option<Step<'c>> {
         self.hold();
-        self.more = true;
-        let told = self.decoder.line(field, &self.chunk[start..end]);
-        self.measure();
-        told.map(Step::Told)
-    }
-
-    /// Starts anew to count how far the message may go on, with all that is known of it in
-    /// the decoder: it may have become too large, or have grown by a repair.
-    fn measure(&mut self) {
-        self.message = self.start;
-        self.room = self.decoder.room();
+        self.message = end;
+        self.decoder.line(field, &self.chunk.bytes[start..end]).map(Step::Told)
     }
 
     /// The end of a message, unless it is only the second half of a CR LF.
     #[inline]
     fn blank_line(&mut self, end: usize) -> Option<Step<'c>> {
         let after_cr = match end.checked_sub(1) {
-            Some(before) => self.chunk[before] == b'\r',
+            Some(before) => self.chunk.bytes[before] == b'\r',
             None => self.decoder.after_cr,
         };
-        if after_cr && self.chunk[end] == b'\n' {
+        if after_cr && self.chunk.bytes[end] == b'\n' {
             return None;
         }
         self.dispatch(end)
@@ -337,63 +319,40 @@ impl<'d, 'c> Items<'d, 'c> {
     #[inline]
     fn dispatch(&mut self, end: usize) -> Option<Step<'c>> {
         self.message = end + 1;
-        if !self.more {
-            let data = self.data.clone()?;
-            if let Some(text) = self.text.get(data.start, data.end) {
-                self.data = None;
-                self.decoder.messages += 1;
-                return Some(Step::Message { data: Some(text), event: Some("message") });
-            }
+        if self.decoder.more {
+            return self.dispatch_more();
         }
-        self.dispatch_more()
+        let data = self.data.take()?;
+        self.decoder.messages += 1;
+        Some(Step::Message { data: Some(data), event: Some("message") })
     }
 
-    /// The end of a message that is more than one line of valid data.
+    /// The end of a message that is more than one line of data.
     #[inline(never)]
     fn dispatch_more(&mut self) -> Option<Step<'c>> {
-        self.more = false;
         let decoder = &mut *self.decoder;
-        self.room = decoder.limit;
+        decoder.more = false;
+        decoder.room = decoder.limit;
         decoder.oversize = false;
         // "Set the last event ID string of the event source to the value of the last event
         // ID buffer": before anything else, so also where nothing is dispatched.
-        let mut own_id = 0;
         if let Some(id) = self.id.take() {
-            own_id = id.len();
             decoder.last_event_id.clear();
             decoder.last_event_id.push_str(id);
         } else if decoder.id.take() {
-            own_id = decoder.id.bytes.len();
             decoder.last_event_id.clear();
-            decoder.last_event_id.push_str(utf8::repaired(&decoder.id.bytes));
+            decoder.last_event_id.push_str(&decoder.id.text);
         }
-        let own_event = self.event.map_or(decoder.event.len(), str::len);
         let event = match self.event.take() {
-            None if decoder.event.take() && own_event > 0 => None,
+            None if decoder.event.take() && !decoder.event.text.is_empty() => None,
             None | Some("") => Some("message"),
             event => event,
         };
-        let data = match self.data.take() {
-            Some(data) => {
-                let text = self.text.get(data.start, data.end);
-                if text.is_none() {
-                    decoder.data.start();
-                    decoder.data.push(&self.chunk[data], decoder.limit);
-                }
-                text
-            }
-            None if decoder.data.present => None,
-            // "If the data buffer is an empty string, set the data buffer and the event type
-            // buffer to the empty string and return."
-            None => return None,
-        };
-        if data.is_none() {
-            decoder.data.present = false;
-            let allowed = decoder.limit - own_id - own_event;
-            if !utf8::repair(&mut decoder.data.bytes, allowed) {
-                decoder.too_large += 1;
-                return Some(Step::Told(Told::TooLarge { limit: decoder.limit }));
-            }
+        let data = self.data.take();
+        // "If the data buffer is an empty string, set the data buffer and the event type
+        // buffer to the empty string and return."
+        if data.is_none() && !decoder.data.take() {
+            return None;
         }
         decoder.messages += 1;
         Some(Step::Message { data, event })
@@ -412,10 +371,8 @@ impl Drop for Items<'_, '_> {
         if self.phase != Phase::Done {
             self.skip();
         }
-        let decoder = &mut *self.decoder;
-        for held in [&mut decoder.line, &mut decoder.data, &mut decoder.event, &mut decoder.id] {
-            held.give_back();
-        }
+        // Only data can be that large.
+        self.decoder.data.give_back();
     }
 }
 
@@ -423,7 +380,7 @@ impl fmt::Debug for Items<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Items")
             .field("decoder", &self.decoder)
-            .field("left", &(self.chunk.len() - self.start))
+            .field("left", &(self.chunk.bytes.len() - self.start))
             .finish_non_exhaustive()
     }
 }

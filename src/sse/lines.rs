@@ -6,71 +6,68 @@ use wide::u8x16;
 ///
 /// Each block of 64 bytes is looked at once, with vectors, and leaves a bit mask; finding
 /// the next line end then takes a few instructions however short the lines are.
-#[derive(Debug)]
-pub(super) struct LineEnds<'c> {
-    chunk: &'c [u8],
-    /// The line ends not yet returned of the block looked at last; bit 0 is at `base`.
+#[derive(Debug, Default)]
+pub(super) struct LineEnds {
+    /// The line ends not yet returned of the block looked at last.
     mask: u64,
-    base: usize,
     /// Where the next block begins.
     next: usize,
 }
 
-impl<'c> LineEnds<'c> {
+impl LineEnds {
+    /// The next line end in `chunk`, which is the same each time.
     #[inline]
-    pub(super) fn new(chunk: &'c [u8]) -> Self {
-        Self { chunk, mask: 0, base: 0, next: 0 }
-    }
-
-    #[inline]
-    pub(super) fn next(&mut self) -> Option<usize> {
-        if self.mask == 0 && !self.look() {
+    pub(super) fn next(&mut self, chunk: &[u8]) -> Option<usize> {
+        if self.mask == 0 && !self.look(chunk) {
             return None;
         }
-        let at = self.base + self.mask.trailing_zeros() as usize;
+        let at = self.next - BLOCK + self.mask.trailing_zeros() as usize;
         self.mask &= self.mask - 1;
         Some(at)
     }
 
     /// Looks for the next block that a line ends in.
     #[inline]
-    fn look(&mut self) -> bool {
-        self.look_at_block() || self.look_at_block() || (self.next < self.chunk.len() && self.look_far())
+    fn look(&mut self, chunk: &[u8]) -> bool {
+        self.look_at_block(chunk) || (self.next < chunk.len() && self.look_further(chunk))
     }
 
     #[inline]
-    fn look_at_block(&mut self) -> bool {
-        let rest = self.chunk.get(self.next..).unwrap_or_default();
-        if rest.is_empty() {
-            return false;
-        }
+    fn look_at_block(&mut self, chunk: &[u8]) -> bool {
+        let rest = chunk.get(self.next..).unwrap_or_default();
         count_work(rest.len().min(BLOCK));
-        self.mask = match rest.first_chunk::<BLOCK>() {
+        self.mask = match rest.first_chunk() {
             Some(block) => line_ends(block),
+            None if rest.is_empty() => 0,
             None => line_ends_of_rest(rest),
         };
-        self.base = self.next;
         self.next += BLOCK;
         self.mask != 0
     }
 
-    /// The line is long. memchr may use wider vectors than the blocks do, since it asks the
-    /// machine at run time which ones there are.
+    /// The line is long. After one more block, memchr may use wider vectors than the blocks
+    /// do, since it asks the machine at run time which ones there are.
     #[inline(never)]
-    fn look_far(&mut self) -> bool {
-        let rest = &self.chunk[self.next..];
+    fn look_further(&mut self, chunk: &[u8]) -> bool {
+        if self.look_at_block(chunk) {
+            return true;
+        }
+        let rest = chunk.get(self.next..).unwrap_or_default();
         let passed = memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
         count_work(passed);
         self.next += passed;
-        self.look_at_block()
+        self.look_at_block(chunk)
     }
 }
 
-#[inline]
+/// The same for fewer bytes than a block has.
+#[inline(never)]
 fn line_ends_of_rest(rest: &[u8]) -> u64 {
-    let mut block = [0; BLOCK];
-    block[..rest.len()].copy_from_slice(rest);
-    line_ends(&block)
+    let (vectors, single) = rest.as_chunks();
+    let mut last = [0; 16];
+    last[..single.len()].copy_from_slice(single);
+    let of_last = u64::from(ends(&last).to_bitmask());
+    vectors.iter().rev().fold(of_last, |mask, vector| mask << 16 | u64::from(ends(vector).to_bitmask()))
 }
 
 const BLOCK: usize = 64;
@@ -78,18 +75,20 @@ const BLOCK: usize = 64;
 /// Which bytes of a block are line ends.
 #[inline]
 fn line_ends(block: &[u8; BLOCK]) -> u64 {
-    let (lf, cr) = (u8x16::splat(b'\n'), u8x16::splat(b'\r'));
-    let [a, b, c, d] = std::array::from_fn(|i| {
-        let bytes: &[u8; 16] = block[16 * i..].first_chunk().expect("a block has four vectors");
-        let vector = u8x16::new(*bytes);
-        vector.simd_eq(lf) | vector.simd_eq(cr)
-    });
+    let (vectors, _) = block.as_chunks();
+    let [a, b, c, d] = std::array::from_fn(|i| ends(&vectors[i]));
     // Long lines have many blocks without an end, which one test tells.
     if (a | b | c | d).to_bitmask() == 0 {
         return 0;
     }
     let [a, b, c, d] = [a, b, c, d].map(|vector| u64::from(vector.to_bitmask()));
     a | b << 16 | c << 32 | d << 48
+}
+
+#[inline]
+fn ends(bytes: &[u8; 16]) -> u8x16 {
+    let vector = u8x16::new(*bytes);
+    vector.simd_eq(u8x16::splat(b'\n')) | vector.simd_eq(u8x16::splat(b'\r'))
 }
 
 /// Counts bytes that are looked at or copied, so that a test can tell that the work grows

@@ -46,8 +46,8 @@
 //! # How to read this folder
 //! [`Items`] (`items.rs`) walks over the lines of one chunk, which `lines.rs` finds
 //! and `field.rs` names. A line that a chunk boundary cuts goes through `cut.rs` in
-//! pieces; there too ends what is too rare to be worth a fast path. `utf8.rs` repairs
-//! invalid text. The tests compare all of it with `transcription.rs`, which writes the
+//! pieces; there too ends what is too rare to be worth a fast path. `utf8.rs` makes text
+//! of bytes, valid or not. The tests compare all of it with `transcription.rs`, which writes the
 //! standard's words down as slow code.
 
 mod cut;

@@ -65,10 +65,9 @@ pub type OpenCallback = Option<extern "C" fn(url: *const c_char, user_data: *mut
 /// callback thread, with the address that the person is to visit; the call returns when that is done, or failed, or has
 /// taken 5 minutes.
 ///
-/// Threads: any but the callback thread, on which `open` could not be called. `user_data` passes to the call. `*record` as
-/// with tidings_client_auth_with_password(). Returns TIDINGS_ERR_INVALID_ARGUMENT when the server does not know the site,
-/// TIDINGS_ERR_PROTOCOL when the person or the site said no, TIDINGS_ERR_TIMEOUT, and what tidings_client_send() may
-/// return.
+/// Threads: any. `user_data` passes to the call. `*record` as with tidings_client_auth_with_password(). Returns
+/// TIDINGS_ERR_INVALID_ARGUMENT when the server does not know the site, TIDINGS_ERR_PROTOCOL when the person or the site
+/// said no, TIDINGS_ERR_TIMEOUT, and what tidings_client_send() may return.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_auth_with_oauth2(
     client: Option<&Client>,

@@ -164,7 +164,9 @@ pub(crate) fn one_of<T: Copy>(
     name: &str,
 ) -> Result<T, Error> {
     let found = known.into_iter().find(|(_, value)| *value == number).map(|(item, _)| item);
-    found.ok_or_else(|| Error::new(Status::ErrInvalidArgument, format!("invalid {name}: there is no {number}")))
+    found.ok_or_else(|| {
+        Error::new(Status::ErrInvalidArgument, format!("invalid {name}: there is no {number}"))
+    })
 }
 
 #[cfg(test)]

@@ -12,8 +12,7 @@
 //! Threads
 //!     Each client has a thread that does its I/O, and a second one, started with the first callback, that runs
 //!     callbacks: one at a time, in order. So a callback may block without stalling the connection, and may call every
-//!     function of this header, those included that close or free the client it belongs to. Exceptions to that are
-//!     named where they are.
+//!     function of this header, those included that close or free the client it belongs to.
 //!     "Threads: any" means that a function may be called from every thread and from every callback, also while other
 //!     threads use the same object. "Threads: one at a time" means from every thread and callback, but not while
 //!     another thread uses the same object. Freeing an object is always the last use of it, by any thread. No result
@@ -31,9 +30,9 @@
 //!     thread, never at the same time as the callback, and may itself call anything. Only a forked child never sees it.
 //!
 //! Failure
-//!     A function that can fail returns a tidings_status. Its last argument, `error`, may be NULL; otherwise `*error` is
-//!     set to a tidings_error, which is yours, or to NULL on success. It need not be initialised. When a function fails,
-//!     what it should have given is set to NULL or 0. Functions without a status answer NULL with NULL, 0 or false.
+//!     A function that can fail returns a tidings_status. A last argument `error` may be NULL; otherwise `*error` is set
+//!     to a tidings_error, which is yours, or to NULL on success. It need not be initialised. When a function fails, what
+//!     it should have given is set to NULL or 0. Functions without a status answer NULL with NULL, 0, -1 or false.
 //!     A NULL that an argument does not allow, text that is no UTF-8, a number that is in no enumeration and a closed
 //!     client are answered with a status. A pointer to freed or foreign memory cannot be.
 //!     What happens to the connection later is no failure of a call: the client reconnects and says so, see
@@ -59,22 +58,21 @@
 //!     changes its meaning while the soname is libtidings.so.0. Be ready for values that you do not know.
 
 // In the order of the header.
-#[rustfmt::skip]
 mod border;
-mod auth;
-mod batch;
-mod client;
-mod client_options;
 mod error;
-mod event;
-mod filter;
-mod log;
-mod request;
-mod source;
-mod source_options;
-mod state;
-mod stats;
 mod strings;
-mod subscription;
+mod client_options;
 mod token_request;
+mod client;
+mod state;
+mod subscription;
+mod event;
+mod batch;
+mod auth;
+mod request;
+mod filter;
+mod stats;
+mod source_options;
+mod source;
+mod log;
 mod version;

@@ -46,8 +46,8 @@ fn finds_every_line_end_once() {
             for at in (0..length).rev().step_by(step) {
                 chunk[at] = [b'\n', b'\r'][at % 2];
             }
-            let mut ends = LineEnds::new(&chunk);
-            let found: Vec<_> = std::iter::from_fn(|| ends.next()).collect();
+            let mut ends = LineEnds::default();
+            let found: Vec<_> = std::iter::from_fn(|| ends.next(&chunk)).collect();
             let is_end = |at: &usize| matches!(chunk[*at], b'\n' | b'\r');
             let expected: Vec<_> = (0..length).filter(is_end).collect();
             assert_eq!(found, expected, "every {step} of {length}");
@@ -272,7 +272,7 @@ fn buffers_are_used_again() {
     let mut decoder = Decoder::new().comments(true);
     let places = |decoder: &Decoder| {
         let held = [&decoder.line, &decoder.data, &decoder.event, &decoder.id];
-        let mut places = held.map(|held| held.bytes.as_ptr()).to_vec();
+        let mut places = held.map(|held| held.text.as_ptr()).to_vec();
         places.push(decoder.last_event_id.as_ptr());
         // An id changes places with the one before it.
         places.sort();

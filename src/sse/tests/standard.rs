@@ -302,6 +302,19 @@ fn a_character_may_be_cut_between_long_chunks() {
     }
 }
 
+/// Short pieces are decoded together, in portions that end anywhere.
+#[test]
+fn a_long_value_may_come_in_any_pieces() {
+    let text = ["日本語 😀 é x".as_bytes(), b"\xF0\x9F\x98 \x80\xFF", "ünï".as_bytes()].concat().repeat(300);
+    let stream =
+        [b"event: ", &text[..], b"\nid: ", &text, b"\n: ", &text, b"\ndata: ", &text, b"\n\n"].concat();
+    let (expected, _) = interpret(&stream, DEFAULT_LIMIT);
+    for size in (1..20).chain((20..3000).step_by(37)) {
+        let mut decoder = Decoder::new().comments(true);
+        assert_eq!(decode(&mut decoder, stream.chunks(size)), expected, "in chunks of {size}");
+    }
+}
+
 /// A sequence that a line end cuts is not continued on the next line.
 #[test]
 fn a_line_end_ends_an_incomplete_sequence() {

@@ -1,0 +1,810 @@
+// tidings for C++17: the handles of tidings.h as move-only classes, functions as callbacks, and exceptions.
+//
+//     tidings::client client("http://127.0.0.1:8090");
+//     auto posts = client.subscribe("posts", "*", [](const tidings::event &event) {
+//         std::cout << event.action_name() << ' ' << event.record().value_or("") << '\n';
+//     });
+//     std::cin.get();
+//
+// Threads and fork are as tidings.h says. What a class gives as a std::string_view or a reference belongs to the object that
+// gave it. A call that fails throws tidings::error. An exception that leaves a callback goes no further: it is given to
+// what tidings::on_exception() was set to, which is std::terminate unless set.
+//
+// It needs nothing but tidings.h, the C library and the standard library, and nothing of it is compiled into the library.
+#ifndef TIDINGS_HPP
+#define TIDINGS_HPP
+
+#include <chrono>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "tidings.h"
+
+namespace tidings {
+
+using milliseconds = std::chrono::milliseconds;
+
+// ---- Errors -------------------------------------------------------------------------------------------------
+
+/// Why a call failed, or a subscription ended. what() is one line for people.
+class error : public std::runtime_error {
+public:
+    /// Copies what is borrowed.
+    explicit error(const tidings_error *from)
+        : std::runtime_error(from ? tidings_error_message(from) : "no error"),
+          status_(tidings_error_status(from)), http_status_(tidings_error_http_status(from)) {
+        std::size_t len = 0;
+        if (const char *body = tidings_error_body(from, &len)) {
+            body_.assign(body, len);
+        }
+        if (auto ms = tidings_error_retry_after_ms(from); ms >= 0) {
+            retry_after_ = milliseconds(ms);
+        }
+    }
+
+    tidings_status status() const noexcept { return status_; }
+    /// With TIDINGS_ERR_REFUSED, the server's HTTP status; otherwise 0.
+    std::uint16_t http_status() const noexcept { return http_status_; }
+    /// With TIDINGS_ERR_REFUSED, the server's answer.
+    const std::string &body() const noexcept { return body_; }
+    std::optional<milliseconds> retry_after() const noexcept { return retry_after_; }
+
+private:
+    tidings_status status_;
+    std::uint16_t http_status_;
+    std::string body_;
+    std::optional<milliseconds> retry_after_;
+};
+
+/// What is called with an exception that has left a callback, on the thread of that callback.
+using exception_handler = void (*)(std::exception_ptr);
+
+/// Sets that, for the whole process, and gives the one before.
+inline exception_handler on_exception(exception_handler handler);
+
+namespace detail {
+
+template <auto Free> struct freer {
+    template <typename T> void operator()(T *object) const noexcept { Free(object); }
+};
+template <typename T, auto Free> using owned = std::unique_ptr<T, freer<Free>>;
+
+using owned_error = owned<tidings_error, tidings_error_free>;
+using owned_string = owned<char, tidings_string_free>;
+
+/// The `error` argument of a C call, which throws what it was given.
+class outcome {
+public:
+    operator tidings_error **() noexcept { return &raw_; }
+    void check(tidings_status status) {
+        owned_error error(std::exchange(raw_, nullptr));
+        if (status != TIDINGS_OK) {
+            throw tidings::error(error.get());
+        }
+    }
+
+private:
+    tidings_error *raw_ = nullptr;
+};
+
+template <typename Call> void call(Call &&call) {
+    outcome outcome;
+    outcome.check(call(static_cast<tidings_error **>(outcome)));
+}
+
+/// For functions that set an option: they have a status and nothing more.
+inline void check(tidings_status status) {
+    if (status != TIDINGS_OK) {
+        throw std::invalid_argument(tidings_status_name(status));
+    }
+}
+
+inline std::optional<std::string> take(char *text) {
+    owned_string owned(text);
+    return text ? std::optional<std::string>(text) : std::nullopt;
+}
+
+inline std::optional<std::string_view> view(const char *text) noexcept {
+    return text ? std::optional<std::string_view>(text) : std::nullopt;
+}
+
+inline const char *c_str(const std::optional<std::string> &text) noexcept { return text ? text->c_str() : nullptr; }
+
+inline std::int64_t limit(std::optional<milliseconds> timeout) noexcept {
+    return timeout ? (timeout->count() < 0 ? 0 : timeout->count()) : -1;
+}
+
+inline std::uint64_t count(milliseconds time) noexcept {
+    return time.count() < 0 ? 0 : static_cast<std::uint64_t>(time.count());
+}
+
+[[noreturn]] inline void terminate(std::exception_ptr) { std::terminate(); }
+inline exception_handler handler = terminate;
+
+/// Runs code of the host in a callback: no exception may pass through C.
+template <typename Function> void guarded(Function &&function) noexcept {
+    try {
+        function();
+    } catch (...) {
+        handler(std::current_exception());
+    }
+}
+
+template <typename Function> void drop(void *function) { delete static_cast<Function *>(function); }
+
+/// A function on its way to the library, which frees it with drop().
+template <typename Function> void *given(Function &&function) {
+    return new std::decay_t<Function>(std::forward<Function>(function));
+}
+
+} // namespace detail
+
+inline exception_handler on_exception(exception_handler handler) {
+    return std::exchange(detail::handler, handler ? handler : detail::terminate);
+}
+
+// ---- What is told -------------------------------------------------------------------------------------------
+
+/// A list of texts.
+inline std::vector<std::string> strings(const tidings_strings *list) {
+    std::vector<std::string> texts;
+    for (std::size_t i = 0; i < tidings_strings_len(list); i++) {
+        texts.emplace_back(tidings_strings_get(list, i));
+    }
+    return texts;
+}
+
+/// A state with its reason.
+struct state {
+    tidings_state kind;
+    tidings_reason reason;
+    /// For people.
+    std::string text;
+    std::optional<tidings::error> error;
+    std::optional<milliseconds> retry_in;
+
+    explicit state(const tidings_state_info *info)
+        : kind(tidings_state_info_state(info)), reason(tidings_state_info_reason(info)),
+          text(detail::view(tidings_state_info_text(info)).value_or("")) {
+        if (auto *why = tidings_state_info_error(info)) {
+            error.emplace(why);
+        }
+        if (auto ms = tidings_state_info_retry_in_ms(info); ms >= 0) {
+            retry_in = milliseconds(ms);
+        }
+    }
+};
+
+/// One thing told to a listener. Copies share the payload.
+class event {
+public:
+    explicit event(const tidings_event *borrowed) : raw_(tidings_event_clone(borrowed)) {}
+    event(const event &other) : event(other.get()) {}
+    event(event &&) noexcept = default;
+    event &operator=(event other) noexcept {
+        raw_.swap(other.raw_);
+        return *this;
+    }
+
+    tidings_action action() const noexcept { return tidings_event_action(get()); }
+    std::string_view action_name() const noexcept { return tidings_action_name(action()); }
+    bool is_notice() const noexcept { return tidings_event_is_notice(get()); }
+    std::uint64_t subscription() const noexcept { return tidings_event_subscription(get()); }
+    std::optional<std::string_view> topic() const noexcept { return detail::view(tidings_event_topic(get())); }
+    std::optional<std::string_view> name() const noexcept { return detail::view(tidings_event_name(get())); }
+    std::optional<std::string_view> record_id() const noexcept { return detail::view(tidings_event_record_id(get())); }
+    /// The record as JSON text.
+    std::optional<std::string_view> record() const noexcept { return detail::view(tidings_event_record(get())); }
+    /// The whole payload as JSON text.
+    std::optional<std::string_view> json() const noexcept { return detail::view(tidings_event_json(get())); }
+    /// The payload as received; empty for notices.
+    std::string_view data() const noexcept {
+        std::size_t len = 0;
+        const char *data = tidings_event_data(get(), &len);
+        return data ? std::string_view(data, len) : std::string_view();
+    }
+    std::uint64_t lagged() const noexcept { return tidings_event_lagged(get()); }
+    tidings_gap_reason gap_reason() const noexcept { return tidings_event_gap_reason(get()); }
+    std::optional<std::chrono::system_clock::time_point> gap_since() const noexcept {
+        auto ms = tidings_event_gap_since_ms(get());
+        return ms < 0 ? std::nullopt
+                      : std::optional(std::chrono::system_clock::time_point(std::chrono::milliseconds(ms)));
+    }
+    std::optional<milliseconds> gap_duration() const noexcept {
+        auto ms = tidings_event_gap_duration_ms(get());
+        return ms < 0 ? std::nullopt : std::optional(milliseconds(ms));
+    }
+    std::optional<tidings::error> error() const {
+        auto *why = tidings_event_error(get());
+        return why ? std::optional<tidings::error>(why) : std::nullopt;
+    }
+    std::optional<tidings::state> state() const {
+        auto *state = tidings_event_state(get());
+        return state ? std::optional<tidings::state>(state) : std::nullopt;
+    }
+    std::vector<std::string> topics() const { return strings(tidings_event_topics(get())); }
+
+    const tidings_event *get() const noexcept { return raw_.get(); }
+
+private:
+    detail::owned<tidings_event, tidings_event_free> raw_;
+};
+
+/// The client's question for a token: answer it now or later. One that goes unanswered counts as a failure.
+class token_request {
+public:
+    explicit token_request(tidings_token_request *raw) noexcept : raw_(raw) {}
+    void answer(const std::string &token) { detail::check(tidings_token_request_answer(raw_.release(), token.c_str())); }
+    void answer_guest() { detail::check(tidings_token_request_answer(raw_.release(), nullptr)); }
+    void fail(const std::string &message) { detail::check(tidings_token_request_fail(raw_.release(), message.c_str())); }
+
+private:
+    detail::owned<tidings_token_request, tidings_token_request_free> raw_;
+};
+
+/// The answer to a request.
+class response {
+public:
+    explicit response(tidings_response *raw) noexcept : raw_(raw) {}
+    std::uint16_t status() const noexcept { return tidings_response_status(raw_.get()); }
+    std::optional<std::string_view> header(const std::string &name) const noexcept {
+        return detail::view(tidings_response_header(raw_.get(), name.c_str()));
+    }
+    std::string_view body() const noexcept {
+        std::size_t len = 0;
+        const char *body = tidings_response_body(raw_.get(), &len);
+        return body ? std::string_view(body, len) : std::string_view();
+    }
+
+private:
+    detail::owned<tidings_response, tidings_response_free> raw_;
+};
+
+// ---- Options ------------------------------------------------------------------------------------------------
+
+/// The options of a client. See tidings_client_options_...().
+class client_options {
+public:
+    client_options() : raw_(tidings_client_options_new()) {}
+    client_options &token(const std::string &token) { return set(tidings_client_options_set_token, token.c_str()); }
+    client_options &header(const std::string &name, const std::string &value) {
+        return set(tidings_client_options_add_header, name.c_str(), value.c_str());
+    }
+    client_options &user_agent(const std::string &name) {
+        return set(tidings_client_options_set_user_agent, name.c_str());
+    }
+    client_options &rustbaas(const std::string &realm, const std::string &app) {
+        return set(tidings_client_options_set_rustbaas, realm.c_str(), app.c_str());
+    }
+    client_options &heartbeat(milliseconds interval) {
+        return set(tidings_client_options_set_heartbeat, detail::count(interval));
+    }
+    client_options &token_in_query() { return set(tidings_client_options_set_token_in_query); }
+    client_options &ca_pem(std::string_view pem) {
+        return set(tidings_client_options_set_ca_pem, pem.data(), pem.size());
+    }
+    client_options &client_certificate(std::string_view chain, std::string_view key) {
+        return set(tidings_client_options_set_client_certificate, chain.data(), chain.size(), key.data(), key.size());
+    }
+    client_options &proxy(const std::string &url) { return set(tidings_client_options_set_proxy, url.c_str()); }
+    client_options &no_proxy() { return set(tidings_client_options_set_proxy, nullptr); }
+    client_options &connect_timeout(milliseconds timeout) {
+        return set(tidings_client_options_set_connect_timeout, detail::count(timeout));
+    }
+    client_options &subscribe_timeout(milliseconds timeout) {
+        return set(tidings_client_options_set_subscribe_timeout, detail::count(timeout));
+    }
+    client_options &backoff(milliseconds min, milliseconds max) {
+        return set(tidings_client_options_set_backoff, detail::count(min), detail::count(max));
+    }
+    client_options &queue(std::size_t events, tidings_overflow overflow) {
+        return set(tidings_client_options_set_queue, events, overflow);
+    }
+    client_options &message_limit(std::size_t bytes) { return set(tidings_client_options_set_message_limit, bytes); }
+    client_options &identity_check(milliseconds interval) {
+        return set(tidings_client_options_set_identity_check, detail::count(interval));
+    }
+    client_options &notices(bool wanted = true) { return set(tidings_client_options_set_notices, wanted); }
+    /// Where tokens come from. Called on a thread of its own for each question.
+    client_options &on_token(std::function<void(token_request)> function) {
+        using function_type = std::function<void(token_request)>;
+        return set(
+            tidings_client_options_on_token,
+            [](tidings_token_request *request, void *data) {
+                detail::guarded([&] { (*static_cast<function_type *>(data))(token_request(request)); });
+            },
+            detail::given(std::move(function)), detail::drop<function_type>);
+    }
+
+    const tidings_client_options *get() const noexcept { return raw_.get(); }
+
+private:
+    template <typename Setter, typename... Arguments> client_options &set(Setter setter, Arguments... arguments) {
+        detail::check(setter(raw_.get(), arguments...));
+        return *this;
+    }
+
+    detail::owned<tidings_client_options, tidings_client_options_free> raw_;
+};
+
+/// The options of a subscription. See tidings_subscribe_options_...().
+class subscribe_options {
+public:
+    subscribe_options() : raw_(tidings_subscribe_options_new()) {}
+    subscribe_options &filter(const std::string &expression) {
+        return set(tidings_subscribe_options_set_filter, expression.c_str());
+    }
+    subscribe_options &expand(const std::string &relations) {
+        return set(tidings_subscribe_options_set_expand, relations.c_str());
+    }
+    subscribe_options &fields(const std::string &fields) {
+        return set(tidings_subscribe_options_set_fields, fields.c_str());
+    }
+    subscribe_options &query(const std::string &name, const std::string &value) {
+        return set(tidings_subscribe_options_add_query, name.c_str(), value.c_str());
+    }
+    subscribe_options &header(const std::string &name, const std::string &value) {
+        return set(tidings_subscribe_options_add_header, name.c_str(), value.c_str());
+    }
+    subscribe_options &queue(std::size_t events, tidings_overflow overflow) {
+        return set(tidings_subscribe_options_set_queue, events, overflow);
+    }
+    subscribe_options &wait(bool wanted) { return set(tidings_subscribe_options_set_wait, wanted); }
+    subscribe_options &timeout(milliseconds timeout) {
+        return set(tidings_subscribe_options_set_timeout, detail::count(timeout));
+    }
+
+    const tidings_subscribe_options *get() const noexcept { return raw_.get(); }
+
+private:
+    template <typename Setter, typename... Arguments> subscribe_options &set(Setter setter, Arguments... arguments) {
+        detail::check(setter(raw_.get(), arguments...));
+        return *this;
+    }
+
+    detail::owned<tidings_subscribe_options, tidings_subscribe_options_free> raw_;
+};
+
+/// The options of a request. See tidings_request_options_...().
+class request_options {
+public:
+    request_options() : raw_(tidings_request_options_new()) {}
+    request_options &query(const std::string &name, const std::string &value) {
+        detail::check(tidings_request_options_add_query(raw_.get(), name.c_str(), value.c_str()));
+        return *this;
+    }
+    request_options &header(const std::string &name, const std::string &value) {
+        detail::check(tidings_request_options_add_header(raw_.get(), name.c_str(), value.c_str()));
+        return *this;
+    }
+    request_options &body(std::string_view data, const std::string &content_type) {
+        detail::check(
+            tidings_request_options_set_body(raw_.get(), data.data(), data.size(), content_type.c_str()));
+        return *this;
+    }
+    request_options &timeout(milliseconds timeout) {
+        detail::check(tidings_request_options_set_timeout(raw_.get(), detail::count(timeout)));
+        return *this;
+    }
+
+    const tidings_request_options *get() const noexcept { return raw_.get(); }
+
+private:
+    detail::owned<tidings_request_options, tidings_request_options_free> raw_;
+};
+
+// ---- The client ---------------------------------------------------------------------------------------------
+
+/// Puts values, a JSON object, into the places {:name} of a filter expression. See tidings_filter().
+inline std::string filter(const std::string &expression, const std::string &values) {
+    char *text = nullptr;
+    detail::call([&](auto error) { return tidings_filter(expression.c_str(), values.c_str(), &text, error); });
+    return *detail::take(text);
+}
+
+class client;
+
+/// One listener. Its end unsubscribes, unless it was detached or the client is gone by then.
+class subscription {
+public:
+    subscription(subscription &&other) noexcept
+        : client_(std::move(other.client_)), id_(std::exchange(other.id_, 0)) {}
+    subscription &operator=(subscription &&other) noexcept {
+        unsubscribe();
+        client_ = std::move(other.client_);
+        id_ = std::exchange(other.id_, 0);
+        return *this;
+    }
+    ~subscription() { unsubscribe(); }
+
+    std::uint64_t id() const noexcept { return id_; }
+    /// Lets it go on without this object.
+    std::uint64_t detach() noexcept { return std::exchange(id_, 0); }
+    void unsubscribe() noexcept {
+        if (auto client = client_.lock()) {
+            tidings_client_unsubscribe(client.get(), id_, nullptr);
+        }
+        id_ = 0;
+    }
+    tidings_subscription_state state() const noexcept {
+        auto client = client_.lock();
+        return client ? tidings_client_subscription_state(client.get(), id_) : TIDINGS_SUBSCRIPTION_STATE_ENDED;
+    }
+    std::uint64_t lost() const noexcept {
+        auto client = client_.lock();
+        return client ? tidings_client_subscription_lost(client.get(), id_) : 0;
+    }
+
+private:
+    friend class client;
+    subscription(std::weak_ptr<tidings_client> client, std::uint64_t id) noexcept
+        : client_(std::move(client)), id_(id) {}
+
+    std::weak_ptr<tidings_client> client_;
+    std::uint64_t id_;
+};
+
+/// A client of one server. Its end closes it: see tidings_client_free().
+class client {
+public:
+    using event_function = std::function<void(const event &)>;
+
+    explicit client(const std::string &url) : client(url, nullptr) {}
+    client(const std::string &url, const client_options &options) : client(url, options.get()) {}
+
+    /// Events in a function, which is called on a thread of the client.
+    [[nodiscard]] subscription subscribe(const std::string &collection, const std::string &topic,
+                                         event_function function, const subscribe_options &options = {}) {
+        return subscribed(std::move(function), [&](auto... rest) {
+            return tidings_client_subscribe(raw(), collection.c_str(), topic.c_str(), options.get(), rest...);
+        });
+    }
+    /// Events in the queue: see next().
+    [[nodiscard]] subscription subscribe(const std::string &collection, const std::string &topic,
+                                         const subscribe_options &options = {}) {
+        return subscribe(collection, topic, nullptr, options);
+    }
+    /// The same for any topic.
+    [[nodiscard]] subscription subscribe_topic(const std::string &topic, event_function function,
+                                               const subscribe_options &options = {}) {
+        return subscribed(std::move(function), [&](auto... rest) {
+            return tidings_client_subscribe_topic(raw(), topic.c_str(), options.get(), rest...);
+        });
+    }
+    [[nodiscard]] subscription subscribe_topic(const std::string &topic, const subscribe_options &options = {}) {
+        return subscribe_topic(topic, nullptr, options);
+    }
+
+    std::size_t unsubscribe(const std::string &collection, const std::optional<std::string> &topic = {}) {
+        std::size_t count = 0;
+        detail::call([&](auto error) {
+            return tidings_client_unsubscribe_collection(raw(), collection.c_str(), detail::c_str(topic), &count, error);
+        });
+        return count;
+    }
+    std::size_t unsubscribe_topic(const std::string &topic) {
+        std::size_t count = 0;
+        detail::call([&](auto error) { return tidings_client_unsubscribe_topic(raw(), topic.c_str(), &count, error); });
+        return count;
+    }
+    std::size_t unsubscribe_prefix(const std::string &prefix) {
+        std::size_t count = 0;
+        detail::call(
+            [&](auto error) { return tidings_client_unsubscribe_prefix(raw(), prefix.c_str(), &count, error); });
+        return count;
+    }
+    std::size_t unsubscribe_all() {
+        std::size_t count = 0;
+        detail::call([&](auto error) { return tidings_client_unsubscribe_all(raw(), &count, error); });
+        return count;
+    }
+
+    /// The next events of the queue, `most` at most; none when the time is up. Without a time-out it waits for ever.
+    std::vector<event> next(std::size_t most, std::optional<milliseconds> timeout = {}) {
+        detail::owned<tidings_batch, tidings_batch_free> batch(tidings_batch_new());
+        detail::call([&](auto error) {
+            return tidings_client_next(raw(), batch.get(), most, detail::limit(timeout), error);
+        });
+        std::vector<event> events;
+        events.reserve(tidings_batch_len(batch.get()));
+        for (std::size_t i = 0; i < tidings_batch_len(batch.get()); i++) {
+            events.emplace_back(tidings_batch_event(batch.get(), i));
+        }
+        return events;
+    }
+    /// Readable exactly while next() would not wait.
+    int fd() const noexcept { return tidings_client_fd(raw()); }
+
+    tidings_state state() const noexcept { return tidings_client_state(raw()); }
+    tidings::state state_info() const {
+        tidings_state_info *info = nullptr;
+        detail::call([&](auto error) { return tidings_client_state_info(raw(), &info, error); });
+        detail::owned<tidings_state_info, tidings_state_info_free> owned(info);
+        return tidings::state(info);
+    }
+    void on_state(std::function<void(const tidings::state &)> function) {
+        using function_type = std::function<void(const tidings::state &)>;
+        tidings_state_callback callback = [](const tidings_state_info *info, void *data) {
+            detail::guarded([&] { (*static_cast<function_type *>(data))(tidings::state(info)); });
+        };
+        void *data = function ? detail::given(std::move(function)) : nullptr;
+        detail::call([&](auto error) {
+            return tidings_client_on_state(raw(), data ? callback : nullptr, data, detail::drop<function_type>, error);
+        });
+    }
+    void on_disconnect(std::function<void(const std::vector<std::string> &)> function) {
+        using function_type = std::function<void(const std::vector<std::string> &)>;
+        tidings_disconnect_callback callback = [](const tidings_strings *topics, void *data) {
+            detail::guarded([&] { (*static_cast<function_type *>(data))(strings(topics)); });
+        };
+        void *data = function ? detail::given(std::move(function)) : nullptr;
+        detail::call([&](auto error) {
+            return tidings_client_on_disconnect(raw(), data ? callback : nullptr, data, detail::drop<function_type>,
+                                                error);
+        });
+    }
+    void network_changed() {
+        detail::call([&](auto error) { return tidings_client_network_changed(raw(), error); });
+    }
+
+    /// Logs in, and gives the user's record as JSON text.
+    std::string auth_with_password(const std::string &collection, const std::string &identity,
+                                   const std::string &password) {
+        char *record = nullptr;
+        detail::call([&](auto error) {
+            return tidings_client_auth_with_password(raw(), collection.c_str(), identity.c_str(), password.c_str(),
+                                                     &record, error);
+        });
+        return *detail::take(record);
+    }
+    std::string auth_with_oauth2(const std::string &collection, const std::string &provider,
+                                 std::function<void(std::string_view)> open) {
+        using function_type = std::function<void(std::string_view)>;
+        char *record = nullptr;
+        tidings_open_callback callback = [](const char *url, void *data) {
+            detail::guarded([&] { (*static_cast<function_type *>(data))(url); });
+        };
+        void *data = detail::given(std::move(open));
+        detail::call([&](auto error) {
+            return tidings_client_auth_with_oauth2(raw(), collection.c_str(), provider.c_str(), callback, data,
+                                                   detail::drop<function_type>, &record, error);
+        });
+        return *detail::take(record);
+    }
+    std::string auth_refresh(const std::string &collection) {
+        char *record = nullptr;
+        detail::call([&](auto error) { return tidings_client_auth_refresh(raw(), collection.c_str(), &record, error); });
+        return *detail::take(record);
+    }
+    void set_token(const std::string &token, const std::optional<std::string> &record = {}) {
+        detail::call(
+            [&](auto error) { return tidings_client_set_token(raw(), token.c_str(), detail::c_str(record), error); });
+    }
+    void clear_token() {
+        detail::call([&](auto error) { return tidings_client_set_token(raw(), nullptr, nullptr, error); });
+    }
+    std::optional<std::string> token() const { return text(tidings_client_token); }
+    std::optional<std::string> auth_record() const { return text(tidings_client_auth_record); }
+    bool auth_is_valid() const noexcept { return tidings_client_auth_is_valid(raw()); }
+
+    /// One request with the client's token; `body` is JSON text.
+    response send(const std::string &method, const std::string &path, const std::optional<std::string> &body = {},
+                  const request_options &options = {}) {
+        tidings_response *answer = nullptr;
+        detail::call([&](auto error) {
+            return tidings_client_send(raw(), method.c_str(), path.c_str(), detail::c_str(body), options.get(), &answer,
+                                       error);
+        });
+        return response(answer);
+    }
+
+    std::optional<std::string> id() const { return text(tidings_client_id); }
+    std::vector<std::string> active_subscriptions() const {
+        tidings_strings *topics = nullptr;
+        detail::call([&](auto error) { return tidings_client_active_subscriptions(raw(), &topics, error); });
+        detail::owned<tidings_strings, tidings_strings_free> owned(topics);
+        return strings(topics);
+    }
+    tidings_stats stats() const {
+        tidings_stats stats{};
+        detail::call([&](auto error) { return tidings_client_stats(raw(), &stats, sizeof stats, error); });
+        return stats;
+    }
+
+    /// Ends all subscriptions, and every call that waits.
+    void close() {
+        detail::call([&](auto error) { return tidings_client_close(raw(), error); });
+    }
+
+    tidings_client *raw() const noexcept { return raw_.get(); }
+
+private:
+    client(const std::string &url, const tidings_client_options *options) {
+        tidings_client *made = nullptr;
+        detail::call([&](auto error) { return tidings_client_new(url.c_str(), options, &made, error); });
+        raw_.reset(made, tidings_client_free);
+    }
+
+    template <typename Subscribe> subscription subscribed(event_function function, Subscribe &&subscribe) {
+        tidings_event_callback callback = [](const tidings_event *told, void *data) {
+            detail::guarded([&] { (*static_cast<event_function *>(data))(event(told)); });
+        };
+        void *data = function ? detail::given(std::move(function)) : nullptr;
+        std::uint64_t id = 0;
+        detail::call([&](auto error) {
+            return subscribe(data ? callback : nullptr, data, detail::drop<event_function>, &id, error);
+        });
+        return subscription(raw_, id);
+    }
+
+    template <typename Getter> std::optional<std::string> text(Getter getter) const {
+        char *text = nullptr;
+        detail::call([&](auto error) { return getter(raw(), &text, error); });
+        return detail::take(text);
+    }
+
+    /// Shared only so that subscriptions know when it is gone.
+    std::shared_ptr<tidings_client> raw_;
+};
+
+// ---- Event sources ------------------------------------------------------------------------------------------
+
+/// The options of an event source. See tidings_source_options_...().
+class source_options {
+public:
+    source_options() : raw_(tidings_source_options_new()) {}
+    source_options &method(const std::string &method) { return set(tidings_source_options_set_method, method.c_str()); }
+    source_options &header(const std::string &name, const std::string &value) {
+        return set(tidings_source_options_add_header, name.c_str(), value.c_str());
+    }
+    source_options &body(std::string_view data) {
+        return set(tidings_source_options_set_body, data.data(), data.size());
+    }
+    source_options &token(const std::string &token) { return set(tidings_source_options_set_token, token.c_str()); }
+    source_options &last_event_id(const std::string &id) {
+        return set(tidings_source_options_set_last_event_id, id.c_str());
+    }
+    source_options &read_timeout(milliseconds timeout) {
+        return set(tidings_source_options_set_read_timeout, detail::count(timeout));
+    }
+    source_options &connect_timeout(milliseconds timeout) {
+        return set(tidings_source_options_set_connect_timeout, detail::count(timeout));
+    }
+    source_options &retry(milliseconds time) { return set(tidings_source_options_set_retry, detail::count(time)); }
+    source_options &backoff(milliseconds min, milliseconds max) {
+        return set(tidings_source_options_set_backoff, detail::count(min), detail::count(max));
+    }
+    source_options &once() { return set(tidings_source_options_set_once); }
+    source_options &comments(bool wanted = true) { return set(tidings_source_options_set_comments, wanted); }
+    source_options &message_limit(std::size_t bytes) { return set(tidings_source_options_set_message_limit, bytes); }
+    source_options &user_agent(const std::string &name) {
+        return set(tidings_source_options_set_user_agent, name.c_str());
+    }
+    source_options &ca_pem(std::string_view pem) {
+        return set(tidings_source_options_set_ca_pem, pem.data(), pem.size());
+    }
+    source_options &client_certificate(std::string_view chain, std::string_view key) {
+        return set(tidings_source_options_set_client_certificate, chain.data(), chain.size(), key.data(), key.size());
+    }
+    source_options &proxy(const std::string &url) { return set(tidings_source_options_set_proxy, url.c_str()); }
+    source_options &no_proxy() { return set(tidings_source_options_set_proxy, nullptr); }
+    /// Whether to try again after an answer that is no event stream, by its HTTP status.
+    source_options &on_status(std::function<bool(int)> function) {
+        using function_type = std::function<bool(int)>;
+        return set(
+            tidings_source_options_on_status,
+            [](int status, void *data) {
+                bool again = false;
+                detail::guarded([&] { again = (*static_cast<function_type *>(data))(status); });
+                return again;
+            },
+            detail::given(std::move(function)), detail::drop<function_type>);
+    }
+
+    const tidings_source_options *get() const noexcept { return raw_.get(); }
+
+private:
+    template <typename Setter, typename... Arguments> source_options &set(Setter setter, Arguments... arguments) {
+        detail::check(setter(raw_.get(), arguments...));
+        return *this;
+    }
+
+    detail::owned<tidings_source_options, tidings_source_options_free> raw_;
+};
+
+/// One thing told by an event source.
+class source_event {
+public:
+    explicit source_event(tidings_source_event *raw) noexcept : raw_(raw) {}
+    tidings_source_kind kind() const noexcept { return tidings_source_event_kind(raw_.get()); }
+    /// The event type of a message.
+    std::string_view name() const noexcept { return detail::view(tidings_source_event_name(raw_.get())).value_or(""); }
+    /// The data of a message, or the text of a comment.
+    std::string_view data() const noexcept {
+        std::size_t len = 0;
+        const char *data = tidings_source_event_data(raw_.get(), &len);
+        return data ? std::string_view(data, len) : std::string_view();
+    }
+    std::string_view id() const noexcept { return detail::view(tidings_source_event_id(raw_.get())).value_or(""); }
+    tidings_reason reason() const noexcept { return tidings_source_event_reason(raw_.get()); }
+    std::optional<tidings::error> error() const {
+        auto *why = tidings_source_event_error(raw_.get());
+        return why ? std::optional<tidings::error>(why) : std::nullopt;
+    }
+    std::optional<milliseconds> retry_in() const noexcept {
+        auto ms = tidings_source_event_retry_in_ms(raw_.get());
+        return ms < 0 ? std::nullopt : std::optional(milliseconds(ms));
+    }
+    std::optional<std::string_view> header(const std::string &name) const noexcept {
+        return detail::view(tidings_source_event_header(raw_.get(), name.c_str()));
+    }
+
+private:
+    detail::owned<tidings_source_event, tidings_source_event_free> raw_;
+};
+
+/// A client for any stream of server-sent events.
+class source {
+public:
+    explicit source(const std::string &url) : source(url, nullptr) {}
+    source(const std::string &url, const source_options &options) : source(url, options.get()) {}
+
+    /// The next event; none when the time is up. Throws TIDINGS_ERR_CLOSED after the last one.
+    std::optional<source_event> next(std::optional<milliseconds> timeout = {}) {
+        tidings_source_event *event = nullptr;
+        detail::call(
+            [&](auto error) { return tidings_source_next(raw(), detail::limit(timeout), &event, error); });
+        return event ? std::optional<source_event>(std::in_place, event) : std::nullopt;
+    }
+    int fd() const noexcept { return tidings_source_fd(raw()); }
+    tidings_state state() const noexcept { return tidings_source_state(raw()); }
+    std::string last_event_id() const {
+        char *id = nullptr;
+        detail::call([&](auto error) { return tidings_source_last_event_id(raw(), &id, error); });
+        return detail::take(id).value_or("");
+    }
+    void restart() {
+        detail::call([&](auto error) { return tidings_source_restart(raw(), error); });
+    }
+    void close() {
+        detail::call([&](auto error) { return tidings_source_close(raw(), error); });
+    }
+
+    tidings_source *raw() const noexcept { return raw_.get(); }
+
+private:
+    source(const std::string &url, const tidings_source_options *options) {
+        tidings_source *made = nullptr;
+        detail::call([&](auto error) { return tidings_source_new(url.c_str(), options, &made, error); });
+        raw_.reset(made);
+    }
+
+    detail::owned<tidings_source, tidings_source_free> raw_;
+};
+
+// ---- The log ------------------------------------------------------------------------------------------------
+
+/// Sets what to call with each line of the log, for the whole process; an empty function takes it away.
+inline void set_log(tidings_log_level level, std::function<void(tidings_log_level, std::string_view)> function) {
+    using function_type = std::function<void(tidings_log_level, std::string_view)>;
+    tidings_log_callback callback = [](tidings_log_level level, const char *line, void *data) {
+        detail::guarded([&] { (*static_cast<function_type *>(data))(level, line); });
+    };
+    void *data = function ? detail::given(std::move(function)) : nullptr;
+    detail::call([&](auto error) {
+        return tidings_log_set(level, data ? callback : nullptr, data, detail::drop<function_type>, error);
+    });
+}
+
+} // namespace tidings
+
+#endif

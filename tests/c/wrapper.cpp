@@ -1,0 +1,178 @@
+// The C++ wrapper: that its handles end what they hold, and that exceptions cross neither way.
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <future>
+#include <memory>
+#include <string>
+#include <tidings.hpp>
+#include <unistd.h>
+
+using namespace std::chrono_literals;
+
+#define CHECK(condition)                                                                                               \
+    ((condition) ? (void)0 : (std::fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition), _exit(1)))
+
+static std::string url;
+static const std::string records = "/api/collections/posts/records";
+static std::atomic<int> exceptions{0};
+
+static void post(tidings::client &client) {
+    auto response = client.send("POST", records, R"({"title": "from C++"})");
+    CHECK(response.status() == 200 && response.header("content-type") && !response.header("x-none"));
+}
+
+template <typename Condition> void await(Condition condition) {
+    while (!condition()) {
+        usleep(1000);
+    }
+}
+
+static void handles_end_what_they_hold() {
+    auto alive = std::make_shared<int>(0);
+    std::weak_ptr<int> watch = alive;
+    tidings::client client(url);
+    std::optional<tidings::event> kept;
+    std::promise<void> seen;
+    {
+        auto first = client.subscribe("posts", "*", [&, alive](const tidings::event &event) {
+            kept = event;
+            seen.set_value();
+        });
+        auto moved = std::move(first);
+        CHECK(first.id() == 0 && moved.id() != 0 && moved.state() == TIDINGS_SUBSCRIPTION_STATE_LIVE);
+        CHECK(client.active_subscriptions() == std::vector<std::string>{"posts/*"});
+        alive.reset();
+        post(client);
+        seen.get_future().wait();
+        CHECK(!watch.expired());
+    }
+    // The end of `moved` has unsubscribed, and the library has let go of the function.
+    await([&] { return watch.expired(); });
+    CHECK(client.stats().listeners == 0);
+    CHECK(kept->action() == TIDINGS_ACTION_CREATE && kept->record()->find("from C++") != std::string_view::npos);
+    tidings::event copy = *kept;
+    kept.reset();
+    CHECK(copy.topic() == "posts/*" && copy.record_id()->size() == 15 && !copy.data().empty() && !copy.error());
+
+    std::optional<tidings::subscription> orphan;
+    {
+        tidings::client other(url);
+        orphan = other.subscribe("posts", "*");
+    }
+    CHECK(orphan->state() == TIDINGS_SUBSCRIPTION_STATE_ENDED && orphan->lost() == 0);
+}
+
+static void errors_are_exceptions_with_a_status() {
+    tidings::client client(url);
+    try {
+        client.send("GET", "/api/nothing");
+        CHECK(!"it throws");
+    } catch (const tidings::error &error) {
+        CHECK(error.status() == TIDINGS_ERR_REFUSED && error.http_status() == 404 && !error.body().empty());
+        CHECK(!error.retry_after() && std::string(error.what()).find("404") != std::string::npos);
+    }
+    auto held = std::make_shared<int>(0);
+    try {
+        auto none = client.subscribe("posts", "a b", [held](const tidings::event &) {});
+        CHECK(!"it throws");
+    } catch (const tidings::error &error) {
+        CHECK(error.status() == TIDINGS_ERR_INVALID_TOPIC);
+    }
+    CHECK(held.use_count() == 1);
+    try {
+        tidings::client("nowhere");
+        CHECK(!"it throws");
+    } catch (const tidings::error &error) {
+        CHECK(error.status() == TIDINGS_ERR_INVALID_URL);
+    }
+    client.close();
+    try {
+        client.next(1);
+        CHECK(!"it throws");
+    } catch (const tidings::error &error) {
+        CHECK(error.status() == TIDINGS_ERR_CLOSED);
+    }
+}
+
+static void an_exception_that_leaves_a_callback_goes_to_the_handler() {
+    tidings::on_exception([](std::exception_ptr exception) {
+        try {
+            std::rethrow_exception(exception);
+        } catch (const std::runtime_error &error) {
+            CHECK(std::string(error.what()) == "too much");
+            exceptions++;
+        }
+    });
+    tidings::client client(url);
+    auto posts = client.subscribe("posts", "*", [](const tidings::event &) { throw std::runtime_error("too much"); });
+    post(client);
+    post(client);
+    await([] { return exceptions == 2; });
+}
+
+static void queue_state_and_login() {
+    std::string record, token;
+    {
+        tidings::client client(url);
+        record = client.auth_with_password("users", "ada@example.com", "secret");
+        token = *client.token();
+        CHECK(client.auth_is_valid() && client.auth_record() == record);
+        client.clear_token();
+        CHECK(!client.token());
+    }
+    int asked = 0;
+    std::atomic<int> live{0};
+    tidings::client_options options;
+    options.notices().backoff(10ms, 1s).queue(10, TIDINGS_OVERFLOW_CONFLATE).on_token([&](tidings::token_request request) {
+        asked++;
+        request.answer(token);
+    });
+    tidings::client client(url, options);
+    client.on_state([&](const tidings::state &state) { live += state.kind == TIDINGS_STATE_LIVE; });
+    client.on_disconnect([](const std::vector<std::string> &) {});
+    auto posts = client.subscribe("posts", "*", tidings::subscribe_options().filter(tidings::filter("title != {:t}", R"({"t": 1})")).timeout(60s));
+    CHECK(asked == 1 && client.token() == token && client.id() && client.fd() >= 0);
+    CHECK(client.state() == TIDINGS_STATE_LIVE && client.state_info().text == "live");
+    await([&] { return live >= 1; });
+    post(client);
+    bool created = false;
+    while (!created) {
+        for (auto &event : client.next(10, 60s)) {
+            created |= event.action() == TIDINGS_ACTION_CREATE;
+            CHECK(event.action() != TIDINGS_ACTION_STATE || event.state().has_value());
+        }
+    }
+    CHECK(client.next(10, 0ms).empty());
+    CHECK(client.unsubscribe("posts") == 1 && client.unsubscribe_all() == 0);
+}
+
+static void sources_and_the_log() {
+    std::atomic<int> lines{0};
+    tidings::set_log(TIDINGS_LOG_LEVEL_DEBUG, [&](tidings_log_level, std::string_view line) { lines += !line.empty(); });
+    tidings::source source(url + "/api/realtime", tidings::source_options().header("X-Test", "1").on_status([](int) { return false; }));
+    CHECK(source.next()->kind() == TIDINGS_SOURCE_KIND_OPEN);
+    auto message = source.next(60s);
+    CHECK(message->name() == "PB_CONNECT" && !message->data().empty() && message->id() == source.last_event_id());
+    CHECK(!source.next(1ms));
+    {
+        tidings::client client(url);
+        auto posts = client.subscribe("posts", "*");
+    }
+    await([&] { return lines >= 1; });
+    auto held = std::make_shared<int>(0);
+    tidings::set_log(TIDINGS_LOG_LEVEL_ERROR, [held](tidings_log_level, std::string_view) {});
+    tidings::set_log(TIDINGS_LOG_LEVEL_OFF, nullptr);
+    await([&] { return held.use_count() == 1; });
+}
+
+int main() {
+    alarm(120);
+    url = std::getenv("TIDINGS_HUB");
+    for (auto test : {handles_end_what_they_hold, errors_are_exceptions_with_a_status,
+                      an_exception_that_leaves_a_callback_goes_to_the_handler, queue_state_and_login,
+                      sources_and_the_log}) {
+        test();
+        std::fprintf(stderr, "  ok \n");
+    }
+}
