@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ import tempfile
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -229,3 +230,28 @@ def box() -> Box:
 def dumped(value: Any) -> str:
     """As a literal of a program."""
     return json.dumps(value)
+
+
+class NoReaders(asyncio.SelectorEventLoop):
+    """As on Windows."""
+
+    def add_reader(self, *args: Any) -> Any:
+        raise NotImplementedError
+
+
+@pytest.fixture(params=["descriptor", "thread"])
+def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, None]], None]:
+    """Runs a coroutine, with the loop watching the descriptor and with the thread for loops that cannot."""
+
+    def run(test: Coroutine[Any, Any, None]) -> None:
+        loop = NoReaders() if request.param == "thread" else asyncio.SelectorEventLoop()
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_until_complete(asyncio.wait_for(test, 2 * PATIENCE))
+            left = asyncio.all_tasks(loop)
+            assert not left, left
+        finally:
+            loop.close()
+            asyncio.set_event_loop(None)
+
+    return run

@@ -21,31 +21,6 @@ from tidings.testing import Hub
 Test = Callable[[Coroutine[Any, Any, None]], None]
 
 
-class NoReaders(asyncio.SelectorEventLoop):
-    """As on Windows."""
-
-    def add_reader(self, *args: Any) -> Any:
-        raise NotImplementedError
-
-
-@pytest.fixture(params=["descriptor", "thread"])
-def run(request: pytest.FixtureRequest) -> Test:
-    """Runs a coroutine, with the loop watching the descriptor and with the thread for loops that cannot."""
-
-    def run(test: Coroutine[Any, Any, None]) -> None:
-        loop = NoReaders() if request.param == "thread" else asyncio.SelectorEventLoop()
-        asyncio.set_event_loop(loop)
-        try:
-            loop.run_until_complete(asyncio.wait_for(test, 2 * PATIENCE))
-            left = asyncio.all_tasks(loop)
-            assert not left, left
-        finally:
-            loop.close()
-            asyncio.set_event_loop(None)
-
-    return run
-
-
 async def soon(condition: Callable[[], Any]) -> Any:
     async with patience():
         while not (found := condition()):
