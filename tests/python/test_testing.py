@@ -24,9 +24,9 @@ def test_records_go_in_and_out_as_dicts() -> None:
         assert [record["done"] for record in hub.records("tasks")] == [True]
         hub.delete("tasks", made["id"])
         assert hub.records("tasks") == []
-        with pytest.raises(RuntimeError):
+        with pytest.raises(ValueError, match="the hub refused"):
             hub.delete("tasks", made["id"])
-        with pytest.raises(RuntimeError):
+        with pytest.raises(ValueError, match="no account"):
             hub.token("users", "nobody")
 
 
@@ -43,7 +43,7 @@ def test_tells_what_is_open(hub: Hub, client: Client) -> None:
     assert not hub.wait_until(lambda stats: stats["streams"] == 1, 0.01)
 
 
-@pytest.mark.parametrize("fault", ["end_streams", "cut_streams", "reset_streams", "truncate_streams"])
+@pytest.mark.parametrize("fault", ["end_streams", "cut_streams", "reset_streams"])
 def test_a_broken_stream_is_told_as_a_gap(hub: Hub, client: Client, fault: str) -> None:
     with client.collection("posts").subscribe("*") as posts:
         assert hub.break_streams(fault) == 1  # type: ignore[arg-type]
@@ -102,6 +102,6 @@ def test_pytest_has_the_fixture(tmp_path: Path) -> None:
             """
         )
     )
-    line = [sys.executable, "-m", "pytest", "-q", "-p", "tidings.pytest_plugin", "-p", "no:cacheprovider", str(tmp_path)]
+    line = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
     done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTEST_ADDOPTS": ""})
     assert "1 passed" in done.stdout, done.stdout + done.stderr

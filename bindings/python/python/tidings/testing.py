@@ -38,7 +38,7 @@ class Hub:
     """A running server. Leaving the ``with`` block, `stop` or forgetting it stops it.
 
     All methods may be called from any thread, and act at once: what is created here has been sent to every
-    stream's queue when `create` returns. What the real server would refuse is a `RuntimeError`.
+    stream's queue when `create` returns. What the real server would refuse is a `ValueError`.
 
     Args:
         port: The port to serve on; a free one unless set.
