@@ -96,7 +96,10 @@ def test_errors_are_readable(hub: Hub, tail: Start) -> None:
 def test_a_reader_that_leaves_is_no_error(hub: Hub) -> None:
     line = '"$0" -m tidings tail "$1" "posts/*" | head -n 1; exit "${PIPESTATUS[0]}"'
     with subprocess.Popen(
-        ["bash", "-c", line, sys.executable, hub.url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ["bash", "-c", line, sys.executable, hub.url],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as shell:
         soon(hub.topics)
 

@@ -103,5 +103,7 @@ def test_pytest_has_the_fixture(tmp_path: Path) -> None:
         )
     )
     line = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
-    done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTEST_ADDOPTS": ""})
+    done = subprocess.run(
+        line, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTEST_ADDOPTS": ""}
+    )
     assert "1 passed" in done.stdout, done.stdout + done.stderr

@@ -66,7 +66,12 @@ def sync_program() -> None:
         listener: Listener = posts.subscribe("*", on_post, query={"expand": "author"}, headers={"X": "y"})
         listener()
         subscription: Subscription = posts.subscribe(
-            "*", filter=client.filter("a = {:a}", {"a": 1}), expand=["author"], fields="id", queue=5, timeout=3
+            "*",
+            filter=client.filter("a = {:a}", {"a": 1}),
+            expand=["author"],
+            fields="id",
+            queue=5,
+            timeout=3,
         )
         with subscription:
             for event in subscription:
@@ -87,7 +92,8 @@ def sync_program() -> None:
         client.realtime.on_disconnect = lambda topics: print(len(topics))
         client.realtime.on_state = lambda state: print(state.name, state.reason, state.retry_in, state.error)
         raw: Listener = client.realtime.subscribe("jobs", on_post, wait=False)
-        print(raw.unsubscribe(), client.realtime.client_id, client.realtime.active_subscriptions, answer)
+        raw.unsubscribe()
+        print(client.realtime.client_id, client.realtime.active_subscriptions, answer)
         store = client.auth_store
         remove = store.on_change(lambda token, record: print(len(token), record and record["id"]))
         store.save(store.token, store.record)

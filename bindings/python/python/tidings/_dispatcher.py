@@ -67,7 +67,8 @@ class Dispatcher:
                 self._thread.start()
 
     def ask(self, ask: Callable[[], tuple[int, _tidings.Call | None]]) -> tuple[int, _tidings.Call | None]:
-        """Asks for a subscription. Its events may come before `ask` returns; they wait for `enter` or `forget`."""
+        """Asks for a subscription. Its events may come before `ask` returns; they wait for `enter` or
+        `forget`."""
         self.start()
         with self._lock:
             id, call = ask()
@@ -77,8 +78,8 @@ class Dispatcher:
     def enter(self, id: int, client: object, callback: EventCallback) -> None:
         """Gives a subscription its callback.
 
-        Not before the server's word: programs count on it that what stands right below `subscribe` is there when the
-        callback is called first.
+        Not before the server's word: programs count on it that what stands right below `subscribe` is there
+        when the callback is called first.
         """
         with self._lock:
             self._callbacks[id] = callback

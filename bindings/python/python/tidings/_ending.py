@@ -1,8 +1,8 @@
 """The end of the interpreter.
 
-A daemon thread that asks for the interpreter when that is ending is unwound on the spot (before Python 3.14), and a native
-frame on its stack turns this into an abort of the process. So nothing may wait in native code by then: all that is open
-is closed, which ends every wait, and the last wait is waited for.
+A daemon thread that asks for the interpreter when that is ending is unwound on the spot (before Python 3.14),
+and a native frame on its stack turns this into an abort of the process. So nothing may wait in native code by
+then: all that is open is closed, which ends every wait, and the last wait is waited for.
 """
 
 from __future__ import annotations

@@ -196,8 +196,8 @@ def wake(waiter: asyncio.Future[None]) -> None:
 
 
 async def on_thread(function: Callable[[], None]) -> None:
-    """Runs what takes a moment on a thread that ends with it, unlike those of an executor. It is no daemon: the
-    interpreter must not end under native code."""
+    """Runs what takes a moment on a thread that ends with it, unlike those of an executor. It is no daemon:
+    the interpreter must not end under native code."""
     loop = asyncio.get_running_loop()
     done = loop.create_future()
 
