@@ -41,6 +41,7 @@ _open: weakref.WeakSet[Closeable] = weakref.WeakSet()
 _lock = threading.RLock()
 _inside = 0
 _is_ending = False
+_all_is_closed = False
 
 
 def close_at_the_end(what: Closeable) -> None:
@@ -60,7 +61,12 @@ def wait(ready: Callable[[float | None], bool], timeout: float | None) -> bool:
     Raises:
         ClosedError: The interpreter is ending.
     """
-    return ready(0) or inside(lambda: ready(timeout))
+    if not _all_is_closed:
+        return inside(lambda: ready(timeout))
+    # What has ended says so without letting go of the interpreter.
+    if ready(0):
+        return True
+    raise ClosedError("the interpreter is ending")
 
 
 def inside(function: Callable[[], T]) -> T:
@@ -71,7 +77,7 @@ def inside(function: Callable[[], T]) -> T:
     """
     global _inside
     with _lock:
-        if _is_ending:
+        if _all_is_closed:
             raise ClosedError("the interpreter is ending")
         _inside += 1
     try:
@@ -82,7 +88,7 @@ def inside(function: Callable[[], T]) -> T:
 
 
 def _end() -> None:
-    global _is_ending
+    global _all_is_closed, _is_ending
     _is_ending = True
     left = list(_open)
     # All at once, and then each in turn.
@@ -91,6 +97,7 @@ def _end() -> None:
     for what in left:
         with contextlib.suppress(ForkedError):
             what._close_natively()
+    _all_is_closed = True
     deadline = time.monotonic() + _PATIENCE
     while _inside and time.monotonic() < deadline:
         time.sleep(0.001)
