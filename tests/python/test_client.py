@@ -6,7 +6,6 @@ import contextlib
 import logging
 import pickle
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -391,30 +390,6 @@ def test_a_token_provider_that_raises_is_told(hub: Hub, caplog: pytest.LogCaptur
         with pytest.raises(TokenProviderError, match="the vault is shut"):
             client.collection("posts").subscribe("*")
     assert "the vault is shut" in caplog.text
-
-
-def test_a_token_provider_answers_while_a_callback_waits_for_it(hub: Hub) -> None:
-    """One thread runs callbacks, and learns of questions: it must not wait for itself."""
-    ann = hub.add_user("users", "ann@example.com", "secret-1")
-    asked, result = Box(), Box()
-
-    def provide() -> str:
-        asked("asked")
-        # The next is asked for a minute before the end of this.
-        return hub.token("users", ann, 61 if len(asked.got) == 1 else 3600)
-
-    with Client(hub.url, token_provider=provide) as client:
-
-        def wait(event: tidings.Event) -> None:
-            until = time.monotonic() + PATIENCE / 3
-            while len(asked.got) < 2 and time.monotonic() < until:
-                client.send("/api/health")
-            result(len(asked.got))
-
-        client.collection("posts").subscribe("*", wait)
-        hub.delay("health", 0.2)
-        hub.create("posts", {})
-        assert result.wait() == [2]
 
 
 def test_states_and_disconnections_are_told_and_logged(hub: Hub, caplog: pytest.LogCaptureFixture) -> None:
