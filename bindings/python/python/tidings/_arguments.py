@@ -1,0 +1,137 @@
+"""What hosts give, as the native part takes it. Shared by the sync and the async face; nothing here waits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime, timezone
+from typing import Any, Literal, NamedTuple
+
+from . import _tidings
+from .exceptions import ArgumentError
+
+Overflow = Literal["drop_oldest", "drop_newest", "conflate"]
+"""What a full queue does: forget the oldest event, or the newest, or keep only the newest of each record."""
+
+
+class Rustbaas(NamedTuple):
+    """The app on a RustBaaS server that the collections belong to."""
+
+    realm: str
+    app: str
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were set."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def pairs(values: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """Query parameters or headers: a list stands for several of one name, None for nothing."""
+    found: list[tuple[str, str]] = []
+    for name, value in (values or {}).items():
+        several = value if isinstance(value, (list, tuple)) else (value,)
+        found.extend((name, text(one)) for one in several if one is not None)
+    return found
+
+
+def text(value: Any) -> str:
+    """A value as a query has it."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (date, datetime)):
+        return timestamp(value)
+    if isinstance(value, (dict, list, tuple)):
+        return json.dumps(value, default=_plain)
+    return str(value)
+
+
+def timestamp(value: date | datetime) -> str:
+    """A time as PocketBase spells it; one without a zone is of the local zone, as everywhere in Python."""
+    if not isinstance(value, datetime):
+        return f"{value.isoformat()} 00:00:00.000Z"
+    return value.astimezone(timezone.utc).isoformat(sep=" ", timespec="milliseconds").replace("+00:00", "Z")
+
+
+def pem(value: bytes | str | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value
+
+
+def pems(value: Sequence[bytes | str] | None) -> tuple[bytes, ...] | None:
+    return None if value is None else tuple(pem(one) or b"" for one in value)
+
+
+def subscribe_options(
+    *,
+    query: Mapping[str, Any] | None,
+    headers: Mapping[str, Any] | None,
+    filter: str | None = None,
+    expand: str | Iterable[str] | None = None,
+    fields: str | Iterable[str] | None = None,
+    queue: int | None,
+    overflow: Overflow | None,
+) -> dict[str, Any]:
+    return given(
+        filter=filter,
+        expand=_listed(expand),
+        fields=_listed(fields),
+        query=dict(pairs(query)) or None,
+        headers=dict(pairs(headers)) or None,
+        queue=queue,
+        overflow=overflow,
+    )
+
+
+class Body(NamedTuple):
+    content: bytes | None
+    type: str | None
+
+
+def body(value: Any) -> Body:
+    """Bytes as they are, and anything else as JSON."""
+    if value is None:
+        return Body(None, None)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return Body(bytes(value), "application/octet-stream")
+    return Body(to_json(value).encode(), "application/json")
+
+
+def answer(response: tuple[int, bytes]) -> Any:
+    """What a request returns: parsed JSON, None for an empty answer, and bytes for any other."""
+    _, content = response
+    if not content:
+        return None
+    try:
+        return json.loads(content)
+    except ValueError:
+        return content
+
+
+def path(value: str) -> str:
+    return f"/{value.lstrip('/')}"
+
+
+def filter_expression(expression: str, values: Mapping[str, Any] | None) -> str:
+    return _tidings.filter(expression, to_json(dict(values))) if values else expression
+
+
+def to_json(value: Any) -> str:
+    try:
+        return json.dumps(value, default=_plain, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"this is not JSON: {error}") from None
+
+
+def _plain(value: Any) -> str:
+    return timestamp(value) if isinstance(value, (date, datetime)) else str(value)
+
+
+def _listed(value: str | Iterable[str] | None) -> str | None:
+    return value if value is None or isinstance(value, str) else ",".join(value)
+
+
+def proxy(value: str | bool | None) -> str | bool | None:
+    """True stands for what the environment says, as None does."""
+    return None if value is True else value

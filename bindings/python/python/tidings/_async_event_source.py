@@ -1,0 +1,107 @@
+"""Any stream of server-sent events, read by an asyncio loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import TracebackType
+
+from ._event_source import BaseEventSource, Message, SourceEvent, message_of
+from ._pump import on_thread, wake
+
+# How often it is asked where the loop cannot watch a descriptor.
+_SLICE = 0.02
+
+
+class AsyncEventSource(BaseEventSource):
+    """A stream of server-sent events, with reconnection, for asyncio.
+
+    ::
+
+        async with AsyncEventSource("https://example.com/events") as source:
+            async for message in source:
+                print(message.event, message.data)
+
+    As `EventSource` otherwise. One task at a time may read it; cancelling that loses nothing.
+    """
+
+    async def next(self, timeout: float | None = None) -> Message:
+        """The next message.
+
+        Args:
+            timeout: How many seconds to wait; for ever unless set.
+
+        Raises:
+            TimeoutError: Nothing came in time.
+            StopAsyncIteration: The stream has ended.
+            TidingsError: What has closed it for good.
+        """
+        while True:
+            if (message := message_of(await self.next_event(timeout))) is not None:
+                return message
+
+    async def next_event(self, timeout: float | None = None) -> SourceEvent:
+        """The next message or other news, as `events` gives it. Errors as of `next`, but `Closed` is no error
+        here."""
+        while True:
+            try:
+                event = self._taken()
+            except EOFError:
+                raise StopAsyncIteration from None
+            if event is not None:
+                return event
+            if not await self._readable(timeout):
+                raise TimeoutError(f"nothing came within {timeout:g} s")
+
+    async def events(self) -> AsyncIterator[SourceEvent]:
+        """Messages and all other news of the stream, until it ends: `Open`, `Message`, `Comment`, `TooLarge`,
+        `Disconnected`, and last `Closed`."""
+        while True:
+            try:
+                event = await self.next_event()
+            except StopAsyncIteration:
+                return
+            yield event
+
+    def __aiter__(self) -> AsyncEventSource:
+        return self
+
+    async def __anext__(self) -> Message:
+        return await self.next()
+
+    async def close(self) -> None:
+        """Ends the stream within a second, and with it the iteration. Harmless when done before."""
+        self._is_closed = True
+        await on_thread(self._source.close)
+
+    async def __aenter__(self) -> AsyncEventSource:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _readable(self, timeout: float | None) -> bool:
+        """Waits for something to take; False when the time is up."""
+        loop = asyncio.get_running_loop()
+        readable = loop.create_future()
+        descriptor = self._source.fileno()
+        try:
+            if descriptor < 0:
+                raise NotImplementedError
+            loop.add_reader(descriptor, wake, readable)
+        except NotImplementedError:
+            # Windows' proactor has no readers.
+            deadline = None if timeout is None else loop.time() + timeout
+            while not self._source.wait(0):
+                if deadline is not None and loop.time() >= deadline:
+                    return False
+                await asyncio.sleep(_SLICE)
+            return True
+        try:
+            await asyncio.wait([readable], timeout=timeout)
+            return readable.done()
+        finally:
+            loop.remove_reader(descriptor)
+            readable.cancel()

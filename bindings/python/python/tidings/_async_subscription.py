@@ -1,0 +1,87 @@
+"""What `subscribe` of the async client returns."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
+
+from . import _tidings
+from ._subscription import BaseListener
+from ._tidings import Event
+
+if TYPE_CHECKING:
+    from ._async_client import AsyncClient
+
+L = TypeVar("L", bound="AsyncListener")
+
+# How many events are given without a turn for the rest of the loop.
+_TURN = 64
+
+
+class AsyncListener(BaseListener):
+    """A subscription whose events go to a callback. Calling it unsubscribes, without ``await``; so does
+    leaving a ``with`` or an ``async with`` block.
+
+    Forgetting it does not: the callback goes on until it is unsubscribed or the client is closed.
+    """
+
+    _of: AsyncClient
+
+    async def __aenter__(self: L) -> L:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._unsubscribe()
+
+
+class AsyncSubscription(AsyncListener):
+    """A subscription that is iterated over. Calling it unsubscribes, without ``await``; so does leaving a
+    ``with`` or an ``async with`` block, or forgetting it.
+
+    ::
+
+        async with await client.collection("posts").subscribe("*") as posts:
+            async for event in posts:
+                print(event.action, event.record_id)
+
+    The iteration ends when the subscription does: by unsubscribing, by ``client.close()``, or after an event
+    whose action is ``"refused"``. Cancelling it while it waits loses nothing. One task at a time may read it.
+    """
+
+    def __init__(self, client: AsyncClient, topic: str, native: _tidings.Subscription) -> None:
+        super().__init__(client, topic, native.id)
+        self._native = native
+        self._given = 0
+
+    async def next(self, timeout: float | None = None) -> Event:
+        """The next event or notice.
+
+        Args:
+            timeout: How many seconds to wait; for ever unless set.
+
+        Raises:
+            TimeoutError: Nothing came in time. Nothing is lost by that.
+            StopAsyncIteration: The subscription has ended.
+        """
+        if not await self._of._pump.until(self._native.poll, timeout):
+            raise TimeoutError(f"no event of {self._topic} came within {timeout:g} s")
+        event = self._native.take()
+        if event is None:
+            raise StopAsyncIteration
+        return event
+
+    def __aiter__(self) -> AsyncSubscription:
+        return self
+
+    async def __anext__(self) -> Event:
+        pump = self._of._pump
+        self._given += 1
+        if self._given % _TURN == 0:
+            await pump.breathe()
+        await pump.until(self._native.poll)
+        event = self._native.take()
+        if event is None:
+            raise StopAsyncIteration
+        return event

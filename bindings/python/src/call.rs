@@ -1,0 +1,104 @@
+//! What takes time.
+
+use std::{
+    mem,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use pyo3::{exceptions::PyRuntimeError, prelude::*, types::PyBytes};
+use serde_json::Value;
+use tidings::{AuthResponse, Error, Response, blocking};
+
+use crate::{error::raise, event::to_python, exclusive::Exclusive, subscription::Subscription};
+
+#[pyclass(frozen, module = "tidings._tidings")]
+pub(crate) struct Call {
+    progress: Exclusive<Progress>,
+    /// Where a person is to go.
+    url: Option<Arc<Mutex<Option<String>>>>,
+}
+
+enum Progress {
+    Waiting(blocking::Call<Answer>),
+    Done(Result<Answer, Error>),
+    Taken,
+}
+
+/// What a call may result in.
+pub(crate) enum Answer {
+    Nothing,
+    LoggedIn(AuthResponse),
+    Response(Response),
+    Subscription(blocking::Subscription),
+}
+
+impl Call {
+    pub(crate) fn new(call: blocking::Call<Answer>) -> Self {
+        Self { progress: Exclusive::new(Progress::Waiting(call)), url: None }
+    }
+
+    pub(crate) fn with_url(call: blocking::Call<Answer>, url: Arc<Mutex<Option<String>>>) -> Self {
+        Self { url: Some(url), ..Self::new(call) }
+    }
+}
+
+impl Progress {
+    fn is_done(
+        &mut self,
+        answer: impl FnOnce(&mut blocking::Call<Answer>) -> Option<Result<Answer, Error>>,
+    ) -> bool {
+        if let Self::Waiting(call) = self
+            && let Some(answer) = answer(call)
+        {
+            *self = Self::Done(answer);
+        }
+        !matches!(self, Self::Waiting(_))
+    }
+}
+
+#[pymethods]
+impl Call {
+    fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+        self.progress.wait(py, timeout, |progress, limit| Ok(progress.is_done(|call| call.wait_for(limit))))
+    }
+
+    fn poll(&self, py: Python<'_>, number: u64) -> PyResult<bool> {
+        self.progress.with(py, |progress| progress.is_done(|call| call.poll_queued(number)))
+    }
+
+    fn result<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let progress = self.progress.with(py, |progress| match progress {
+            Progress::Waiting(_) => None,
+            _ => Some(mem::replace(progress, Progress::Taken)),
+        })?;
+        let progress = progress.unwrap_or(Progress::Taken);
+        let Progress::Done(answer) = progress else {
+            return Err(PyRuntimeError::new_err("the call is not done, or its result was taken"));
+        };
+        match answer.map_err(raise)? {
+            Answer::Nothing => Ok(py.None().into_bound(py)),
+            Answer::LoggedIn(AuthResponse { token, record, .. }) => {
+                let answer: Value = serde_json::json!({"token": token, "record": record});
+                to_python(py, answer.to_string().as_bytes())
+            }
+            Answer::Response(response) => {
+                let body = PyBytes::new(py, response.body());
+                Ok((response.status(), body).into_pyobject(py)?.into_any())
+            }
+            Answer::Subscription(subscription) => {
+                Ok(Bound::new(py, Subscription::new(subscription)?)?.into_any())
+            }
+        }
+    }
+
+    fn withdraw(&self, py: Python<'_>) -> PyResult<()> {
+        let waiting = self.progress.with(py, |progress| mem::replace(progress, Progress::Taken))?;
+        drop(waiting);
+        Ok(())
+    }
+
+    #[getter]
+    fn url(&self) -> Option<String> {
+        self.url.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,204 @@
+//! Events, mapping-like, whose payload becomes Python objects when something in it is first touched.
+
+use std::sync::OnceLock;
+
+use jiter::{PythonParse, StringCacheMode};
+use pyo3::{
+    exceptions::PyKeyError,
+    intern,
+    prelude::*,
+    types::{PyBytes, PyDict, PyString},
+};
+use tidings::{Action, GapReason};
+
+use crate::error::{exception, raise};
+
+#[pyclass(frozen, mapping, module = "tidings._tidings")]
+pub(crate) struct Event {
+    event: tidings::Event,
+    /// Not pyo3's own: that lets go of the interpreter while it is filled, and a thread that comes back to an interpreter
+    /// which is ending is killed where it stands.
+    payload: OnceLock<Py<PyAny>>,
+}
+
+impl Event {
+    pub(crate) fn new(event: tidings::Event) -> Self {
+        Self { event, payload: OnceLock::new() }
+    }
+
+    /// What `event[…]` looks into: the payload, if it is an object, or what a notice has to say in that form.
+    fn mapping<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let payload = match self.payload.get() {
+            Some(payload) => payload,
+            None => {
+                let parsed = self.parse(py)?.unbind();
+                self.payload.get_or_init(|| parsed)
+            }
+        };
+        match payload.bind(py).cast::<PyDict>() {
+            Ok(payload) => Ok(payload.clone()),
+            Err(_) => Ok(PyDict::new(py)),
+        }
+    }
+
+    fn parse<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        if self.event.is_notice() {
+            let notice = PyDict::new(py);
+            notice.set_item(intern!(py, "action"), self.action(py))?;
+            // Any field of it is None: a callback that knows no notices reads on.
+            let record =
+                py.import(intern!(py, "tidings._no_record"))?.getattr(intern!(py, "NoRecord"))?.call0()?;
+            notice.set_item(intern!(py, "record"), record)?;
+            return Ok(notice.into_any());
+        }
+        match self.event.json_text() {
+            Ok(text) => to_python(py, text.as_bytes()),
+            // Server hooks may send anything.
+            Err(_) => Ok(PyString::new(py, &String::from_utf8_lossy(self.event.raw())).into_any()),
+        }
+    }
+}
+
+/// JSON as Python objects.
+pub(crate) fn to_python<'py>(py: Python<'py>, json: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    // The keys of records repeat, and their values seldom do.
+    let parse =
+        PythonParse { allow_inf_nan: false, cache_mode: StringCacheMode::Keys, ..PythonParse::default() };
+    parse.python_parse(py, json).map_err(|error| jiter::map_json_error(json, &error))
+}
+
+#[pymethods]
+impl Event {
+    #[classattr]
+    fn __match_args__() -> (&'static str, &'static str) {
+        ("action", "record")
+    }
+
+    #[getter]
+    fn topic(&self) -> &str {
+        self.event.topic()
+    }
+
+    #[getter]
+    fn name(&self) -> &str {
+        self.event.name()
+    }
+
+    #[getter]
+    fn action<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
+        match self.event.action() {
+            Action::Create => intern!(py, "create").clone(),
+            Action::Update => intern!(py, "update").clone(),
+            Action::Delete => intern!(py, "delete").clone(),
+            other => PyString::intern(py, other.as_str()),
+        }
+    }
+
+    #[getter]
+    fn record<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let record = self.mapping(py)?.get_item(intern!(py, "record"))?;
+        Ok(record.and_then(|record| record.cast_into().ok()).unwrap_or_else(|| PyDict::new(py)))
+    }
+
+    #[getter]
+    fn record_id(&self) -> Option<&str> {
+        self.event.record_id()
+    }
+
+    #[getter]
+    fn raw<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, self.event.raw())
+    }
+
+    #[getter]
+    fn is_notice(&self) -> bool {
+        self.event.is_notice()
+    }
+
+    #[getter]
+    fn lagged(&self) -> u64 {
+        match self.event.is_notice().then(|| self.event.action()) {
+            Some(Action::Lagged(lost)) => lost,
+            _ => 0,
+        }
+    }
+
+    #[getter]
+    fn gap_seconds(&self) -> Option<f64> {
+        self.event.gap().map(|gap| gap.duration().as_secs_f64())
+    }
+
+    #[getter]
+    fn gap_reason(&self) -> Option<&'static str> {
+        self.event.gap().map(|gap| match gap.reason {
+            GapReason::IdentityChanged => "identity_changed",
+            GapReason::TooLarge => "too_large",
+            _ => "disconnected",
+        })
+    }
+
+    #[getter]
+    fn error<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.event.error().map(|error| exception(py, error)).transpose()
+    }
+
+    fn json<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        to_python(py, self.event.json_text().map_err(raise)?.as_bytes())
+    }
+
+    #[pyo3(signature = (key, default = None))]
+    fn get<'py>(
+        &self,
+        py: Python<'py>,
+        key: &Bound<'py, PyAny>,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        Ok(self.mapping(py)?.get_item(key)?.or(default))
+    }
+
+    fn keys<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.mapping(py)?.call_method0(intern!(py, "keys"))
+    }
+
+    fn values<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.mapping(py)?.call_method0(intern!(py, "values"))
+    }
+
+    fn items<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.mapping(py)?.call_method0(intern!(py, "items"))
+    }
+
+    fn __getitem__<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let found = self.mapping(py)?.get_item(key)?;
+        found.ok_or_else(|| PyKeyError::new_err(key.clone().unbind()))
+    }
+
+    fn __contains__(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+        self.mapping(py)?.contains(key)
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        Ok(self.mapping(py)?.try_iter()?.into_any())
+    }
+
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.mapping(py)?.len())
+    }
+
+    fn __eq__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let own = self.mapping(py)?;
+        match other.cast::<Event>() {
+            Ok(other) => {
+                let other = other.get();
+                Ok(self.event.topic() == other.event.topic() && own.eq(other.mapping(py)?)?)
+            }
+            Err(_) => own.eq(other),
+        }
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        // The options of a topic may be secret.
+        let topic = self.event.topic().split('?').next().unwrap_or_default();
+        Ok(format!("<Event {} {topic} {}>", self.event.action(), self.mapping(py)?.repr()?))
+    }
+}

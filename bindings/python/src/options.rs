@@ -1,0 +1,197 @@
+//! Settings by name.
+
+use std::time::Duration;
+
+use pyo3::{
+    exceptions::{PyTypeError, PyValueError},
+    prelude::*,
+    types::PyDict,
+};
+use serde_json::Value;
+use tidings::{ClientBuilder, EventSourceBuilder, Overflow, Subscribe, blocking::Builder};
+
+type Pairs = Vec<(String, String)>;
+
+pub(crate) fn client(url: &str, options: &Bound<'_, PyDict>) -> PyResult<Builder> {
+    let mut builder: ClientBuilder = tidings::Client::builder(url);
+    let (mut queue, mut overflow) = (None, None);
+    let mut token_requests = false;
+    for (name, value) in options {
+        let name: String = name.extract()?;
+        builder = match name.as_str() {
+            "token" => builder.token(value.extract::<String>()?),
+            "headers" => {
+                let headers: Pairs = value.extract()?;
+                headers.into_iter().fold(builder, |builder, (name, value)| builder.header(name, value))
+            }
+            "user_agent" => builder.user_agent(value.extract::<String>()?),
+            "ca_pem" => builder.ca_pem(value.extract::<Vec<u8>>()?),
+            "client_certificate" => {
+                let (chain, key): (Vec<u8>, Vec<u8>) = value.extract()?;
+                builder.client_certificate(chain, key)
+            }
+            "proxy" => match proxy(&value)? {
+                Some(url) => builder.proxy(url),
+                None => builder.no_proxy(),
+            },
+            "connect_timeout" => builder.connect_timeout(seconds(&name, &value)?),
+            "subscribe_timeout" => builder.subscribe_timeout(seconds(&name, &value)?),
+            "identity_check" => builder.identity_check(seconds(&name, &value)?),
+            "heartbeat" => builder.heartbeat(seconds(&name, &value)?),
+            "backoff" => {
+                let (min, max) = bounds(&name, &value)?;
+                builder.backoff(min, max)
+            }
+            "message_limit" => builder.message_limit(value.extract()?),
+            "rustbaas" => {
+                let (realm, app): (String, String) = value.extract()?;
+                builder.rustbaas(realm, app)
+            }
+            "token_in_query" => match value.extract()? {
+                true => builder.token_in_query(),
+                false => builder,
+            },
+            "queue" => {
+                queue = Some(value.extract()?);
+                builder
+            }
+            "overflow" => {
+                overflow = Some(self::overflow(&value)?);
+                builder
+            }
+            "token_requests" => {
+                token_requests = value.extract()?;
+                builder
+            }
+            _ => return Err(unknown(&name)),
+        };
+    }
+    if queue.is_some() || overflow.is_some() {
+        builder = builder.queue(queue.unwrap_or(QUEUE), overflow.unwrap_or_default());
+    }
+    let builder = Builder::from(builder).notices();
+    Ok(if token_requests { builder.token_requests() } else { builder })
+}
+
+/// The events that wait for one listener, unless told otherwise.
+const QUEUE: usize = 8192;
+
+pub(crate) fn subscribe(mut subscribe: Subscribe, options: &Bound<'_, PyDict>) -> PyResult<Subscribe> {
+    let (mut queue, mut overflow) = (None, None);
+    for (name, value) in options {
+        let name: String = name.extract()?;
+        subscribe = match name.as_str() {
+            "filter" => subscribe.filter(value.extract::<String>()?),
+            "expand" => subscribe.expand(value.extract::<String>()?),
+            "fields" => subscribe.fields(value.extract::<String>()?),
+            "query" => {
+                let query: Pairs = value.cast::<PyDict>()?.items().extract()?;
+                query.into_iter().fold(subscribe, |subscribe, (name, value)| subscribe.query(name, value))
+            }
+            "headers" => {
+                let headers: Pairs = value.cast::<PyDict>()?.items().extract()?;
+                headers.into_iter().fold(subscribe, |subscribe, (name, value)| subscribe.header(name, value))
+            }
+            "queue" => {
+                queue = Some(value.extract()?);
+                subscribe
+            }
+            "overflow" => {
+                overflow = Some(self::overflow(&value)?);
+                subscribe
+            }
+            _ => return Err(unknown(&name)),
+        };
+    }
+    Ok(match (queue, overflow) {
+        (None, None) => subscribe,
+        _ => subscribe.queue(queue.unwrap_or(QUEUE), overflow.unwrap_or_default()),
+    })
+}
+
+pub(crate) fn event_source(url: &str, options: &Bound<'_, PyDict>) -> PyResult<EventSourceBuilder> {
+    let mut builder = tidings::EventSource::builder(url);
+    for (name, value) in options {
+        let name: String = name.extract()?;
+        builder = match name.as_str() {
+            "method" => builder.method(value.extract::<String>()?),
+            "headers" => {
+                let headers: Pairs = value.extract()?;
+                headers.into_iter().fold(builder, |builder, (name, value)| builder.header(name, value))
+            }
+            "body" => builder.body(value.extract::<Vec<u8>>()?),
+            "token" => builder.token(value.extract::<String>()?),
+            "last_event_id" => builder.last_event_id(value.extract::<String>()?),
+            "read_timeout" => builder.read_timeout(seconds(&name, &value)?),
+            "connect_timeout" => builder.connect_timeout(seconds(&name, &value)?),
+            "retry" => builder.retry(seconds(&name, &value)?),
+            "backoff" => {
+                let (min, max) = bounds(&name, &value)?;
+                builder.backoff(min, max)
+            }
+            "once" => match value.extract()? {
+                true => builder.once(),
+                false => builder,
+            },
+            "strict" => match value.extract()? {
+                true => builder.strict(),
+                false => builder,
+            },
+            "comments" => builder.comments(value.extract()?),
+            "message_limit" => builder.message_limit(value.extract()?),
+            "user_agent" => builder.user_agent(value.extract::<String>()?),
+            "ca_pem" => builder.ca_pem(value.extract::<Vec<u8>>()?),
+            "client_certificate" => {
+                let (chain, key): (Vec<u8>, Vec<u8>) = value.extract()?;
+                builder.client_certificate(chain, key)
+            }
+            "proxy" => match proxy(&value)? {
+                Some(url) => builder.proxy(url),
+                None => builder.no_proxy(),
+            },
+            _ => return Err(unknown(&name)),
+        };
+    }
+    Ok(builder)
+}
+
+pub(crate) fn duration(name: &str, seconds: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|error| PyValueError::new_err(format!("{name}: {seconds} seconds: {error}")))
+}
+
+pub(crate) fn json(name: &str, text: &str) -> PyResult<Value> {
+    serde_json::from_str(text).map_err(|error| PyValueError::new_err(format!("{name}: {error}")))
+}
+
+fn seconds(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Duration> {
+    duration(name, value.extract()?)
+}
+
+fn bounds(name: &str, value: &Bound<'_, PyAny>) -> PyResult<(Duration, Duration)> {
+    let (min, max): (f64, f64) = value.extract()?;
+    Ok((duration(name, min)?, duration(name, max)?))
+}
+
+/// The URL of a proxy, or `False` for none.
+fn proxy(value: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+    match value.extract::<bool>() {
+        Ok(false) => Ok(None),
+        _ => value.extract().map(Some),
+    }
+}
+
+fn overflow(value: &Bound<'_, PyAny>) -> PyResult<Overflow> {
+    match value.extract::<&str>()? {
+        "drop_oldest" => Ok(Overflow::DropOldest),
+        "drop_newest" => Ok(Overflow::DropNewest),
+        "conflate" => Ok(Overflow::Conflate),
+        other => Err(PyValueError::new_err(format!(
+            "overflow: {other:?} is none of \"drop_oldest\", \"drop_newest\" and \"conflate\""
+        ))),
+    }
+}
+
+fn unknown(name: &str) -> PyErr {
+    PyTypeError::new_err(format!("there is no option {name:?}"))
+}

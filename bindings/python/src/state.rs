@@ -1,0 +1,65 @@
+//! The state of a connection.
+
+use std::time::Instant;
+
+use pyo3::prelude::*;
+use tidings::Reason;
+
+use crate::error::exception;
+
+#[pyclass(frozen, module = "tidings._tidings")]
+pub(crate) struct State(pub(crate) tidings::State);
+
+impl State {
+    fn why(&self) -> Option<&Reason> {
+        match &self.0 {
+            tidings::State::Waiting { why, .. }
+            | tidings::State::Suspended { why, .. }
+            | tidings::State::Unauthenticated { why } => Some(why),
+            _ => None,
+        }
+    }
+
+    fn cause(&self) -> Option<&tidings::Error> {
+        match &self.0 {
+            tidings::State::Closed { why } => why.as_ref(),
+            _ => self.why()?.error(),
+        }
+    }
+}
+
+#[pymethods]
+impl State {
+    #[getter]
+    fn name(&self) -> &'static str {
+        self.0.as_str()
+    }
+
+    #[getter]
+    fn reason(&self) -> Option<String> {
+        self.why().map(ToString::to_string).or_else(|| self.cause().map(ToString::to_string))
+    }
+
+    #[getter]
+    fn error<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.cause().map(|error| exception(py, error)).transpose()
+    }
+
+    #[getter]
+    fn retry_in(&self) -> Option<f64> {
+        match &self.0 {
+            tidings::State::Waiting { until, .. } => {
+                Some(until.saturating_duration_since(Instant::now()).as_secs_f64())
+            }
+            _ => None,
+        }
+    }
+
+    fn __str__(&self) -> String {
+        self.0.to_string()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<State {}>", self.0)
+    }
+}

@@ -1,0 +1,10 @@
+from tidings import BosBase
+
+pb = BosBase("http://127.0.0.1:8090")
+
+
+def on_post_update(event):
+    print(event["action"], event["record"]["title"])
+
+
+unsubscribe = pb.collection("posts").subscribe("*", on_post_update)

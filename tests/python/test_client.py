@@ -1,0 +1,460 @@
+"""The sync client against the hub."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import pickle
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from datetime import date, datetime, timezone
+from typing import Any
+
+import pytest
+import tidings
+from conftest import PATIENCE, Box, soon
+from tidings import BosBase, Client, ClientResponseError, PocketBase, exceptions
+from tidings.exceptions import (
+    ArgumentError,
+    ClosedError,
+    InvalidTopicError,
+    InvalidUrlError,
+    NetworkError,
+    TimedOutError,
+    TokenProviderError,
+)
+from tidings.testing import Hub
+
+
+def titles(events: Any) -> list[str]:
+    return [event["record"].get("title") for event in events]
+
+
+def test_iterates_over_a_subscription(hub: Hub, client: Client) -> None:
+    with client.collection("posts").subscribe("*") as posts:
+        for number in range(3):
+            hub.create("posts", {"title": str(number)})
+        found = []
+        for event in posts:
+            found.append(event["record"]["title"])
+            if len(found) == 3:
+                break
+        assert found == ["0", "1", "2"]
+        assert (posts.topic, posts.state, posts.lost) == ("posts/*", "live", 0)
+    assert posts.state == "ended"
+    assert list(posts) == []
+
+
+def test_next_raises_when_nothing_comes_and_when_it_has_ended(hub: Hub, client: Client) -> None:
+    posts = client.collection("posts").subscribe("*")
+    with pytest.raises(TimeoutError):
+        posts.next(timeout=0.01)
+    hub.create("posts", {"title": "late"})
+    assert posts.next(timeout=PATIENCE)["record"]["title"] == "late"
+    posts()
+    posts()
+    with pytest.raises(StopIteration):
+        posts.next()
+
+
+def test_unsubscribing_ends_an_iteration_that_waits(client: Client) -> None:
+    posts = client.collection("posts").subscribe("*")
+    found: list[Any] = []
+    reader = threading.Thread(target=lambda: found.extend(posts))
+    reader.start()
+    posts.unsubscribe()
+    reader.join(PATIENCE)
+    assert not reader.is_alive()
+    assert found == []
+
+
+def test_closing_ends_an_iteration_that_waits(client: Client) -> None:
+    posts = client.collection("posts").subscribe("*")
+    reader = threading.Thread(target=lambda: list(posts))
+    reader.start()
+    client.close()
+    reader.join(PATIENCE)
+    assert not reader.is_alive()
+
+
+def test_forgetting_an_iterated_subscription_unsubscribes(hub: Hub, client: Client) -> None:
+    client.collection("posts").subscribe("*")
+    soon(lambda: not client.realtime.active_subscriptions)
+
+
+def test_the_handle_of_a_callback_removes_that_listener_alone(hub: Hub, client: Client) -> None:
+    first, second = Box(), Box()
+    unsubscribe = client.collection("posts").subscribe("*", first)
+    client.collection("posts").subscribe("*", second)
+    hub.create("posts", {"title": "both"})
+    first.wait()
+    second.wait()
+    unsubscribe()
+    hub.create("posts", {"title": "one"})
+    second.wait(2)
+    assert titles(first.got) == ["both"]
+    assert titles(second.got) == ["both", "one"]
+
+
+def test_a_with_block_unsubscribes_a_callback(hub: Hub, client: Client, box: Box) -> None:
+    with client.collection("posts").subscribe("*", box) as handle:
+        assert handle.state == "live"
+        assert client.realtime.active_subscriptions == ["posts/*"]
+    assert client.realtime.active_subscriptions == []
+    assert handle.state == "ended"
+
+
+def test_unsubscribes_by_topic_collection_prefix_and_all(client: Client, box: Box) -> None:
+    posts = client.collection("posts")
+
+    def subscribe() -> None:
+        posts.subscribe("*", box)
+        posts.subscribe("abc", box, query={"expand": "author"})
+        client.realtime.subscribe("jobs/finished", box)
+
+    subscribe()
+    assert posts.unsubscribe("abc") == 1
+    assert sorted(client.realtime.active_subscriptions) == ["jobs/finished", "posts/*"]
+    assert posts.unsubscribe() == 1
+    assert client.realtime.active_subscriptions == ["jobs/finished"]
+    subscribe()
+    assert client.realtime.unsubscribe_by_prefix("posts/") == 2
+    assert client.realtime.unsubscribe("jobs/finished") == 2
+    subscribe()
+    assert client.realtime.unsubscribe() == 3
+    assert client.realtime.active_subscriptions == []
+
+
+def test_nothing_is_delivered_after_unsubscribing_a_topic(hub: Hub, client: Client) -> None:
+    """Not even what was taken out of the queue already."""
+    seen = Box()
+    may_go, is_in = threading.Event(), threading.Event()
+
+    def first(event: tidings.Event) -> None:
+        seen(event)
+        is_in.set()
+        may_go.wait(PATIENCE)
+
+    client.collection("posts").subscribe("*", first)
+    hub.create("posts", {"title": "0"})
+    assert is_in.wait(PATIENCE)
+    for number in range(1, 10):
+        hub.create("posts", {"title": str(number)})
+    soon(lambda: client.stats()["messages"] >= 10)
+    client.collection("posts").unsubscribe("*")
+    done = Box()
+    client.realtime.subscribe("done", done)
+    may_go.set()
+    hub.publish("done", {})
+    done.wait()
+    assert titles(seen.got) == ["0"]
+
+
+def test_options_reach_the_server(hub: Hub, client: Client) -> None:
+    with client.collection("posts").subscribe(
+        "*",
+        filter=client.filter("title = {:title}", {"title": "it's"}),
+        fields=["id", "title"],
+        expand=["a", "b"],
+    ) as posts:
+        (topic,) = hub.topics()
+        assert topic.startswith("posts/*?options=")
+        hub.create("posts", {"title": "other"})
+        hub.create("posts", {"title": "it's", "body": "…"})
+        assert set(posts.next(PATIENCE)["record"]) == {"id", "title"}
+    by_query = client.collection("posts").subscribe(
+        "*",
+        query={
+            "filter": client.filter("title = {:title}", {"title": "it's"}),
+            "fields": "id,title",
+            "expand": "a,b",
+        },
+    )
+    assert by_query.topic == "posts/*"
+    assert hub.topics() == [topic]
+
+
+def test_events_are_mappings_parsed_on_touch(hub: Hub, client: Client) -> None:
+    with client.collection("posts").subscribe("*") as posts:
+        made = hub.create("posts", {"title": "Hello"})
+        event = posts.next(PATIENCE)
+    assert (event.action, event.record_id, event.topic) == ("create", made["id"], "posts/*")
+    assert event["action"] == "create"
+    assert event["record"] == made == event.record
+    assert event.get("nothing") is None
+    assert event.get("nothing", 7) == 7
+    assert set(event) == {"action", "record"}
+    assert dict(event) == event.json()
+    assert b"Hello" in event.raw
+    with pytest.raises(KeyError):
+        event["nothing"]
+    match event:
+        case tidings.Event("create", {"title": title}):
+            assert title == "Hello"
+        case _:
+            raise AssertionError
+
+
+def test_notices_are_survived_by_callbacks_that_do_not_know_them(hub: Hub, client: Client, box: Box) -> None:
+    client.collection("posts").subscribe("*", box)
+    hub.break_streams("cut_streams")
+    (gap,) = box.wait()
+    assert (gap["action"], gap["record"], gap.action) == ("gap", {}, "gap")
+    assert gap["record"].get("title") is None
+    assert gap.is_notice
+    assert gap.gap_seconds >= 0
+    assert gap.gap_reason == "disconnected"
+
+
+def test_a_full_queue_is_told(hub: Hub, client: Client) -> None:
+    with client.collection("posts").subscribe("*", queue=2, overflow="drop_newest") as posts:
+        for number in range(5):
+            hub.create("posts", {"title": str(number)})
+        soon(lambda: posts.lost == 3)
+        found = [posts.next(PATIENCE) for _ in range(3)]
+    assert sorted(event.action for event in found) == ["create", "create", "lagged"]
+    assert sum(event.lagged for event in found) == 3
+
+
+def test_a_refusal_has_a_status_and_a_body(hub: Hub, client: Client) -> None:
+    hub.refuse_next("submit", 403, times=5)
+    for subscribe in (
+        lambda: client.collection("posts").subscribe("*"),
+        lambda: client.collection("posts").subscribe("*", print),
+    ):
+        with pytest.raises(ClientResponseError) as caught:
+            subscribe()
+        assert caught.value.status == 403
+        assert caught.value.response == caught.value.data
+        assert caught.value.response.get("status") == 403 or caught.value.body
+    assert client.realtime.active_subscriptions == []
+
+
+def test_what_is_no_answer_has_status_0_and_is_a_builtin_too(hub: Hub, client: Client) -> None:
+    hub.stop()
+    with pytest.raises(NetworkError) as caught:
+        client.collection("posts").subscribe("*")
+    assert isinstance(caught.value, ClientResponseError)
+    assert isinstance(caught.value, ConnectionError)
+    assert caught.value.status == 0
+    assert caught.value.response == {}
+
+
+def test_a_subscription_that_takes_too_long_is_withdrawn(hub: Hub, client: Client, box: Box) -> None:
+    hub.delay("submit", 60)
+    for callback in (None, box):
+        with pytest.raises(TimedOutError) as caught:
+            client.collection("posts").subscribe("*", callback, timeout=0.05)
+        assert isinstance(caught.value, TimeoutError)
+        assert client.realtime.active_subscriptions == []
+    hub.clear_faults()
+
+
+def test_without_waiting_it_subscribes_when_there_is_a_network(hub: Hub, client: Client, box: Box) -> None:
+    hub.stop()
+    iterated = client.collection("posts").subscribe("*", wait=False)
+    called = client.collection("posts").subscribe("*", box, wait=False)
+    assert {iterated.state, called.state} <= {"pending", "interrupted"}
+    hub.restart()
+    client.network_changed()
+    soon(lambda: iterated.state == called.state == "live")
+    hub.create("posts", {"title": "at last"})
+    assert titles(event for event in (iterated.next(PATIENCE),) if not event.is_notice) == ["at last"]
+    box.wait()
+
+
+def test_bad_arguments_are_value_errors(client: Client) -> None:
+    with pytest.raises(InvalidUrlError):
+        Client("ftp://example.com")
+    with pytest.raises(InvalidTopicError):
+        client.realtime.subscribe("")
+    with pytest.raises(ArgumentError):
+        client.filter("a = {:b}", {"c": 1})
+    with pytest.raises(ValueError, match="overflow"):
+        client.collection("posts").subscribe("*", overflow="explode")  # type: ignore[call-overload]
+    with pytest.raises(TypeError):
+        Client("http://127.0.0.1", colour="red")  # type: ignore[call-arg]
+    assert issubclass(ArgumentError, ValueError)
+
+
+def test_filters_quote(client: Client) -> None:
+    assert client.filter("a = 1") == "a = 1"
+    when = datetime(2024, 2, 29, 12, 30, 15, 500_000, timezone.utc)
+    values = {"s": "it's", "n": 7, "t": True, "z": None, "d": when, "day": date(2024, 2, 29)}
+    assert client.filter("{:s} {:n} {:t} {:z} {:d} {:day}", values) == (
+        r"'it\'s' 7 true null '2024-02-29 12:30:15.500Z' '2024-02-29 00:00:00.000Z'"
+    )
+    assert tidings.filter("{:s}", {"s": "x"}) == "'x'"
+
+
+def test_sends_requests(hub: Hub, client: Client) -> None:
+    path = "/api/collections/posts/records"
+    made = client.send(path, method="post", body={"title": "Hello"})
+    assert made["title"] == "Hello"
+    assert client.send(path.lstrip("/"), query={"filter": "title = 'Hello'", "page": 1})["items"] == [made]
+    assert client.send(f"{path}/{made['id']}", method="DELETE") is None
+    assert hub.records("posts") == []
+    with pytest.raises(ClientResponseError) as caught:
+        client.send(f"{path}/{made['id']}")
+    assert caught.value.status == 404
+    assert caught.value.response["status"] == 404
+    hub.delay("records", 60)
+    with pytest.raises(TimedOutError):
+        client.send(path, timeout=0.05)
+    with pytest.raises(ArgumentError):
+        client.send(path, method="POST", body={1j: 2})
+
+
+def test_logs_in_and_out(hub: Hub, client: Client) -> None:
+    changes = Box()
+    remove = client.auth_store.on_change(changes)
+    ann = hub.add_user("users", "ann@example.com", "secret-1")
+    store = client.auth_store
+    assert (store.token, store.record, store.is_valid()) == ("", None, False)
+    with pytest.raises(ClientResponseError) as caught:
+        client.collection("users").auth_with_password("ann@example.com", "wrong")
+    assert caught.value.status == 400
+    answer = client.collection("users").auth_with_password("ann@example.com", "secret-1")
+    assert answer["record"]["id"] == ann
+    assert store.record is not None
+    assert store.record["id"] == ann
+    assert store.token == answer["token"]
+    assert store.is_valid()
+    assert store.token not in repr(store) + repr(client)
+    assert client.collection("users").auth_refresh()["record"]["id"] == ann
+    store.clear()
+    assert (store.token, store.record, store.is_valid()) == ("", None, False)
+    store.save(hub.token("users", ann), {"id": ann})
+    assert store.record == {"id": ann}
+    remove()
+    store.clear()
+    first_record = changes.got[0][1]
+    assert first_record["id"] == ann
+    assert changes.got[-1][0] != ""
+
+
+def browse(url: str) -> None:
+    """The person's browser, sent back to the server and then to a page that the hub does not have."""
+    with contextlib.suppress(urllib.error.HTTPError):
+        urllib.request.urlopen(url).close()
+
+
+def test_logs_in_through_another_site(hub: Hub, client: Client) -> None:
+    hub.oauth2("users", "mock", "ann@example.com")
+    visited: list[str] = []
+
+    def visit(url: str) -> None:
+        visited.append(url)
+        threading.Thread(target=browse, args=(url,), daemon=True).start()
+
+    answer = client.collection("users").auth_with_oauth2("mock", visit, timeout=PATIENCE)
+    assert visited
+    assert answer["record"]["email"] == "ann@example.com"
+    assert client.auth_store.token == answer["token"]
+
+
+def test_a_browser_that_does_not_open_ends_a_log_in(hub: Hub, client: Client) -> None:
+    hub.oauth2("users", "mock", "ann@example.com")
+
+    def fail(url: str) -> None:
+        raise OSError("no browser")
+
+    with pytest.raises(OSError, match="no browser"):
+        client.collection("users").auth_with_oauth2("mock", fail)
+    with pytest.raises(TimedOutError):
+        client.collection("users").auth_with_oauth2("mock", lambda url: None, timeout=0.1)
+
+
+def test_asks_a_token_provider(hub: Hub) -> None:
+    ann = hub.add_user("users", "ann@example.com", "secret-1")
+    asked = Box()
+
+    def provide() -> str:
+        asked(threading.current_thread())
+        return hub.token("users", ann)
+
+    with Client(hub.url, token_provider=provide) as client:
+        client.collection("posts").subscribe("*", print)
+        (thread,) = asked.wait()
+        assert thread is not threading.main_thread()
+        assert client.auth_store.is_valid()
+
+
+def test_a_token_provider_that_raises_is_told(hub: Hub, caplog: pytest.LogCaptureFixture) -> None:
+    def provide() -> str:
+        raise LookupError("the vault is shut")
+
+    with Client(hub.url, token_provider=provide) as client:
+        with pytest.raises(TokenProviderError, match="the vault is shut"):
+            client.collection("posts").subscribe("*")
+    assert "the vault is shut" in caplog.text
+
+
+def test_states_and_disconnections_are_told_and_logged(hub: Hub, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "tidings")
+    states, lost = Box(), Box()
+    with Client(hub.url) as client:
+        client.realtime.on_state = states
+        client.realtime.on_disconnect = lost
+        assert client.realtime.on_disconnect is lost
+        client.collection("posts").subscribe("*", print, query={"filter": "title = 'hush'"})
+        first = client.realtime.client_id
+        assert len(first) == 40
+        hub.break_streams("reset_streams")
+        (topics,) = lost.wait()
+        assert len(topics) == 1
+        soon(lambda: states.got[-1].name == "live" and client.realtime.client_id not in ("", first))
+        assert {"connecting", "live", "waiting"} <= {state.name for state in states.got}
+        soon(lambda: "may have been missed" in caplog.text)
+        assert client.state.name == "live"
+    assert "live" in caplog.text
+    assert "hush" not in caplog.text
+    assert client.state.name == "closed"
+
+
+def test_a_closed_client_says_so(hub: Hub) -> None:
+    client = Client(hub.url)
+    client.close()
+    client.close()
+    with pytest.raises(ClosedError):
+        client.collection("posts").subscribe("*")
+    with pytest.raises(ClosedError):
+        client.send("/api/health")
+    assert "closed" in repr(client)
+
+
+def test_the_aliases_are_clients() -> None:
+    assert BosBase is PocketBase is Client
+
+
+def all_errors(base: type[BaseException]) -> Iterator[type[BaseException]]:
+    yield base
+    for derived in base.__subclasses__():
+        yield from all_errors(derived)
+
+
+def test_all_errors_can_be_pickled_and_stand_at_the_top_of_their_module() -> None:
+    errors = set(all_errors(exceptions.TidingsError))
+    assert {error.__name__ for error in errors} == set(exceptions.__all__)
+    for error in errors:
+        assert error.__name__ in (exceptions.__doc__ or "")
+        made = (
+            error("what", status=403, body=b"{}", retry_after=2.0)
+            if issubclass(error, ClientResponseError)
+            else error("what")
+        )
+        again = pickle.loads(pickle.dumps(made))
+        assert (type(again), str(again), again.__dict__) == (error, "what", made.__dict__)
+
+
+def test_native_errors_have_their_kinds() -> None:
+    for kind in ["invalid_url", "invalid_topic", "invalid_argument", "unsupported", "closed", "forked"]:
+        error = exceptions.from_native(kind, "what", None, None, None)
+        assert type(error) is not exceptions.TidingsError
+        assert not isinstance(error, ClientResponseError)
+    for kind in ["refused", "token_provider", "network", "timeout", "protocol"]:
+        error = exceptions.from_native(kind, "what", 429, b'{"a": 1}', 2.5)
+        assert isinstance(error, ClientResponseError)
+        assert (error.status, error.response, error.retry_after) == (429, {"a": 1}, 2.5)

@@ -1,0 +1,122 @@
+"""``python -m tidings tail``, as it is run."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+from conftest import Program, soon
+from tidings.testing import Hub
+
+Start = Callable[..., Program]
+
+
+@pytest.fixture
+def tail(program: Start, hub: Hub) -> Start:
+    def tail(*arguments: str, env: dict[str, str] | None = None) -> Program:
+        started = program("", "-m", "tidings", "tail", *arguments, env=env)
+        soon(lambda: hub.topics() or started.process.poll() is not None)
+        return started
+
+    return tail
+
+
+def test_prints_lines_until_ctrl_c(hub: Hub, tail: Start) -> None:
+    one = tail(hub.url, "posts/*", "jobs/finished")
+    soon(lambda: len(hub.topics()) == 2)
+    post = hub.create("posts", {"title": "Grüße"})
+    hub.publish("jobs/finished", "plain text")
+    one.expect(f"create posts/* {post['id']} ")
+    one.expect("Grüße")
+    one.expect("custom jobs/finished plain text")
+    hub.break_streams("cut_streams")
+    one.expect("gap posts/* ")
+    one.process.send_signal(signal.SIGINT)
+    assert one.wait() == 130
+    assert "Traceback" not in one.error
+
+
+def test_prints_json(hub: Hub, tail: Start) -> None:
+    one = tail("--json", "--filter", "title = 'b'", "--expand", "author", hub.url, "posts/*")
+    (topic,) = hub.topics()
+    assert "expand" in topic
+    hub.create("posts", {"title": "a"})
+    hub.create("posts", {"title": "b"})
+    one.expect('"title": "b"')
+    (line,) = one.lines.got
+    told = json.loads(line)
+    assert (told["topic"], told["action"], told["record"]["title"]) == ("posts/*", "create", "b")
+    hub.break_streams("cut_streams")
+    one.expect('"action": "gap"')
+    assert json.loads(one.lines.got[1])["reason"] == "disconnected"
+
+
+def test_tells_json_of_raw_topics(hub: Hub, tail: Start) -> None:
+    one = tail("--json", hub.url, "jobs")
+    hub.publish("jobs", {"job": 7})
+    one.expect('"data": {"job": 7}')
+    hub.publish("jobs", "plain text")
+    one.expect('"data": "plain text"')
+
+
+@pytest.mark.parametrize("by_environment", [True, False])
+def test_a_token_says_who_to_be(hub: Hub, tail: Start, by_environment: bool) -> None:
+    ann = hub.add_user("users", "ann@example.com", "secret-1")
+    token = hub.token("users", ann)
+    # Accounts are seen by their owners only.
+    if by_environment:
+        one = tail(hub.url, "users/*", env={"TIDINGS_TOKEN": token})
+    else:
+        one = tail("--token", token, hub.url, "users/*")
+    hub.update("users", ann, {"name": "Ann"})
+    one.expect(f"update users/* {ann}")
+
+
+def test_errors_are_readable(hub: Hub, tail: Start) -> None:
+    hub.refuse_next("submit", 403, times=5)
+    one = tail(hub.url, "posts/*")
+    assert one.wait() == 1
+    assert one.error.startswith("tidings: ")
+    assert "status 403" in one.error
+    one = tail("ftp://example.com", "posts/*")
+    assert one.wait() == 1
+    assert one.error.startswith("tidings: ")
+    assert "Traceback" not in one.error
+    hub.stop()
+    one = tail(hub.url, "posts/*")
+    assert one.wait() == 1
+    assert one.error.startswith("tidings: ")
+    assert len(one.error.splitlines()) == 1
+
+
+def test_a_reader_that_leaves_is_no_error(hub: Hub) -> None:
+    line = '"$0" -m tidings tail "$1" "posts/*" | head -n 1; exit "${PIPESTATUS[0]}"'
+    with subprocess.Popen(
+        ["bash", "-c", line, sys.executable, hub.url],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as shell:
+        soon(hub.topics)
+
+        def ended() -> bool:
+            hub.create("posts", {"title": "x"})
+            return shell.poll() is not None
+
+        soon(ended)
+        out, err = shell.communicate()
+    assert (shell.returncode, err) == (0, "")
+    assert out.startswith("create posts/*")
+
+
+def test_wrong_use_is_told(program: Start) -> None:
+    one = program("", "-m", "tidings")
+    assert one.wait() == 2
+    assert "usage: python -m tidings" in one.error
+    one = program("", "-m", "tidings", "--version")
+    assert one.wait() == 0
+    assert one.output.startswith("tidings ")

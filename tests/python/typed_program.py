@@ -1,0 +1,168 @@
+"""A program as a user with a type checker writes it. It uses the whole API, and is checked, not run."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import tidings
+from tidings import (
+    AsyncClient,
+    AsyncEventSource,
+    AsyncListener,
+    AsyncSubscription,
+    BosBase,
+    Client,
+    EventSource,
+    Listener,
+    Message,
+    Subscription,
+    exceptions,
+)
+from tidings.testing import Hub
+
+
+def on_post(event: tidings.Event) -> None:
+    match event:
+        case tidings.Event("create", record):
+            print(record["title"], event.record_id, event["record"].get("title"))
+        case tidings.Event("lagged"):
+            logging.warning("%d lost", event.lagged)
+        case _:
+            print(event.action, event.raw, event.json(), event.gap_seconds, event.gap_reason, event.error)
+
+
+def on_error(error: BaseException, event: tidings.Event | None) -> None:
+    print(error, event.topic if event else None)
+
+
+def token() -> str | None:
+    return None
+
+
+def sync_program() -> None:
+    with Client(
+        "http://127.0.0.1:8090",
+        token="…",
+        headers={"X-App": "typed"},
+        token_provider=token,
+        queue=100,
+        overflow="conflate",
+        ca_pem=b"",
+        client_certificate=(b"", b""),
+        proxy=False,
+        user_agent="typed",
+        connect_timeout=1,
+        subscribe_timeout=2.5,
+        identity_check=60,
+        heartbeat=15,
+        backoff=(0.1, 2),
+        message_limit=1 << 20,
+        rustbaas=("acme", "web"),
+        token_in_query=True,
+    ) as client:
+        client.on_error = on_error
+        posts = client.collection("posts")
+        listener: Listener = posts.subscribe("*", on_post, query={"expand": "author"}, headers={"X": "y"})
+        listener()
+        subscription: Subscription = posts.subscribe(
+            "*",
+            filter=client.filter("a = {:a}", {"a": 1}),
+            expand=["author"],
+            fields="id",
+            queue=5,
+            timeout=3,
+        )
+        with subscription:
+            for event in subscription:
+                on_post(event)
+            event = subscription.next(timeout=1)
+            identity: tuple[int, str, str, int] = (
+                subscription.id,
+                subscription.topic,
+                subscription.state,
+                subscription.lost,
+            )
+            print(identity)
+        removed: int = posts.unsubscribe("*")
+        print(removed + client.realtime.unsubscribe() + client.realtime.unsubscribe_by_prefix("posts/"))
+        answer: dict[str, Any] = posts.auth_with_password("ann", "secret")
+        posts.auth_refresh()
+        posts.auth_with_oauth2("google", print)
+        client.realtime.on_disconnect = lambda topics: print(len(topics))
+        client.realtime.on_state = lambda state: print(state.name, state.reason, state.retry_in, state.error)
+        raw: Listener = client.realtime.subscribe("jobs", on_post, wait=False)
+        raw.unsubscribe()
+        print(client.realtime.client_id, client.realtime.active_subscriptions, answer)
+        store = client.auth_store
+        remove = store.on_change(lambda token, record: print(len(token), record and record["id"]))
+        store.save(store.token, store.record)
+        store.clear()
+        remove()
+        print(store.is_valid(), client.state.name, client.stats())
+        client.network_changed()
+        try:
+            client.send("/api/x", method="POST", query={"a": [1, 2]}, body={"b": 1}, timeout=5)
+        except exceptions.TimedOutError:
+            pass
+        except exceptions.ClientResponseError as error:
+            print(error.status, error.body, error.data, error.response, error.retry_after)
+        client.close()
+    bosbase: Client = BosBase("http://127.0.0.1:8090")
+    bosbase.close()
+
+
+async def async_program() -> None:
+    async def provide() -> str:
+        return "…"
+
+    async def on_post_later(event: tidings.Event) -> None:
+        print(event["action"])
+
+    async with AsyncClient("http://127.0.0.1:8090", token_provider=provide) as client:
+        listener: AsyncListener = await client.collection("posts").subscribe("*", on_post_later)
+        await client.collection("posts").subscribe("*", on_post)
+        listener()
+        posts: AsyncSubscription = await client.realtime.subscribe("posts/*")
+        async with posts:
+            async for event in posts:
+                on_post(event)
+            print(await posts.next(timeout=1))
+        await client.send("/api/health")
+        await client.collection("users").auth_with_password("ann", "secret")
+
+
+def event_source() -> None:
+    with EventSource("http://127.0.0.1/events", body={"a": 1}, once=True, comments=True) as source:
+        for message in source:
+            print(message.event, message.data, message.id, message.json())
+        for event in source.events():
+            match event:
+                case Message(data=data):
+                    print(data)
+                case tidings.Disconnected(reason, retry_in, error):
+                    print(reason, retry_in, error)
+                case tidings.Closed(error):
+                    print(error)
+                case tidings.Open(url):
+                    print(url)
+                case tidings.Comment(text):
+                    print(text)
+                case tidings.TooLarge(limit):
+                    print(limit)
+
+
+async def async_event_source() -> None:
+    async with AsyncEventSource("http://127.0.0.1/events") as source:
+        async for message in source:
+            print(message.data)
+        async for event in source.events():
+            print(event)
+
+
+def hub() -> None:
+    with Hub(seed=1) as hub:
+        record: dict[str, Any] = hub.create("posts", {"title": "x"})
+        hub.update("posts", record["id"], {"title": "y"})
+        hub.refuse_next("submit", 503, times=2)
+        hub.break_streams("half_open")
