@@ -22,9 +22,10 @@ test: tools
 	$(CARGO) test --no-default-features --features tokio,tls --lib --quiet
 	$(CARGO) run --quiet --example quickstart
 	$(MAKE) test-c
-	$(MAKE) test-python
+	$(MAKE) test-python PROFILE=dev
 
-lint: lint-c lint-python
+lint: lint-c
+	$(MAKE) lint-python PROFILE=dev
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --all-targets --all-features -- -D warnings
 	$(CARGO) clippy --no-default-features -- -D warnings
@@ -119,9 +120,12 @@ PIP        := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-ch
 WHEELS     := $(TARGET)/wheels
 PYTHON_SRC := bindings/python/python tests/python bench
 
+# What the wheel is built with; `dev` is built soonest.
+PROFILE    ?= python
+
 python: $(VENV)/python-tools
 	rm -f $(WHEELS)/tidings-*.whl
-	$(VENV)/bin/maturin build --quiet --profile python --out $(WHEELS) --manifest-path bindings/python/Cargo.toml
+	$(VENV)/bin/maturin build --quiet --profile $(PROFILE) --out $(WHEELS) --manifest-path bindings/python/Cargo.toml
 	$(PIP) --force-reinstall --no-deps $(WHEELS)/tidings-*.whl
 
 test-python: python $(POCKETBASE)

@@ -49,7 +49,7 @@ def delivery():
     # One order in all panels; who is missing in one has no bar there.
     names = [row["contender"] for row in data["rows"] if row["work"] == "count"]
     names = [name for name in names if "TCP" not in name]
-    for axes, (work, title) in zip(panels, works.items()):
+    for axes, (work, title) in zip(panels, works.items(), strict=False):
         rows = {row["contender"]: row for row in data["rows"] if row["work"] == work}
         kinds = {row["contender"]: row["kind"] for row in data["rows"]}
         values = [rows[name]["events_per_s"] / 1000 if name in rows else 0 for name in names]
@@ -82,7 +82,13 @@ def fanout():
     time.set_ylabel("topics × listeners")
     time.set_xscale("log")
     time.set_xlabel("ns for each event and listener")
-    bars(memory, names, [row["bytes_per_idle_subscription"] for row in data["rows"]], colours, lambda v: f"{v:.0f}")
+    bars(
+        memory,
+        names,
+        [row["bytes_per_idle_subscription"] for row in data["rows"]],
+        colours,
+        lambda v: f"{v:.0f}",
+    )
     memory.set_xlabel("bytes for each idle subscription")
     save(figure, "fanout")
 
@@ -121,12 +127,18 @@ def decoder():
     corpora = list(dict.fromkeys(row["corpus"] for row in rows))
     contenders = list(dict.fromkeys(row["contender"] for row in rows))
     figure, panels = plt.subplots(1, len(chunks), figsize=(4 * len(chunks), 5), sharey=True, squeeze=False)
-    for axes, chunk in zip(panels[0], chunks):
+    for axes, chunk in zip(panels[0], chunks, strict=False):
         for contender in contenders:
-            found = {row["corpus"]: row["mb_per_s"] for row in rows if (row["chunk"], row["contender"]) == (chunk, contender)}
+            found = {
+                row["corpus"]: row["mb_per_s"]
+                for row in rows
+                if (row["chunk"], row["contender"]) == (chunk, contender)
+            }
             values = [found.get(corpus) or float("nan") for corpus in corpora]
             own = contender.startswith("tidings")
-            axes.plot(values, range(len(corpora)), "o" if own else ".", label=contender, zorder=3 if own else 2)
+            axes.plot(
+                values, range(len(corpora)), "o" if own else ".", label=contender, zorder=3 if own else 2
+            )
         axes.set_xscale("log")
         axes.set_title(str(chunk), fontsize=10)
         axes.set_xlabel("MB/s")
@@ -143,7 +155,7 @@ def python():
         return
     works = {"untouched": "events counted, payload untouched", "record": 'event["record"] read'}
     figure, panels = plt.subplots(1, 2, figsize=(10, 2.2), sharey=True)
-    for axes, (work, title) in zip(panels, works.items()):
+    for axes, (work, title) in zip(panels, works.items(), strict=False):
         rows = [row for row in data["rows"] if row["work"] == work]
         names = [row["contender"] for row in rows]
         colours = [COLOURS["tidings" if name.startswith("tidings") else "peer"] for name in names]

@@ -59,7 +59,12 @@ def main() -> None:
                 f"{name:24}{figures['events_per_s']:>12.0f}{figures['cpu_us_per_event']:>10.2f}"
                 f"{ratio:>34.2f}{figures['peak_rss_mb']:>8.0f}"
             )
-            row = {"contender": name, "work": work, "events": events, "times_bosbase_per_cpu": round(ratio, 2)}
+            row = {
+                "contender": name,
+                "work": work,
+                "events": events,
+                "times_bosbase_per_cpu": round(ratio, 2),
+            }
             rows.append(row | {figure: round(value, 2) for figure, value in figures.items()})
     Path(out).write_text(json.dumps({"rounds": int(rounds), "rows": rows}, indent=2) + "\n")
 

@@ -376,8 +376,9 @@ def test_handlers_may_be_set_before_there_is_a_loop(hub: Hub, run: Test) -> None
 
     async def test() -> None:
         async with client:
-            await client.collection("posts").subscribe("*")
+            posts = await client.collection("posts").subscribe("*")
             await soon(lambda: states and states[-1].name == "live")
+            posts()
 
     run(test())
 

@@ -386,9 +386,11 @@ def test_a_token_provider_that_raises_is_told(hub: Hub, caplog: pytest.LogCaptur
     def provide() -> str:
         raise LookupError("the vault is shut")
 
-    with Client(hub.url, token_provider=provide) as client:
-        with pytest.raises(TokenProviderError, match="the vault is shut"):
-            client.collection("posts").subscribe("*")
+    with (
+        Client(hub.url, token_provider=provide) as client,
+        pytest.raises(TokenProviderError, match="the vault is shut"),
+    ):
+        client.collection("posts").subscribe("*")
     assert "the vault is shut" in caplog.text
 
 
@@ -449,12 +451,23 @@ def test_all_errors_can_be_pickled_and_stand_at_the_top_of_their_module() -> Non
         assert (type(again), str(again), again.__dict__) == (error, "what", made.__dict__)
 
 
-def test_native_errors_have_their_kinds() -> None:
-    for kind in ["invalid_url", "invalid_topic", "invalid_argument", "unsupported", "closed", "forked"]:
-        error = exceptions.from_native(kind, "what", None, None, None)
-        assert type(error) is not exceptions.TidingsError
-        assert not isinstance(error, ClientResponseError)
-    for kind in ["refused", "token_provider", "network", "timeout", "protocol"]:
-        error = exceptions.from_native(kind, "what", 429, b'{"a": 1}', 2.5)
-        assert isinstance(error, ClientResponseError)
-        assert (error.status, error.response, error.retry_after) == (429, {"a": 1}, 2.5)
+def test_native_errors_have_their_kinds(hub: Hub) -> None:
+    for url, error in [("mailto:a", exceptions.InvalidUrlError), ("", exceptions.InvalidUrlError)]:
+        with pytest.raises(error, match="URL"):
+            Client(url)
+    with pytest.raises(exceptions.ArgumentError, match="user agent"):
+        Client(hub.url, user_agent="\n")
+    with Client(hub.url) as client:
+        with pytest.raises(exceptions.InvalidTopicError, match="collection"):
+            client.collection("a/b").subscribe("*", print)
+        with pytest.raises(ClientResponseError, match="404") as refused:
+            client.send("/api/collections/posts/records/nothing")
+        assert (refused.value.status, refused.value.response["status"]) == (404, 404)
+        assert refused.value.args == (refused.value.message,)
+    with pytest.raises(exceptions.ClosedError):
+        client.send("/api/health")
+    with Client("http://127.0.0.1:9") as client, pytest.raises(ConnectionError) as nobody:
+        client.send("/api/health")
+    assert isinstance(nobody.value, exceptions.NetworkError)
+    assert (nobody.value.status, nobody.value.body, nobody.value.retry_after) == (0, b"", None)
+    assert "127.0.0.1:9" in str(nobody.value)

@@ -1,7 +1,26 @@
 //! Errors, as the exceptions of `tidings.exceptions`.
+//!
+//! No bytecode runs here, neither an `__init__` nor an import: where it does, a thread may lose the interpreter, and one that
+//! loses it to the interpreter's end is killed with Rust on its stack, which aborts the process.
 
-use pyo3::{intern, prelude::*, types::PyBytes};
+use std::sync::OnceLock;
+
+use pyo3::{
+    exceptions::PyRuntimeError,
+    intern,
+    prelude::*,
+    types::{PyBytes, PyTuple},
+};
 use tidings::Error;
+
+/// What is looked up once, when the module is imported.
+static EXCEPTIONS: OnceLock<Py<PyModule>> = OnceLock::new();
+
+pub(crate) fn import(py: Python<'_>) -> PyResult<()> {
+    let exceptions = py.import("tidings.exceptions")?.unbind();
+    let _ = EXCEPTIONS.set(exceptions);
+    Ok(())
+}
 
 /// The exception for an error.
 pub(crate) fn raise(error: Error) -> PyErr {
@@ -13,29 +32,34 @@ pub(crate) fn raise(error: Error) -> PyErr {
 
 /// The same, not raised but told.
 pub(crate) fn exception<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>> {
-    let from_native = py.import(intern!(py, "tidings.exceptions"))?.getattr(intern!(py, "from_native"))?;
-    let refusal = error.refusal();
-    from_native.call1((
-        kind(error),
-        error.to_string(),
-        error.status(),
-        refusal.map(|refusal| PyBytes::new(py, refusal.body())),
-        refusal.and_then(|refusal| refusal.retry_after()).map(|wait| wait.as_secs_f64()),
-    ))
-}
-
-fn kind(error: &Error) -> &'static str {
-    match error {
-        Error::InvalidUrl { .. } => "invalid_url",
-        Error::InvalidTopic { .. } => "invalid_topic",
-        Error::InvalidArgument { .. } => "invalid_argument",
-        Error::Unsupported { .. } => "unsupported",
-        Error::Refused(_) => "refused",
-        Error::TokenProvider(_) => "token_provider",
-        Error::Network(_) => "network",
-        Error::Timeout { .. } => "timeout",
-        Error::Closed => "closed",
-        Error::Forked => "forked",
-        _ => "protocol",
+    let exceptions =
+        EXCEPTIONS.get().ok_or_else(|| PyRuntimeError::new_err("the module was not imported"))?.bind(py);
+    let (name, is_response) = match error {
+        Error::InvalidUrl { .. } => ("InvalidUrlError", false),
+        Error::InvalidTopic { .. } => ("InvalidTopicError", false),
+        Error::InvalidArgument { .. } => ("ArgumentError", false),
+        Error::Unsupported { .. } => ("UnsupportedError", false),
+        Error::Closed => ("ClosedError", false),
+        Error::Forked => ("ForkedError", false),
+        Error::Refused(_) => ("ClientResponseError", true),
+        Error::TokenProvider(_) => ("TokenProviderError", true),
+        Error::Network(_) => ("NetworkError", true),
+        Error::Timeout { .. } => ("TimedOutError", true),
+        _ => ("ProtocolError", true),
+    };
+    let class = exceptions.getattr(name)?;
+    let message = error.to_string();
+    // Made, and not initialised: that would be a Python function.
+    let made = class.call_method1(intern!(py, "__new__"), (&class, &message))?;
+    made.setattr(intern!(py, "args"), PyTuple::new(py, [&message])?)?;
+    if is_response {
+        let refusal = error.refusal();
+        let body = refusal.map_or(&[][..], |refusal| refusal.body());
+        let wait = refusal.and_then(|refusal| refusal.retry_after());
+        made.setattr(intern!(py, "message"), message)?;
+        made.setattr(intern!(py, "status"), error.status().unwrap_or(0))?;
+        made.setattr(intern!(py, "body"), PyBytes::new(py, body))?;
+        made.setattr(intern!(py, "retry_after"), wait.map(|wait| wait.as_secs_f64()))?;
     }
+    Ok(made)
 }

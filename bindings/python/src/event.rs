@@ -46,9 +46,7 @@ impl Event {
             let notice = PyDict::new(py);
             notice.set_item(intern!(py, "action"), self.action(py))?;
             // Any field of it is None: a callback that knows no notices reads on.
-            let record =
-                py.import(intern!(py, "tidings._no_record"))?.getattr(intern!(py, "NoRecord"))?.call0()?;
-            notice.set_item(intern!(py, "record"), record)?;
+            notice.set_item(intern!(py, "record"), no_record(py)?)?;
             return Ok(notice.into_any());
         }
         match self.event.json_text() {
@@ -56,6 +54,22 @@ impl Event {
             // Server hooks may send anything.
             Err(_) => Ok(PyString::new(py, &String::from_utf8_lossy(self.event.raw())).into_any()),
         }
+    }
+}
+
+/// Looked up once, when the module is imported: an import runs bytecode, see `error`.
+static NO_RECORD: OnceLock<Py<PyAny>> = OnceLock::new();
+
+pub(crate) fn import(py: Python<'_>) -> PyResult<()> {
+    let class = py.import("tidings._no_record")?.getattr("NoRecord")?.unbind();
+    let _ = NO_RECORD.set(class);
+    Ok(())
+}
+
+fn no_record(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    match NO_RECORD.get() {
+        Some(class) => class.bind(py).call0(),
+        None => Ok(PyDict::new(py).into_any()),
     }
 }
 

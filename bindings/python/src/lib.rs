@@ -32,6 +32,9 @@ fn wait(
     if ready(Duration::ZERO).map_err(error::raise)? {
         return Ok(true);
     }
+    if timeout == Some(0.0) {
+        return Ok(false);
+    }
     let deadline = match timeout {
         Some(seconds) => Instant::now().checked_add(options::duration("timeout", seconds)?),
         None => None,
@@ -73,7 +76,9 @@ mod _tidings {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        use super::client::kind;
+        use super::{client::kind, error, event};
+        error::import(module.py())?;
+        event::import(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("EVENT", kind::EVENT)?;
         module.add("ENDED", kind::ENDED)?;

@@ -7,6 +7,25 @@ poll it with a number that the queue of the client then names when it is worth p
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, final
 
+__all__ = [
+    "DISCONNECTED",
+    "ENDED",
+    "EVENT",
+    "STATE",
+    "TOKEN_WANTED",
+    "WOKEN",
+    "Call",
+    "Client",
+    "Event",
+    "EventSource",
+    "Hub",
+    "State",
+    "Subscription",
+    "TokenRequest",
+    "__version__",
+    "filter",
+]
+
 __version__: Final[str]
 
 # What an item of `Client.take` is: the first of its three.
@@ -49,11 +68,11 @@ class Event:
     def keys(self) -> Any: ...
     def values(self) -> Any: ...
     def items(self) -> Any: ...
-    def __getitem__(self, key: str) -> Any: ...
-    def __contains__(self, key: object) -> bool: ...
+    def __getitem__(self, key: str, /) -> Any: ...
+    def __contains__(self, key: object, /) -> bool: ...
     def __iter__(self) -> Iterator[str]: ...
     def __len__(self) -> int: ...
-    def __eq__(self, other: object) -> bool: ...
+    def __eq__(self, other: object, /) -> bool: ...
 
 @final
 class State:
@@ -86,7 +105,7 @@ class Call:
     def result(self) -> Any: ...  # once, when done; raises what went wrong
     def withdraw(
         self,
-    ) -> None: ...  # wanted: what dropping does, at once; a traceback may hold the call for long
+    ) -> None: ...  # what dropping does, at once; a traceback may hold the call for long
     @property
     def url(
         self,
@@ -152,7 +171,7 @@ class Client:
         headers: Sequence[tuple[str, str]],
         timeout: float | None,
     ) -> Call: ...
-    # Within a second; releases the GIL. Without `wait` at once, and what is left goes by itself. wanted: `wait`
+    # Within a second; releases the GIL. Without `wait` at once, and what is left goes by itself.
     def close(self, wait: bool = True) -> None: ...
 
 @final
@@ -185,12 +204,12 @@ class Hub:
     def create(self, collection: str, record: str) -> str: ...
     def update(self, collection: str, id: str, changes: str) -> str: ...
     def delete(self, collection: str, id: str) -> None: ...
-    def records(self, collection: str) -> str: ...  # wanted
+    def records(self, collection: str) -> str: ...
     def publish(self, topic: str, payload: bytes) -> int: ...
     def add_user(self, collection: str, email: str, password: str) -> str: ...
     def token(self, collection: str, user: str, lifetime: float) -> str: ...
     def revoke(self, user: str) -> bool: ...
-    def oauth2(self, collection: str, provider: str, email: str | None) -> None: ...  # wanted
+    def oauth2(self, collection: str, provider: str, email: str | None) -> None: ...
     def send(
         self, path: str, data: str, event: str | None, id: str | None
     ) -> int: ...  # to streams of `path`

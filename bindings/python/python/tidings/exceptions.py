@@ -22,7 +22,7 @@ token, a password or the query of a URL. All of them can be pickled.
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Any
 
 __all__ = [
     "ArgumentError",
@@ -131,30 +131,3 @@ class ClosedError(TidingsError, RuntimeError):
 
 class ForkedError(TidingsError, RuntimeError):
     """The client was made by the process that this one was forked from. Make a new one here."""
-
-
-# The names that the native part has for them.
-_RESPONSES: Final[dict[str, type[ClientResponseError]]] = {
-    "refused": ClientResponseError,
-    "token_provider": TokenProviderError,
-    "network": NetworkError,
-    "timeout": TimedOutError,
-    "protocol": ProtocolError,
-}
-_OTHERS: Final[dict[str, type[TidingsError]]] = {
-    "invalid_url": InvalidUrlError,
-    "invalid_topic": InvalidTopicError,
-    "invalid_argument": ArgumentError,
-    "unsupported": UnsupportedError,
-    "closed": ClosedError,
-    "forked": ForkedError,
-}
-
-
-def from_native(
-    kind: str, message: str, status: int | None, body: bytes | None, retry_after: float | None
-) -> BaseException:
-    """The exception for an error of the native part, which raises it. Not for hosts."""
-    if response := _RESPONSES.get(kind):
-        return response(message, status=status or 0, body=body or b"", retry_after=retry_after)
-    return _OTHERS.get(kind, TidingsError)(message)
