@@ -303,8 +303,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Where tokens come from: asked before the first stream, a minute before a token expires, and when the server does
-    /// not take it any more. `None` stands for a guest. One that fails is asked again, less and less often; a caller
+    /// Where tokens come from: asked before the first stream, a minute before a token expires (of a token that holds for
+    /// less than five minutes, in the last fifth of its life), and when the server does not take it any more. `None` stands for a guest. One that fails is asked again, less and less often; a caller
     /// that waits for its first answer is told.
     ///
     /// It runs with the client's I/O, so it must not block; it may use another client, or an executor of its own.
