@@ -190,11 +190,17 @@ def test_a_forked_child_may_not_use_the_client_and_may_make_one(start: Start) ->
         posts = client.collection("posts").subscribe("*")
         def create(client):
             client.send("/api/collections/posts/records", method="POST", body={"title": "x"})
+        others = client.collection("others").subscribe("*")
+        threading.Thread(target=lambda: list(others), daemon=True).start()
+        while not tidings._tidings.inside():
+            time.sleep(0.001)
 
         pid = os.fork()
         if not pid:
             status = 1
             try:
+                # The thread that waits is not here; the end would wait for it.
+                assert tidings._tidings.inside() == 0
                 for call in (
                     lambda: client.collection("posts").subscribe("*"),
                     lambda: client.collection("posts").subscribe("*", print),

@@ -22,6 +22,7 @@ use crate::{
     call::{Answer, Call},
     error::{exception, raise},
     event::{Event, to_python},
+    interpreter::{Inside, let_go},
     options,
     state::State,
     subscription::Subscription,
@@ -109,6 +110,8 @@ impl Client {
                 Err(error) => return Err(raise(error)),
             }
         }
+        // As in `to_python`.
+        let _inside = Inside::enter();
         let items = batch.into_iter().map(|item| in_python(py, item)).collect::<PyResult<Vec<_>>>()?;
         PyList::new(py, items).map(Some)
     }
@@ -332,7 +335,7 @@ impl Client {
     #[pyo3(signature = (wait = true))]
     fn close(&self, py: Python<'_>, wait: bool) {
         if wait {
-            py.detach(|| self.client.close());
+            let_go(py, || self.client.close());
         } else if let Ok(client) = self.client.get() {
             // It acts with the call, and need not be waited for.
             drop(client.close());

@@ -7,11 +7,12 @@ use std::sync::OnceLock;
 
 use pyo3::{
     exceptions::PyRuntimeError,
-    intern,
     prelude::*,
     types::{PyBytes, PyTuple},
 };
 use tidings::Error;
+
+use crate::interpreter::name;
 
 /// What is looked up once, when the module is imported.
 static EXCEPTIONS: OnceLock<Py<PyModule>> = OnceLock::new();
@@ -50,16 +51,16 @@ pub(crate) fn exception<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'
     let class = exceptions.getattr(name)?;
     let message = error.to_string();
     // Made, and not initialised: that would be a Python function.
-    let made = class.call_method1(intern!(py, "__new__"), (&class, &message))?;
-    made.setattr(intern!(py, "args"), PyTuple::new(py, [&message])?)?;
+    let made = class.call_method1(name::__new__(py), (&class, &message))?;
+    made.setattr(name::args(py), PyTuple::new(py, [&message])?)?;
     if is_response {
         let refusal = error.refusal();
         let body = refusal.map_or(&[][..], |refusal| refusal.body());
         let wait = refusal.and_then(|refusal| refusal.retry_after());
-        made.setattr(intern!(py, "message"), message)?;
-        made.setattr(intern!(py, "status"), error.status().unwrap_or(0))?;
-        made.setattr(intern!(py, "body"), PyBytes::new(py, body))?;
-        made.setattr(intern!(py, "retry_after"), wait.map(|wait| wait.as_secs_f64()))?;
+        made.setattr(name::message(py), message)?;
+        made.setattr(name::status(py), error.status().unwrap_or(0))?;
+        made.setattr(name::body(py), PyBytes::new(py, body))?;
+        made.setattr(name::retry_after(py), wait.map(|wait| wait.as_secs_f64()))?;
     }
     Ok(made)
 }

@@ -5,19 +5,20 @@ use std::sync::OnceLock;
 use jiter::{PythonParse, StringCacheMode};
 use pyo3::{
     exceptions::PyKeyError,
-    intern,
     prelude::*,
     types::{PyBytes, PyDict, PyString},
 };
 use tidings::{Action, GapReason};
 
-use crate::error::{exception, raise};
+use crate::{
+    error::{exception, raise},
+    interpreter::{Inside, name},
+};
 
 #[pyclass(frozen, mapping, module = "tidings._tidings")]
 pub(crate) struct Event {
     event: tidings::Event,
-    /// Not pyo3's own: that lets go of the interpreter while it is filled, and a thread that comes back to an interpreter
-    /// which is ending is killed where it stands.
+    /// Not pyo3's own: that lets go of the interpreter while it is filled, see `interpreter`.
     payload: OnceLock<Py<PyAny>>,
 }
 
@@ -44,9 +45,9 @@ impl Event {
     fn parse<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         if self.event.is_notice() {
             let notice = PyDict::new(py);
-            notice.set_item(intern!(py, "action"), self.action(py))?;
+            notice.set_item(name::action(py), self.action(py))?;
             // Any field of it is None: a callback that knows no notices reads on.
-            notice.set_item(intern!(py, "record"), no_record(py)?)?;
+            notice.set_item(name::record(py), no_record(py)?)?;
             return Ok(notice.into_any());
         }
         match self.event.json_text() {
@@ -75,6 +76,8 @@ fn no_record(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 
 /// JSON as Python objects.
 pub(crate) fn to_python<'py>(py: Python<'py>, json: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    // Before Python 3.12 any new object may start the collector, which runs what it likes.
+    let _inside = Inside::enter();
     // The keys of records repeat, and their values seldom do.
     let parse =
         PythonParse { allow_inf_nan: false, cache_mode: StringCacheMode::Keys, ..PythonParse::default() };
@@ -101,16 +104,16 @@ impl Event {
     #[getter]
     fn action<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
         match self.event.action() {
-            Action::Create => intern!(py, "create").clone(),
-            Action::Update => intern!(py, "update").clone(),
-            Action::Delete => intern!(py, "delete").clone(),
+            Action::Create => name::create(py).clone(),
+            Action::Update => name::update(py).clone(),
+            Action::Delete => name::delete(py).clone(),
             other => PyString::intern(py, other.as_str()),
         }
     }
 
     #[getter]
     fn record<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let record = self.mapping(py)?.get_item(intern!(py, "record"))?;
+        let record = self.mapping(py)?.get_item(name::record(py))?;
         Ok(record.and_then(|record| record.cast_into().ok()).unwrap_or_else(|| PyDict::new(py)))
     }
 
@@ -171,15 +174,15 @@ impl Event {
     }
 
     fn keys<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.mapping(py)?.call_method0(intern!(py, "keys"))
+        self.mapping(py)?.call_method0(name::keys(py))
     }
 
     fn values<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.mapping(py)?.call_method0(intern!(py, "values"))
+        self.mapping(py)?.call_method0(name::values(py))
     }
 
     fn items<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.mapping(py)?.call_method0(intern!(py, "items"))
+        self.mapping(py)?.call_method0(name::items(py))
     }
 
     fn __getitem__<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {

@@ -9,7 +9,11 @@ use std::{
 use pyo3::prelude::*;
 use tidings::Error;
 
-use crate::{error::raise, wait};
+use crate::{
+    error::raise,
+    interpreter::{is_ending, let_go},
+    wait,
+};
 
 /// Nobody waits for its lock with the interpreter in hand: who has the lock may be waiting for the interpreter. In a forked
 /// child it is not touched, since the lock may be held by a thread that is not there.
@@ -32,8 +36,11 @@ impl<T: Send> Exclusive<T> {
         self.check().map_err(raise)?;
         match self.value.try_lock() {
             Ok(mut value) => Ok(action(&mut value)),
+            // Nobody holds it without the interpreter by then, but who was lost with it.
+            Err(_) if is_ending() => Err(raise(Error::Closed)),
             Err(_) => {
-                Ok(py.detach(|| action(&mut self.value.lock().unwrap_or_else(PoisonError::into_inner))))
+                let wait = || action(&mut self.value.lock().unwrap_or_else(PoisonError::into_inner));
+                Ok(let_go(py, wait))
             }
         }
     }

@@ -5,7 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyDict};
 use tidings::hub::{Endpoint, Message};
 
-use crate::options::{duration, json};
+use crate::{
+    interpreter::let_go,
+    options::{duration, json},
+};
 
 #[pyclass(frozen, module = "tidings._tidings")]
 pub(crate) struct Hub(tidings::hub::Hub);
@@ -40,7 +43,7 @@ impl Hub {
         if let Some(seed) = seed {
             builder = builder.seed(seed);
         }
-        let hub = py.detach(|| builder.start())?;
+        let hub = let_go(py, || builder.start())?;
         Ok(Self(hub))
     }
 
@@ -158,11 +161,11 @@ impl Hub {
     }
 
     fn stop(&self, py: Python<'_>) {
-        py.detach(|| self.0.stop());
+        let_go(py, || self.0.stop());
     }
 
     fn restart(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| self.0.restart())?;
+        let_go(py, || self.0.restart())?;
         Ok(())
     }
 }

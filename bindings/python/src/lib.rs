@@ -10,6 +10,7 @@ mod error;
 mod event;
 mod exclusive;
 mod hub;
+mod interpreter;
 mod options;
 mod source;
 mod state;
@@ -41,7 +42,10 @@ fn wait(
     };
     loop {
         let left = deadline.map_or(SLICE, |deadline| deadline.saturating_duration_since(Instant::now()));
-        if py.detach(|| ready(left.min(SLICE))).map_err(error::raise)? {
+        if interpreter::is_ending() {
+            return Err(error::raise(tidings::Error::Closed));
+        }
+        if interpreter::let_go(py, || ready(left.min(SLICE))).map_err(error::raise)? {
             return Ok(true);
         }
         py.check_signals()?;
@@ -69,6 +73,7 @@ mod _tidings {
         event::Event,
         filter,
         hub::Hub,
+        interpreter::{end, forget_inside, inside},
         source::EventSource,
         state::State,
         subscription::Subscription,
@@ -76,7 +81,8 @@ mod _tidings {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        use super::{client::kind, error, event};
+        use super::{client::kind, error, event, interpreter::name};
+        name::import(module.py());
         error::import(module.py())?;
         event::import(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;

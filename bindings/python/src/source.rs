@@ -11,6 +11,7 @@ use tidings::{SourceEvent, blocking};
 
 use crate::{
     error::{exception, raise},
+    interpreter::let_go,
     options,
     state::State,
     wait,
@@ -81,7 +82,7 @@ impl EventSource {
     }
 
     fn close(&self, py: Python<'_>) {
-        py.detach(|| self.source.close());
+        let_go(py, || self.source.close());
     }
 }
 

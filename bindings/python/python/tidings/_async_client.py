@@ -15,7 +15,7 @@ from ._async_subscription import AsyncListener, AsyncSubscription
 from ._base import BaseClient, BaseRealtime
 from ._handlers import AsyncCallback, AsyncProvider, log_notice
 from ._pump import Pump, on_thread
-from .exceptions import ForkedError, TimedOutError
+from .exceptions import TimedOutError
 
 # How often a log-in through another site is asked for its address.
 _SLICE = 0.05
@@ -111,10 +111,7 @@ class AsyncClient(BaseClient[AsyncProvider]):
         if this is cancelled.
         """
         self._is_closed = True
-        try:
-            self._client.close(wait=False)
-        except ForkedError:
-            return
+        self._client.close(wait=False)
         self._heard.clear()
         self._pump.stop()
         await on_thread(self._client.close)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
@@ -207,16 +206,11 @@ class BaseClient(Generic[P]):
     def _let_go(self) -> None:
         """Closes without waiting."""
         self._is_closed = True
-        with contextlib.suppress(ForkedError):
-            self._client.close(wait=False)
+        self._client.close(wait=False)
 
     def _close_natively(self) -> None:
         """Closes, and waits until nothing is left."""
         self._client.close()
-
-    def _close_and_wait(self) -> None:
-        """The same from a thread that may be a daemon."""
-        _ending.inside(self._close_natively)
 
     def _disown(self) -> None:
         """In a forked child: what the parent has is none of our business."""

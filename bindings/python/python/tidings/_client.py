@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, overload
 
-from . import _arguments, _ending, _tidings
+from . import _arguments, _tidings
 from ._arguments import Overflow
 from ._base import BaseClient, BaseRealtime
 from ._dispatcher import Dispatcher
 from ._handlers import EventCallback, Provider
 from ._subscription import Listener, Subscription
-from .exceptions import ClosedError, ForkedError, TimedOutError
+from .exceptions import TimedOutError
 
 # How long a call from inside a callback waits before questions for a token are looked after, and how often a
 # log-in through another site is asked for its address.
@@ -113,10 +113,7 @@ class Client(BaseClient[Provider]):
         that runs is not waited for. Harmless when done before.
         """
         self._is_closed = True
-        try:
-            self._close_and_wait()
-        except (ClosedError, ForkedError):
-            return
+        self._client.close()
         self._dispatcher.end()
 
     def __enter__(self) -> Client:
@@ -139,11 +136,9 @@ class Client(BaseClient[Provider]):
 
     def _wait(self, call: _tidings.Call, timeout: float | None) -> bool:
         if not self._dispatcher.is_current:
-            return _ending.wait(call.wait, timeout)
+            return call.wait(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
-        while not _ending.wait(
-            call.wait, _SLICE if deadline is None else max(0, min(_SLICE, deadline - time.monotonic()))
-        ):
+        while not call.wait(_SLICE if deadline is None else max(0, min(_SLICE, deadline - time.monotonic()))):
             if deadline is not None and time.monotonic() >= deadline:
                 return False
             self._dispatcher.attend()

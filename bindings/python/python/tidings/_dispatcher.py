@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from . import _ending, _tidings
+from . import _tidings
 from ._handlers import (
     EventCallback,
     Handlers,
@@ -168,7 +168,7 @@ class Dispatcher:
     def _wait(self) -> Callable[[], object]:
         descriptor = self._native.fileno()
         if descriptor < 0:
-            return lambda: _ending.wait(self._native.wait, None)
+            return lambda: self._native.wait(None)
         if hasattr(select, "poll"):
             poll = select.poll()
             poll.register(descriptor, select.POLLIN)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import warnings
 from collections.abc import Iterator, Mapping
@@ -11,7 +10,7 @@ from types import TracebackType
 from typing import Any, TypeAlias
 
 from . import _arguments, _ending, _tidings
-from .exceptions import ClosedError, ForkedError
+from .exceptions import ForkedError
 
 
 @dataclass(frozen=True)
@@ -279,7 +278,7 @@ class EventSource(BaseEventSource):
                 raise StopIteration from None
             if event is not None:
                 return event
-            if not _ending.wait(self._source.wait, timeout):
+            if not self._source.wait(timeout):
                 raise TimeoutError(f"nothing came within {timeout:g} s")
 
     def events(self) -> Iterator[SourceEvent]:
@@ -302,8 +301,7 @@ class EventSource(BaseEventSource):
         """Ends the stream within a second, and with it the iteration. From any thread; harmless when done
         before."""
         self._is_closed = True
-        with contextlib.suppress(ClosedError):
-            _ending.inside(self._source.close)
+        self._source.close()
 
     def __enter__(self) -> EventSource:
         return self

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from . import _ending, _tidings
+from . import _tidings
 from ._handlers import AsyncProvider, Handlers, log_disconnected, log_state, logger
 
 _BATCH = 256
@@ -150,7 +150,7 @@ class Pump:
                 drained.set()
 
         while not self._is_stopped:
-            _ending.wait(self._native.wait, None)
+            self._native.wait(None)
             drained.clear()
             try:
                 loop.call_soon_threadsafe(drain)

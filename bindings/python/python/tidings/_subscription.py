@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import _ending, _tidings
+from . import _tidings
 from ._tidings import Event
 from .exceptions import ForkedError
 
@@ -118,7 +118,7 @@ class Subscription(BaseListener):
             StopIteration: The subscription has ended.
             ForkedError: In a forked child.
         """
-        if not _ending.wait(self._native.wait, timeout):
+        if not self._native.wait(timeout):
             raise TimeoutError(f"no event of {self._topic} came within {timeout:g} s")
         event = self._native.take()
         if event is None:
@@ -129,7 +129,7 @@ class Subscription(BaseListener):
         return self
 
     def __next__(self) -> Event:
-        _ending.wait(self._native.wait, None)
+        self._native.wait(None)
         event = self._native.take()
         if event is None:
             raise StopIteration

@@ -23,7 +23,10 @@ __all__ = [
     "Subscription",
     "TokenRequest",
     "__version__",
+    "end",
     "filter",
+    "forget_inside",
+    "inside",
 ]
 
 __version__: Final[str]
@@ -228,3 +231,8 @@ class Hub:
     def restart(self) -> None: ...
 
 def filter(expression: str, values: str) -> str: ...  # values as JSON
+
+# For the interpreter's end, see `_ending`.
+def end() -> None: ...  # nobody lets go of the interpreter in native code any more, and waits end
+def inside() -> int: ...  # how many have let go of it there
+def forget_inside() -> None: ...  # in a forked child, where they are not
