@@ -1,5 +1,7 @@
 //! What a listener receives: changes, and notices of what it may have missed.
 
+mod head;
+
 use std::{
     borrow::Cow,
     fmt,
@@ -10,6 +12,7 @@ use std::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value, value::RawValue};
 
+use self::head::Head;
 use crate::{Error, engine::topic::without_options, error::unexpected};
 
 /// One thing told to a listener: a change of a record, a custom message, or a notice.
@@ -48,12 +51,6 @@ pub(crate) enum Shape {
     Wrapped,
     /// The record alone, its fields under `fields`; the name of the event told the action.
     Bare(Action),
-}
-
-/// What of a payload is asked for most.
-struct Head {
-    action: Action,
-    record_id: Option<Box<str>>,
 }
 
 /// What an [`Event`] tells.
@@ -333,50 +330,6 @@ impl fmt::Debug for Event {
             Content::Refused(error) => out.field("error", error),
         };
         out.finish()
-    }
-}
-
-#[derive(serde::Deserialize)]
-struct Record {
-    id: Box<str>,
-}
-
-impl Head {
-    fn parse(data: &[u8], shape: Shape) -> Self {
-        if let Shape::Bare(action) = shape {
-            let record = serde_json::from_slice::<Record>(data).ok();
-            let record_id = record.filter(|_| action != Action::Custom).map(|record| record.id);
-            return Self { action, record_id };
-        }
-        // Nearly every message is a change, and is read in one pass.
-        #[derive(serde::Deserialize)]
-        struct Change<'a> {
-            record: Identified,
-            action: &'a str,
-        }
-        #[derive(serde::Deserialize)]
-        struct Identified {
-            id: Option<Box<str>>,
-        }
-        if let Ok(Change { record, action }) = serde_json::from_slice(data) {
-            return Self { action: Action::of_change(action), record_id: record.id };
-        }
-        #[derive(Default, serde::Deserialize)]
-        struct Payload<'a> {
-            #[serde(borrow)]
-            record: Option<&'a RawValue>,
-            #[serde(borrow)]
-            action: Option<&'a RawValue>,
-        }
-        // Custom messages may hold anything, so nothing here may fail.
-        let payload: Payload<'_> = serde_json::from_slice(data).unwrap_or_default();
-        let action = payload.action.and_then(|action| action.get().strip_prefix('"')?.strip_suffix('"'));
-        let action = action.map_or(Action::Custom, Action::of_change);
-        let record_id = payload
-            .record
-            .and_then(|record| serde_json::from_str::<Record>(record.get()).ok())
-            .map(|record| record.id);
-        Self { action, record_id }
     }
 }
 
