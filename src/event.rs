@@ -9,8 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::de::DeserializeOwned;
-use serde_json::{Value, value::RawValue};
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Value;
 
 use self::head::Head;
 use crate::{Error, engine::topic::without_options, error::unexpected};
@@ -30,14 +30,14 @@ struct Inner {
 enum Content {
     /// What the server sent.
     Message {
-        data: Box<[u8]>,
+        data: Box<str>,
         shape: Shape,
         name: Option<Box<str>>,
         head: OnceLock<Head>,
     },
     /// The handshake of a stream.
     Connect {
-        data: Box<[u8]>,
+        data: Box<str>,
     },
     Gap(Gap),
     Lagged(u64),
@@ -145,12 +145,12 @@ pub enum GapReason {
 
 impl Event {
     /// A message; `name` is that of the event where it is not the topic.
-    pub(crate) fn message(topic: Arc<str>, data: &[u8], shape: Shape, name: Option<&str>) -> Self {
+    pub(crate) fn message(topic: Arc<str>, data: &str, shape: Shape, name: Option<&str>) -> Self {
         let name = name.map(Into::into);
         Self::new(topic, Content::Message { data: data.into(), shape, name, head: OnceLock::new() })
     }
 
-    pub(crate) fn connect(topic: Arc<str>, data: &[u8]) -> Self {
+    pub(crate) fn connect(topic: Arc<str>, data: &str) -> Self {
         Self::new(topic, Content::Connect { data: data.into() })
     }
 
@@ -240,23 +240,35 @@ impl Event {
     /// # Errors
     /// As [`json`](Self::json).
     pub fn json_text(&self) -> Result<Cow<'_, str>, Error> {
+        let text = self.json_source()?;
+        if let Cow::Borrowed(text) = text {
+            serde_json::from_str::<IgnoredAny>(text).map_err(|error| self.unreadable(&error))?;
+        }
+        Ok(text)
+    }
+
+    /// The same without a look at what the server wrote, for a parser that looks for itself: it may be no JSON.
+    ///
+    /// # Errors
+    /// [`Error::Protocol`] when the record must be put into this shape and is no JSON.
+    pub fn json_source(&self) -> Result<Cow<'_, str>, Error> {
         match &self.0.content {
             Content::Message { shape: Shape::Bare(action), .. } if *action != Action::Custom => {
                 Ok(self.json()?.to_string().into())
             }
-            _ => {
-                let text: &RawValue =
-                    serde_json::from_slice(self.raw()).map_err(|error| self.unreadable(&error))?;
-                Ok(text.get().into())
-            }
+            _ => Ok(self.text().into()),
         }
     }
 
     /// The payload as received, valid UTF-8; empty for notices.
     pub fn raw(&self) -> &[u8] {
+        self.text().as_bytes()
+    }
+
+    fn text(&self) -> &str {
         match &self.0.content {
             Content::Message { data, .. } | Content::Connect { data } => data,
-            _ => &[],
+            _ => "",
         }
     }
 
@@ -309,7 +321,7 @@ impl Event {
     }
 
     fn parse<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_slice(self.raw()).map_err(|error| self.unreadable(&error))
+        serde_json::from_str(self.text()).map_err(|error| self.unreadable(&error))
     }
 
     fn unreadable(&self, error: &serde_json::Error) -> Error {
@@ -322,9 +334,7 @@ impl fmt::Debug for Event {
         let mut out = f.debug_struct("Event");
         out.field("topic", &without_options(self.topic())).field("action", &self.action());
         match &self.0.content {
-            Content::Message { data, .. } | Content::Connect { data } => {
-                out.field("data", &String::from_utf8_lossy(data))
-            }
+            Content::Message { data, .. } | Content::Connect { data } => out.field("data", data),
             Content::Gap(gap) => out.field("gap", gap),
             Content::Lagged(_) => &mut out,
             Content::Refused(error) => out.field("error", error),
@@ -338,7 +348,7 @@ mod tests {
     use super::*;
 
     fn event(data: &str) -> Event {
-        Event::message("posts/*".into(), data.as_bytes(), Shape::Wrapped, None)
+        Event::message("posts/*".into(), data, Shape::Wrapped, None)
     }
 
     #[test]
@@ -363,7 +373,7 @@ mod tests {
     fn a_bare_record_reads_like_a_wrapped_one() {
         let data = r#"{"id":"abc","collection":"posts","fields":{"title":"x","id":"no"},"created_at":"t"}"#;
         let shape = Shape::Bare(Action::Update);
-        let event = Event::message("posts/*".into(), data.as_bytes(), shape, Some("record_updated"));
+        let event = Event::message("posts/*".into(), data, shape, Some("record_updated"));
         assert_eq!(
             (event.action(), event.record_id(), event.name()),
             (Action::Update, Some("abc"), "record_updated")

@@ -256,7 +256,7 @@ mod tests {
 
     fn change(id: &str, n: u32) -> Event {
         let data = format!(r#"{{"record":{{"id":"{id}"}},"action":"update","n":{n}}}"#);
-        Event::message("t".into(), data.as_bytes(), Shape::Wrapped, None)
+        Event::message("t".into(), &data, Shape::Wrapped, None)
     }
 
     fn drain(queue: &mut Queue) -> Vec<String> {
@@ -362,7 +362,7 @@ mod tests {
         let mut queue = Queue::new(limits);
         (0..10).for_each(|n| queue.push(change("abcdef", n)));
         assert!(queue.bytes <= 100 && queue.len() == 2, "{}", queue.bytes);
-        queue.push(Event::message("t".into(), &[b'x'; 1000], Shape::Wrapped, None));
+        queue.push(Event::message("t".into(), &"x".repeat(1000), Shape::Wrapped, None));
         assert_eq!((queue.len(), queue.lost()), (1, 10));
     }
 }

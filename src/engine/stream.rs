@@ -141,7 +141,7 @@ impl<L: Outlet> Engine<L> {
         }
         let Some(submits) = self.dialect.submits() else { return false };
         let Some(client_id) = submits.handshake(message) else { return false };
-        let handshake = Event::connect(submits.handshake_topic().into(), message.data_bytes());
+        let handshake = Event::connect(submits.handshake_topic().into(), message.data());
         conn.phase = Phase::Open(Open::new(&client_id, Some(handshake)));
         true
     }
@@ -160,7 +160,7 @@ impl<L: Outlet> Engine<L> {
             }
             any = true;
             let name = (message.event() != &**key).then(|| message.event());
-            let event = Event::message(key.clone(), message.data_bytes(), shape, name);
+            let event = Event::message(key.clone(), message.data(), shape, name);
             for entry in &topic.entries {
                 let Delivered { wake, lost, waiting } = entry.outlet.deliver(event.clone());
                 stats.delivered += 1;

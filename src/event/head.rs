@@ -18,10 +18,10 @@ struct Record {
 }
 
 impl Head {
-    pub(super) fn parse(data: &[u8], shape: Shape) -> Self {
+    pub(super) fn parse(data: &str, shape: Shape) -> Self {
         match shape {
             Shape::Bare(action) => {
-                let record = serde_json::from_slice::<Record>(data).ok();
+                let record = serde_json::from_str::<Record>(data).ok();
                 let record_id = record.filter(|_| action != Action::Custom).map(|record| record.id);
                 Self { action, record_id }
             }
@@ -33,13 +33,13 @@ impl Head {
     ///
     /// An `"action"` right before the brace that ends the payload cannot lie inside a string, where its quotes would be
     /// escaped, nor in the record, whose own brace would have to follow.
-    fn of_change(data: &[u8]) -> Option<Self> {
-        let is_last = |end: &[u8]| data.ends_with(end);
-        let action = if is_last(br#"},"action":"create"}"#) {
+    fn of_change(data: &str) -> Option<Self> {
+        let is_last = |end| data.ends_with(end);
+        let action = if is_last(r#"},"action":"create"}"#) {
             Action::Create
-        } else if is_last(br#"},"action":"update"}"#) {
+        } else if is_last(r#"},"action":"update"}"#) {
             Action::Update
-        } else if is_last(br#"},"action":"delete"}"#) {
+        } else if is_last(r#"},"action":"delete"}"#) {
             Action::Delete
         } else {
             return None;
@@ -47,12 +47,12 @@ impl Head {
         let found = Cell::new(None);
         // An error is how it stops early.
         let _ = IdOfRecord(&found)
-            .deserialize(&mut serde_json::Deserializer::from_slice(data.strip_prefix(br#"{"record":"#)?));
+            .deserialize(&mut serde_json::Deserializer::from_str(data.strip_prefix(r#"{"record":"#)?));
         Some(Self { action, record_id: Some(found.take()?) })
     }
 
     /// Custom messages may hold anything, so nothing here may fail.
-    fn of_anything(data: &[u8]) -> Self {
+    fn of_anything(data: &str) -> Self {
         #[derive(Default, serde::Deserialize)]
         struct Payload<'a> {
             #[serde(borrow)]
@@ -60,7 +60,7 @@ impl Head {
             #[serde(borrow)]
             action: Option<&'a RawValue>,
         }
-        let payload: Payload<'_> = serde_json::from_slice(data).unwrap_or_default();
+        let payload: Payload<'_> = serde_json::from_str(data).unwrap_or_default();
         let action = payload.action.and_then(|action| action.get().strip_prefix('"')?.strip_suffix('"'));
         let action = action.map_or(Action::Custom, Action::of_change);
         let record_id = payload
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     fn head(data: &str) -> Option<(Action, Option<Box<str>>)> {
-        Head::of_change(data.as_bytes()).map(|head| (head.action, head.record_id))
+        Head::of_change(data).map(|head| (head.action, head.record_id))
     }
 
     #[test]
@@ -141,12 +141,12 @@ mod tests {
                 true => format!("{{{members}}}"),
                 false => format!(r#"{{"record":{{{members}}},"action":"create"}}"#),
             };
-            let Some(head) = Head::of_change(data.as_bytes()) else { continue };
+            let Some(head) = Head::of_change(&data) else { continue };
             if serde_json::from_str::<IgnoredAny>(&data).is_err() {
                 panic!("the test wrote {data}");
             }
             short += 1;
-            let whole = Head::of_anything(data.as_bytes());
+            let whole = Head::of_anything(&data);
             assert_eq!((head.action, head.record_id), (whole.action, whole.record_id), "{data}");
         }
         assert!(short > 1000, "{short}");
@@ -157,7 +157,7 @@ mod tests {
         const STRINGS: [&str; 7] =
             ["id", "record", "action", "create", r#"},\"action\":\"create\"}"#, r#"\\"#, r#"\u0069d"#];
         let mut names: Vec<&str> = Vec::new();
-        let mut value = |rng: &mut fastrand::Rng, name: &str| match rng.u8(0..4) {
+        let value = |rng: &mut fastrand::Rng, name: &str| match rng.u8(0..4) {
             _ if name == "record" && rng.u8(0..4) > 0 && depth > 0 => {
                 format!("{{{}}}", members(rng, depth - 1))
             }

@@ -53,12 +53,6 @@ impl<'a> Message<'a> {
         self.data
     }
 
-    /// The same as [`data`](Self::data), as bytes.
-    #[inline]
-    pub fn data_bytes(&self) -> &'a [u8] {
-        self.data.as_bytes()
-    }
-
     /// The last event id in force: that of this message, or of the latest message
     /// before it that had one, or empty.
     #[inline]

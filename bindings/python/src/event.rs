@@ -50,11 +50,10 @@ impl Event {
             notice.set_item(name::record(py), no_record(py)?)?;
             return Ok(notice.into_any());
         }
-        match self.event.json_text() {
-            Ok(text) => to_python(py, text.as_bytes()),
-            // Server hooks may send anything.
-            Err(_) => Ok(PyString::new(py, &String::from_utf8_lossy(self.event.raw())).into_any()),
-        }
+        // Server hooks may send anything.
+        let text = || PyString::new(py, &String::from_utf8_lossy(self.event.raw())).into_any();
+        let json = self.event.json_source().ok().and_then(|source| to_python(py, source.as_bytes()).ok());
+        Ok(json.unwrap_or_else(text))
     }
 }
 
@@ -160,7 +159,9 @@ impl Event {
     }
 
     fn json<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        to_python(py, self.event.json_text().map_err(raise)?.as_bytes())
+        // One parser is enough for what is JSON, and the other knows what to say of what is not.
+        to_python(py, self.event.json_source().map_err(raise)?.as_bytes())
+            .map_err(|error| self.event.json_text().err().map_or(error, raise))
     }
 
     #[pyo3(signature = (key, default = None))]

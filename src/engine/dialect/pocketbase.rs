@@ -84,7 +84,7 @@ impl Submits for PocketBase {
         if message.event() != HANDSHAKE {
             return None;
         }
-        let connect = serde_json::from_slice::<Connect>(message.data_bytes()).ok();
+        let connect = serde_json::from_str::<Connect>(message.data()).ok();
         // The id stands in both places; a server hook may have replaced the data.
         connect
             .map(|connect| connect.client_id)

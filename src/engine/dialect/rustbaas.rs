@@ -94,7 +94,7 @@ impl Dialect for RustBaas {
         let mut key = format!("{stream}/*");
         to(&key, Shape::Bare(action));
         if action != Action::Custom
-            && let Ok(record) = serde_json::from_slice::<Record>(message.data_bytes())
+            && let Ok(record) = serde_json::from_str::<Record>(message.data())
         {
             key.truncate(key.len() - 1);
             key.push_str(&record.id);

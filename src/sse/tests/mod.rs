@@ -57,14 +57,11 @@ fn decode<'c>(decoder: &mut Decoder, chunks: impl IntoIterator<Item = &'c [u8]>)
 
 fn owned(item: Item<'_>) -> Told {
     match item {
-        Item::Message(message) => {
-            assert_eq!(message.data().as_bytes(), message.data_bytes());
-            Told::Message {
-                event: message.event().into(),
-                data: message.data().into(),
-                id: message.id().into(),
-            }
-        }
+        Item::Message(message) => Told::Message {
+            event: message.event().into(),
+            data: message.data().into(),
+            id: message.id().into(),
+        },
         Item::Comment(text) => Told::Comment(text.into()),
         Item::Retry(after) => Told::Retry(after.as_millis().try_into().unwrap()),
         Item::TooLarge { limit } => Told::TooLarge { limit },
