@@ -145,6 +145,12 @@ CALLS = {
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
 def test_ctrl_c_ends(start: Start, hub: Hub, call: str) -> None:
+    # Some other process may have had the processor meanwhile, but not each time.
+    assert any(interrupted(start, hub, call) < 0.2 for _ in range(5))
+
+
+def interrupted(start: Start, hub: Hub, call: str) -> float:
+    """How many seconds after the signal the call has ended."""
     one = start(
         f"""
         from tidings.__main__ import main
@@ -178,7 +184,7 @@ def test_ctrl_c_ends(start: Start, hub: Hub, call: str) -> None:
     one.expect("INTERRUPTED")
     hub.clear_faults()
     assert one.end() == 0, one.error
-    assert float(one.output.split()[-1]) < 0.2
+    return float(one.output.split()[-1])
 
 
 def test_a_forked_child_may_not_use_the_client_and_may_make_one(start: Start) -> None:
