@@ -21,7 +21,7 @@ use crate::Error;
 /// such a value matches nothing or the server answers 400; it never means something else.
 ///
 /// # Errors
-/// [`Error::InvalidArgument`] when `values` is not a map with text keys, when a place has no value or is not closed, and when a text
+/// [`Error::InvalidArgument`] when `values` is not a map with text keys, when a place has no value, is not closed or stands between quotes, and when a text
 /// holds a NUL character, which ends an expression wherever it stands.
 pub fn filter(expression: &str, values: impl Serialize) -> Result<String, Error> {
     let values =
@@ -35,13 +35,20 @@ pub fn filter(expression: &str, values: impl Serialize) -> Result<String, Error>
     let guarded = values.values().any(is_open);
     let mut out = String::with_capacity(expression.len());
     let mut rest = expression;
+    let mut quote_open = None;
     while let Some(at) = rest.find("{:") {
         let (before, place) = rest.split_at(at);
         out.push_str(before);
+        quote_open = quote_after(quote_open, before);
         let Some(end) = place.find('}') else {
             return Err(Error::argument("filter", format!("a place is not closed: {place:?} has no }}")));
         };
         let name = &place[2..end];
+        if quote_open.is_some() {
+            let why =
+                format!("{{:{name}}} stands between quotes, which the value brings itself; leave them out");
+            return Err(Error::argument("filter", why));
+        }
         let value = values.get(name).ok_or_else(|| {
             Error::argument("filter", format!("the expression has {{:{name}}} and no value is named so"))
         })?;
@@ -52,8 +59,24 @@ pub fn filter(expression: &str, values: impl Serialize) -> Result<String, Error>
     Ok(out)
 }
 
+/// The quote that is still open after some more of an expression.
+fn quote_after(open: Option<char>, text: &str) -> Option<char> {
+    let mut escaped = false;
+    text.chars().fold(open, |open, character| {
+        let was_escaped = escaped;
+        escaped = character == '\\' && !was_escaped;
+        match open {
+            None if matches!(character, '\'' | '"') => Some(character),
+            Some(quote) if quote == character && !was_escaped => None,
+            open => open,
+        }
+    })
+}
+
 fn literal(name: &str, value: &Value, guarded: bool) -> Result<String, Error> {
     Ok(match value {
+        // The language knows no exponents.
+        Value::Number(number) if number.is_f64() => number.as_f64().unwrap_or_default().to_string(),
         Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
         Value::String(text) => quote(name, text, guarded)?,
         Value::Array(_) | Value::Object(_) => quote(name, &value.to_string(), guarded)?,
@@ -98,6 +121,8 @@ mod tests {
             (json!(r"C:\dir\new"), r"'C:\dir\\new'"),
             (json!(r"a\'b"), r"'a\\\'b'"),
             (json!(-1.5), "-1.5"),
+            (json!(1e21), "1000000000000000000000"),
+            (json!(1.5e-7), "0.00000015"),
             (json!(true), "true"),
             (json!(null), "null"),
             (json!(["a", 1]), r#"'["a",1]'"#),
