@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    future::Future,
+    future::{Future, poll_fn},
     pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll},
@@ -32,11 +32,15 @@ use crate::{
         identity::Token,
     },
     http::Response,
+    rt::Runtime,
     shared::{Job, Shared},
 };
 
 /// The part of a refusal's body that is kept.
 pub(crate) const REFUSAL_LIMIT: usize = 64 << 10;
+
+/// How long that may take. Some servers label their refusals as event streams and never end them.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Requests of hosts that are under way at the same time.
 const CONCURRENT_REQUESTS: usize = 32;
@@ -252,7 +256,7 @@ async fn read(
     let response = shared.http.send(http).await.map_err(lost)?;
     // The status first: PocketBase labels its refusals as event streams too.
     if response.status != StatusCode::OK {
-        return Err(refused(response).await);
+        return Err(refused(shared, response).await);
     }
     if !is_type(&response.headers, "text/event-stream") {
         return Err(Failure::Lost(not_a_stream(&response)));
@@ -286,7 +290,7 @@ async fn read(
 async fn submit(shared: Arc<Shared>, conn: ConnId, request: Request, url: Url, token: Option<Token>) {
     let http = http_request(&shared, url, request, token.as_ref());
     let answer = match shared.http.send(http).await.map_err(lost) {
-        Ok(response) if !response.status.is_success() => Err(refused(response).await),
+        Ok(response) if !response.status.is_success() => Err(refused(&shared, response).await),
         // A log-in page of the network answers everything with a page; a redirect made the POST a GET.
         Ok(response)
             if is_type(&response.headers, "text/html") || is_type(&response.headers, "text/event-stream") =>
@@ -325,16 +329,18 @@ fn lost(error: crate::http::HttpError) -> Failure {
     Failure::Lost(error.into())
 }
 
-async fn refused(response: Response) -> Failure {
-    Failure::Refused(refusal(response).await)
+async fn refused(shared: &Shared, response: Response) -> Failure {
+    Failure::Refused(refusal(&*shared.runtime, response).await)
 }
 
 /// Reads what the server has to say beside its status.
-pub(crate) async fn refusal(response: Response) -> Refusal {
+pub(crate) async fn refusal(runtime: &dyn Runtime, response: Response) -> Refusal {
     let status = response.status.as_u16();
     let retry_after = retry_after(&response.headers);
-    let body = response.body.collect(REFUSAL_LIMIT).await.unwrap_or_default();
-    Refusal::new(status, body.to_vec(), retry_after)
+    let mut timer = runtime.new_timer(runtime.now() + REFUSAL_TIMEOUT);
+    let alarm = poll_fn(move |cx| timer.as_mut().poll(cx));
+    let body = response.body.beginning(REFUSAL_LIMIT, alarm).await;
+    Refusal::new(status, body, retry_after)
 }
 
 /// How long `Retry-After` asks to wait. A date in it is compared with the server's own clock where it tells that, since

@@ -95,7 +95,7 @@ impl Request {
                 return Err(strayed(&asked, &response.url));
             }
             if !response.status.is_success() {
-                return Err(Error::Refused(refusal(response).await));
+                return Err(Error::Refused(refusal(&*asked.runtime, response).await));
             }
             let (status, headers) = (response.status.as_u16(), response.headers);
             let body = response.body.collect(BODY_LIMIT).await?.to_vec();

@@ -1,21 +1,17 @@
 //! One request of an event source, up to the stream that answers it.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use futures::future::{BoxFuture, Either, select};
+use futures::future::BoxFuture;
 use hyper::StatusCode;
 
 use crate::{
-    Refusal,
-    driver::{is_type, not_a_stream, refusal, retry_after},
+    driver::{is_type, not_a_stream, refusal},
     http::{Body, HttpClient, HttpError, Request},
     rt::Runtime,
 };
 
 use super::{Opened, machine::Failure};
-
-/// How long a refusal's body may take. Some servers label their refusals as event streams and never end them.
-const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What is open towards the server. Dropping it closes the socket.
 pub(super) enum Exchange {
@@ -36,13 +32,7 @@ async fn open(
 ) -> Result<(Opened, Body), Failure> {
     let response = http.send(request).await.map_err(failed)?;
     if response.status != StatusCode::OK {
-        let (status, after) = (response.status.as_u16(), retry_after(&response.headers));
-        let mut timer = runtime.new_timer(runtime.now() + REFUSAL_TIMEOUT);
-        let alarm = futures::future::poll_fn(move |cx| timer.as_mut().poll(cx));
-        return Err(Failure::Refused(match select(Box::pin(refusal(response)), alarm).await {
-            Either::Left((refusal, _)) => refusal,
-            Either::Right(_) => Refusal::new(status, Vec::new(), after),
-        }));
+        return Err(Failure::Refused(refusal(&*runtime, response).await));
     }
     if !is_type(&response.headers, "text/event-stream") {
         return Err(Failure::NotAStream(not_a_stream(&response)));

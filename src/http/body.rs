@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
+use futures::future::select;
 use hyper::body::{Body as _, Bytes, Incoming};
 
 use super::error::HttpError;
@@ -90,6 +92,22 @@ impl Body {
                 None => self.state = State::Ended,
             }
         }
+    }
+
+    /// The beginning of the body, at most `limit` bytes, as far as it comes before `alarm`.
+    pub(crate) async fn beginning(mut self, limit: usize, alarm: impl Future<Output = ()>) -> Vec<u8> {
+        let mut read = Vec::new();
+        {
+            let reading = async {
+                while read.len() < limit
+                    && let Ok(Some(bytes)) = self.chunk().await
+                {
+                    read.extend_from_slice(&bytes[..bytes.len().min(limit - read.len())]);
+                }
+            };
+            select(pin!(reading), pin!(alarm)).await;
+        }
+        read
     }
 
     /// The whole body, if it has no more than `limit` bytes.
