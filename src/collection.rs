@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     Error, OAuth2, Subscribe,
     auth::Auth,
-    engine::topic::{has_prefix, is_named},
+    engine::topic::{has_prefix, is_named, without_options},
     request::{Request, Response},
     shared::Handle,
 };
@@ -51,7 +51,7 @@ impl Collection {
         } else {
             return Subscribe::new(self.handle.clone(), name);
         };
-        let error = Error::InvalidTopic { topic: name.clone(), reason: reason.into() };
+        let error = Error::InvalidTopic { topic: without_options(&name).into(), reason: reason.into() };
         Subscribe::refused(self.handle.clone(), name, error)
     }
 
@@ -80,15 +80,8 @@ impl Collection {
     /// can fail with.
     pub async fn auth_with_password(&self, identity: &str, password: &str) -> Result<AuthResponse, Error> {
         let body = json!({"identity": identity, "password": password});
-        let path = format!("{}/auth-with-password", self.handle.dialect.log_in_path(&self.name)?);
-        let answer = match self.post(&path, Some(body.clone())).await {
-            Err(error) if self.name == "_superusers" && error.status() == Some(404) => {
-                // Servers before 0.23.
-                self.post("/api/admins/auth-with-password", Some(body)).await
-            }
-            answer => answer,
-        };
-        self.adopt(answer?)
+        let answer = self.ask("auth-with-password", Some(body)).await?;
+        self.adopt(answer)
     }
 
     /// Logs in through another site, such as `"github"`, that the collection is set up for; the client then is that
@@ -113,9 +106,19 @@ impl Collection {
     /// # Errors
     /// [`Error::Refused`] with status 401 when the token has expired or was revoked.
     pub async fn auth_refresh(&self) -> Result<AuthResponse, Error> {
-        let path = format!("{}/auth-refresh", self.handle.dialect.log_in_path(&self.name)?);
-        let answer = self.post(&path, None).await?;
+        let answer = self.ask("auth-refresh", None).await?;
         self.adopt(answer)
+    }
+
+    async fn ask(&self, what: &str, body: Option<Value>) -> Result<Response, Error> {
+        let path = format!("{}/{what}", self.handle.dialect.log_in_path(&self.name)?);
+        match self.post(&path, body.clone()).await {
+            Err(error) if self.name == "_superusers" && error.status() == Some(404) => {
+                // Servers before 0.23.
+                self.post(&format!("/api/admins/{what}"), body).await
+            }
+            answer => answer,
+        }
     }
 
     async fn post(&self, path: &str, body: Option<Value>) -> Result<Response, Error> {

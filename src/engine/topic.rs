@@ -38,7 +38,7 @@ impl Topic {
     /// The canonical key, at most `max` bytes long.
     pub(crate) fn key(&self, max: usize) -> Result<Arc<str>, Error> {
         let invalid = |reason: String| {
-            let topic = self.name.chars().take(80).collect();
+            let topic = without_options(&self.name).chars().take(80).collect();
             Err(Error::InvalidTopic { topic, reason })
         };
         if self.name.is_empty() {
@@ -47,8 +47,17 @@ impl Topic {
         if let Some(at) = self.name.find(|c: char| c.is_control()) {
             return invalid(format!("it has a control character at byte {at}"));
         }
+        if self.name.starts_with(' ') {
+            // It would come back without it: "If value starts with a U+0020 SPACE character, remove it from value."
+            return invalid("it begins with a space, which an event stream does not keep".into());
+        }
+        let has_options = !self.query.is_empty() || !self.headers.is_empty();
+        if has_options && without_options(&self.name) != self.name {
+            // The server reads the first ones alone.
+            return invalid("it has options already; give them all in one way".into());
+        }
         let mut key = self.name.clone();
-        if !self.query.is_empty() || !self.headers.is_empty() {
+        if has_options {
             let mut options = serde_json::Map::new();
             if !self.query.is_empty() {
                 options.insert("query".into(), text_map(&self.query));
@@ -125,12 +134,23 @@ mod tests {
 
     #[test]
     fn bad_topics_are_refused_with_what_is_wrong() {
-        for (name, text) in
-            [("", "empty"), ("posts/\n*", "control character at byte 6"), ("a\0", "at byte 1")]
-        {
+        for (name, text) in [
+            ("", "empty"),
+            ("posts/\n*", "control character at byte 6"),
+            ("a\0", "at byte 1"),
+            (" jobs", "begins with a space"),
+        ] {
             let error = Topic::new(name).key(MAX).unwrap_err().to_string();
             assert!(error.contains(text), "{error}");
         }
+    }
+
+    #[test]
+    fn options_are_given_in_one_way_and_never_shown() {
+        let name = "posts/*?options=%7B%22headers%22%3A%7B%22x%22%3A%22secret%22%7D%7D";
+        assert_eq!(&*Topic::new(name).key(MAX).unwrap(), name);
+        let error = with_query(name, &[("filter", "x=1")]).key(MAX).unwrap_err().to_string();
+        assert!(error.contains("options already") && !error.contains("secret"), "{error}");
     }
 
     #[test]
