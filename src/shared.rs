@@ -306,11 +306,14 @@ impl Drop for Locked<'_> {
 
 /// Streams of changes to whoever watches.
 #[derive(Debug)]
-pub(crate) struct Watchers<T>(Mutex<Vec<async_channel::Sender<T>>>);
+pub(crate) struct Watchers<T>(
+    /// `None` when nothing more is told.
+    Mutex<Option<Vec<async_channel::Sender<T>>>>,
+);
 
 impl<T> Default for Watchers<T> {
     fn default() -> Self {
-        Self(Mutex::default())
+        Self(Mutex::new(Some(Vec::new())))
     }
 }
 
@@ -320,13 +323,16 @@ impl<T: Clone> Watchers<T> {
         let (sender, receiver) = async_channel::bounded(CHANGES);
         let mut senders = lock(&self.0);
         let _ = sender.try_send(first());
-        senders.push(sender);
+        if let Some(senders) = &mut *senders {
+            senders.push(sender);
+        }
         receiver
     }
 
     pub(crate) fn tell(&self, change: &T) {
         let senders = {
             let mut senders = lock(&self.0);
+            let Some(senders) = &mut *senders else { return };
             senders.retain(|sender| !sender.is_closed());
             senders.clone()
         };
@@ -336,7 +342,7 @@ impl<T: Clone> Watchers<T> {
     }
 
     fn close(&self) {
-        lock(&self.0).clear();
+        *lock(&self.0) = None;
     }
 }
 
