@@ -29,6 +29,8 @@ struct Inner {
     queue: Queue,
     status: Status,
     reader: Reader,
+    /// A caller waits for the server's answer and is told of a failure itself; nobody else is then.
+    awaited: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -89,12 +91,17 @@ impl Mailbox {
 
     fn new(topic: Arc<str>, limits: Limits, reader: Reader) -> Arc<Self> {
         let queue = Queue::new(limits);
-        let inner = Mutex::new(Inner { queue, status: Status::Pending, reader });
+        let inner = Mutex::new(Inner { queue, status: Status::Pending, reader, awaited: false });
         Arc::new(Self { topic, inner, changed: Notification::new() })
     }
 
     pub(crate) fn topic(&self) -> &Arc<str> {
         &self.topic
+    }
+
+    /// A caller waits for [`ready`](Self::ready).
+    pub(crate) fn set_awaited(&self) {
+        self.lock().awaited = true;
     }
 
     /// Says whose events these are.
@@ -129,8 +136,20 @@ impl Mailbox {
             match self.status() {
                 Status::Pending => changed.await,
                 Status::Ready => return Ok(()),
-                Status::Ended(error) => return Err(error.map_or(Error::Closed, |error| *error)),
+                Status::Ended(error) => {
+                    // Before the caller hears of it: what the callback borrows may go then.
+                    drop(self.take_unused());
+                    return Err(error.map_or(Error::Closed, |error| *error));
+                }
             }
+        }
+    }
+
+    /// The callback of a subscription that has failed before it began.
+    pub(crate) fn take_unused(&self) -> Option<Callback> {
+        match &mut *self.lock() {
+            Inner { awaited: true, reader: Reader::Callback { callback, .. }, .. } => callback.take(),
+            _ => None,
         }
     }
 
@@ -160,7 +179,10 @@ impl Mailbox {
         self.changed.notify(usize::MAX);
         let mut inner = self.lock();
         let has_more = inner.has_more();
+        let is_callers = inner.awaited && matches!(inner.status, Status::Ended(_));
         match &mut inner.reader {
+            // Who waits for the answer drops it.
+            Reader::Callback { .. } if is_callers => {}
             Reader::Stream { waker, woken } => {
                 *woken = false;
                 let waker = waker.take();
@@ -190,7 +212,8 @@ impl Mailbox {
     /// line, and if nothing more can come, the callback is dropped.
     pub(crate) fn take_turn(&self) -> Option<(Event, Callback)> {
         let mut inner = self.lock();
-        let Inner { queue, status, reader: Reader::Callback { callback, in_line, .. } } = &mut *inner else {
+        let Inner { queue, status, reader: Reader::Callback { callback, in_line, .. }, .. } = &mut *inner
+        else {
             return None;
         };
         if let Some(event) = queue.pop()
@@ -208,7 +231,7 @@ impl Mailbox {
     /// Moves up to `most` items into a batch, and says whether it stays in line for more.
     pub(crate) fn hand_over(&self, batch: &mut Vec<Item>, most: usize) -> bool {
         let mut inner = self.lock();
-        let Inner { queue, status, reader: Reader::Batches { id: ListenerId(id), is_over, .. } } =
+        let Inner { queue, status, reader: Reader::Batches { id: ListenerId(id), is_over, .. }, .. } =
             &mut *inner
         else {
             return false;
@@ -269,13 +292,24 @@ impl Outlet for Arc<Mailbox> {
         let mut inner = self.lock();
         if matches!(inner.status, Status::Pending) {
             inner.status = Status::Ready;
+            inner.awaited = false;
         }
+    }
+
+    fn forget(&self) {
+        self.lock().queue.forget();
     }
 
     fn end(&self, error: Option<Error>) {
         let mut inner = self.lock();
+        let Inner { awaited, reader, .. } = &mut *inner;
+        if let (true, Reader::Batches { is_over, .. }) = (*awaited, reader) {
+            // The host has not been given the id.
+            *is_over = true;
+        }
         match (&error, &inner.reader) {
             (Some(Error::Closed), _) => {}
+            _ if inner.awaited => {}
             (Some(error), _) => {
                 let event = Event::refused(self.topic.clone(), error.clone());
                 inner.queue.push_last(event);

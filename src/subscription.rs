@@ -9,6 +9,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use futures::{Stream, future::BoxFuture};
@@ -47,6 +48,8 @@ pub struct Subscribe {
     only_if: Option<Predicate>,
     /// Where the callback looks for the id.
     told_id: Option<Arc<AtomicU64>>,
+    /// How long to wait for the server's word.
+    patience: Option<Duration>,
     /// What the builder was given and cannot use.
     error: Option<Error>,
 }
@@ -55,7 +58,16 @@ impl Subscribe {
     pub(crate) fn new(handle: Arc<Handle>, topic: String) -> Self {
         let limits = handle.limits;
         let topic = Topic::new(topic);
-        Self { handle, topic, limits, reader: Reader::Stream, only_if: None, told_id: None, error: None }
+        Self {
+            handle,
+            topic,
+            limits,
+            reader: Reader::Stream,
+            only_if: None,
+            told_id: None,
+            patience: None,
+            error: None,
+        }
     }
 
     pub(crate) fn refused(handle: Arc<Handle>, topic: String, error: Error) -> Self {
@@ -80,6 +92,13 @@ impl Subscribe {
     /// [`Event::record_id`] is `None`.
     pub fn fields(self, fields: impl Into<String>) -> Self {
         self.query("fields", fields.into())
+    }
+
+    /// How long to wait for the server's word, where it is waited for; as long as the client's
+    /// [`subscribe_timeout`](crate::ClientBuilder::subscribe_timeout) unless set.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.patience = Some(timeout);
+        self
     }
 
     /// Any other query parameter, which the server's rules see as `@request.query`.
@@ -168,7 +187,7 @@ impl Subscribe {
         if let Some(error) = self.error {
             return Err(error);
         }
-        let Self { handle, topic, limits, reader, mut only_if, told_id, .. } = self;
+        let Self { handle, topic, limits, reader, mut only_if, told_id, patience, .. } = self;
         let key = handle.dialect.key(&topic)?;
         let mailbox = match reader {
             Reader::Callback(mut callback) => {
@@ -181,9 +200,15 @@ impl Subscribe {
             Reader::Batches(batches) => Mailbox::for_batches(key.clone(), limits, batches),
             Reader::Stream => Mailbox::for_stream(key.clone(), limits),
         };
+        if !patient {
+            mailbox.set_awaited();
+        }
         let now = handle.now();
         let mut engine = handle.engine();
         let id = engine.subscribe(now, &key, mailbox.clone(), patient)?;
+        if let Some(patience) = patience {
+            engine.set_patience(now, id, patience);
+        }
         // Before the lock is let go, and anything is delivered.
         mailbox.set_id(id);
         if let Some(told_id) = told_id {
@@ -325,6 +350,7 @@ impl Drop for Subscription {
         if let Some(handle) = &self.handle {
             let now = handle.now();
             handle.engine().unsubscribe(now, self.id);
+            drop(self.mailbox.take_unused());
         }
     }
 }

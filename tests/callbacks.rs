@@ -8,7 +8,10 @@ use std::{
 };
 
 use serde_json::json;
-use tidings::{Action, Client, Error, Subscription, hub::Hub};
+use tidings::{
+    Action, Client, Error, Subscription,
+    hub::{Endpoint, Hub},
+};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -223,5 +226,25 @@ fn a_slow_callback_leaves_room_for_the_others_and_closing_does_not_wait_for_it()
         smol::block_on(client.close());
         assert!(started.elapsed() < Duration::from_secs(1));
         leave.send(()).unwrap();
+    });
+}
+
+/// What a callback borrows through its user data may go as soon as `subscribe` has failed.
+#[test]
+fn a_subscribe_that_fails_drops_its_callback_first_and_never_calls_it() {
+    watched(|hub, client| {
+        hub.faults().refuse_next(Endpoint::Submit, 400, 1000);
+        for _ in 0..20 {
+            let kept = Arc::new(());
+            let in_callback = kept.clone();
+            let subscribe = client.collection("posts").subscribe("*").on(move |event| {
+                let _ = &in_callback;
+                panic!("{event:?} came to a subscription that there is not");
+            });
+            let error = smol::block_on(subscribe.into_future()).unwrap_err();
+            assert_eq!(error.status(), Some(400));
+            assert_eq!(Arc::strong_count(&kept), 1, "the callback is still there");
+        }
+        assert_eq!(client.stats().panics, 0);
     });
 }

@@ -52,8 +52,9 @@ impl Credentials {
     pub(super) fn set(&mut self, now: Instant, token: Option<Token>, lasts: Option<Duration>) {
         self.token = token;
         self.since = Some(now);
-        self.expires = lasts.map(|lasts| now + lasts);
-        self.refresh = lasts.map(|lasts| now + lasts.saturating_sub(AHEAD.min(lasts / 5)));
+        // What lasts longer than the clock reaches does not expire.
+        self.expires = lasts.and_then(|lasts| now.checked_add(lasts));
+        self.refresh = lasts.and_then(|lasts| now.checked_add(lasts.saturating_sub(AHEAD.min(lasts / 5))));
         let was_lost = self.loss.take().is_some();
         if let Some(provider) = &mut self.provider {
             // Forgotten only when the server has taken a token: a provider may give bad ones for ever.

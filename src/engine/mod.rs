@@ -65,6 +65,9 @@ pub(crate) trait Outlet: Clone {
     /// The server has acknowledged the topic.
     fn ready(&self);
 
+    /// What waits is not for who the client is now.
+    fn forget(&self);
+
     /// Nothing more comes. `None` where the host asked for it.
     fn end(&self, error: Option<Error>);
 }
@@ -160,8 +163,8 @@ pub(crate) struct Engine<L> {
     /// Both clocks, when last compared.
     clocks: Option<(Instant, SystemTime)>,
     rng: fastrand::Rng,
-    /// Callers that wait, oldest first; all wait equally long. May hold spent ids.
-    impatient: VecDeque<(Instant, ListenerId)>,
+    /// Callers that wait, how long, and until when, which they are in order of. May hold spent ids.
+    impatient: VecDeque<(Instant, ListenerId, Duration)>,
     outputs: VecDeque<Output>,
     /// To be woken, and to be dropped, once no lock is held.
     woken: Vec<L>,
@@ -241,7 +244,7 @@ impl<L: Outlet> Engine<L> {
             entry.outlet.ready();
             self.woken.push(entry.outlet.clone());
         } else if !patient {
-            self.impatient.push_back((now + self.config.subscribe_timeout, id));
+            self.be_patient(now, id, self.config.subscribe_timeout);
         }
         self.at_rest = State::Idle;
         self.pump(now, session_id);
@@ -251,6 +254,21 @@ impl<L: Outlet> Engine<L> {
     /// Removes a listener. A spent id is harmless.
     pub(crate) fn unsubscribe(&mut self, now: Instant, id: ListenerId) {
         self.remove(now, id, None);
+    }
+
+    /// How long a listener that has just come waits for the server's word, instead of as long as all do.
+    pub(crate) fn set_patience(&mut self, now: Instant, id: ListenerId, patience: Duration) {
+        if let Some(at) = self.impatient.iter().rposition(|(_, waiting, _)| *waiting == id) {
+            self.impatient.remove(at);
+            self.be_patient(now, id, patience);
+        }
+    }
+
+    fn be_patient(&mut self, now: Instant, id: ListenerId, patience: Duration) {
+        // Longer than the clock reaches is for ever.
+        let Some(until) = now.checked_add(patience) else { return };
+        let after = self.impatient.partition_point(|(at, ..)| *at <= until);
+        self.impatient.insert(after, (until, id, patience));
     }
 
     /// Removes the listeners of all topics that `wanted` picks, and says how many they were.
@@ -298,14 +316,14 @@ impl<L: Outlet> Engine<L> {
         let sessions =
             self.sessions.values().filter_map(|session| session.deadline(now, silence, self.held()));
         let clocks = self.clocks.map(|(then, _)| then + CLOCK_INTERVAL).filter(|_| !self.sessions.is_empty());
-        let waiting = self.impatient.front().map(|(at, _)| *at);
+        let waiting = self.impatient.front().map(|(at, ..)| *at);
         sessions.chain(waiting).chain(clocks).chain(self.credentials.deadline()).min()
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.credentials.tick(now);
         self.ask_provider(now);
-        while let Some((at, id)) = self.impatient.front().copied()
+        while let Some((at, id, patience)) = self.impatient.front().copied()
             && at <= now
         {
             self.impatient.pop_front();
@@ -314,7 +332,7 @@ impl<L: Outlet> Engine<L> {
                 let session = self.registry.topic_of(id).and_then(|topic| self.sessions.get(&topic.session));
                 let error = session.and_then(Session::last_error).unwrap_or(Error::Timeout {
                     what: "the server's answer to a subscription".into(),
-                    after: self.config.subscribe_timeout,
+                    after: patience,
                 });
                 self.remove(now, id, Some(error));
             }
@@ -509,6 +527,8 @@ impl<L: Outlet> Engine<L> {
             session.hole = Some((conn.whole, gap));
         }
         session.went_offline(now, reason.clone());
+        // Any other end than by such an answer makes the next one the first.
+        session.final_since = None;
         if lived.is_some_and(|lived| lived >= HEALTHY_AFTER) {
             session.backoff.reset();
         }

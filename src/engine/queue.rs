@@ -107,6 +107,12 @@ impl Queue {
         self.append(event);
     }
 
+    /// Forgets what the server has sent. Notices stay.
+    pub(crate) fn forget(&mut self) {
+        let waiting: Vec<Event> = std::iter::from_fn(|| self.pop()).collect();
+        waiting.into_iter().filter(Event::is_notice).for_each(|notice| self.push_last(notice));
+    }
+
     /// Forgets what waits.
     pub(crate) fn clear(&mut self) {
         while self.pop().is_some() {}
@@ -364,5 +370,16 @@ mod tests {
         assert!(queue.bytes <= 100 && queue.len() == 2, "{}", queue.bytes);
         queue.push(Event::message("t".into(), &"x".repeat(1000), Shape::Wrapped, None));
         assert_eq!((queue.len(), queue.lost()), (1, 10));
+    }
+
+    #[test]
+    fn what_is_forgotten_takes_no_notice_with_it() {
+        let mut queue = Queue::new(Limits { events: 3, ..Limits::default() });
+        for n in 0..5 {
+            queue.push(change("a", n));
+        }
+        queue.forget();
+        assert_eq!(queue.pop().map(|event| event.action()), Some(Action::Lagged(2)));
+        assert!(queue.pop().is_none() && !queue.has_more());
     }
 }

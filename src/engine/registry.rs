@@ -111,6 +111,10 @@ impl<L> Registry<L> {
         ids
     }
 
+    pub(super) fn outlets(&self) -> impl Iterator<Item = &L> {
+        self.topics.values().flat_map(|topic| &topic.entries).map(|entry| &entry.outlet)
+    }
+
     pub(super) fn keys(&self) -> impl Iterator<Item = &Arc<str>> {
         self.topics.keys()
     }

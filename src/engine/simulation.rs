@@ -131,6 +131,9 @@ impl Outlet for Probe {
         log.ready = Some(log.since);
     }
 
+    // It takes each event at once.
+    fn forget(&self) {}
+
     fn end(&self, error: Option<Error>) {
         let mut log = self.0.borrow_mut();
         assert!(log.ended.is_none(), "ended twice");

@@ -124,8 +124,14 @@ impl<L: Outlet> Engine<L> {
                     }
                     OpenVerdict::Later => self.lose(now, id.session, reason, refusal.retry_after()),
                     OpenVerdict::Final | OpenVerdict::Refused => {
+                        let since = self.sessions.get(&id.session).and_then(|session| session.final_since);
                         self.give_up(now, id.session, &error);
                         self.lose(now, id.session, reason, refusal.retry_after());
+                        if let Some(session) = self.sessions.get_mut(&id.session)
+                            && verdict == OpenVerdict::Final
+                        {
+                            session.final_since = since;
+                        }
                     }
                 }
             }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    ConnId, Engine, Outlet, Output, SUSPICION, bounded,
+    ConnId, Engine, HEALTHY_AFTER, Outlet, Output, SUSPICION, bounded,
     dialect::{Failure, Request, SubmitVerdict},
     identity::Identity,
     session::{InFlight, Link, Phase, Proof, Session, SessionId, Submit},
@@ -108,8 +108,12 @@ impl<L: Outlet> Engine<L> {
         open.stale |= conn.identity != wanted;
         self.stats.submit_latency = now.saturating_duration_since(flight.sent);
         // A guest's stream that is a user's now: what only the user may see was not sent in between.
-        let acked_identity = open.acked_identity.replace(conn.identity.clone());
-        let upgraded = acked_identity.is_some_and(|before| before != conn.identity);
+        let upgraded = open.acked_identity.as_ref().is_some_and(|before| *before != conn.identity);
+        // A token that the server is known not to take makes nobody of a guest.
+        let upgraded = upgraded && self.credentials.loss.is_none();
+        if upgraded || open.acked_identity.is_none() {
+            open.acked_identity = Some(conn.identity.clone());
+        }
         let since = open.proof.doubt.or(self.credentials.since);
         let upgrade = since.filter(|_| upgraded).map(|since| (since, GapReason::IdentityChanged));
         if conn.identity == Identity::Guest || self.dialect.submits().is_none() {
@@ -186,7 +190,10 @@ impl<L: Outlet> Engine<L> {
                 open.proof = Proof { due: next, given: Some(flight.sent), is_suspected, ..Proof::default() };
                 credentials.proved();
             }
-            Err(Failure::Refused(refusal)) if submits.judge(&refusal) == SubmitVerdict::NewStream => {
+            // Without the server's own words it came from something on the way, which may treat guests differently.
+            Err(Failure::Refused(refusal))
+                if submits.judge(&refusal) == SubmitVerdict::NewStream && !refusal.message().is_empty() =>
+            {
                 self.lose(now, id.session, Reason::StreamRejected(Error::Refused(refusal)), None);
             }
             Err(failure) if open.proof.is_suspected && again.is_none() => {
@@ -238,6 +245,11 @@ impl<L: Outlet> Engine<L> {
                     self.lose(now, id.session, Reason::Lost(error), None);
                     return;
                 }
+                if open.live_since.is_some_and(|since| now.saturating_duration_since(since) >= HEALTHY_AFTER)
+                    && open.failures == 1
+                {
+                    backoff.reset();
+                }
                 let delay = backoff.next(config.backoff, rng).max(bounded(retry_after));
                 open.submit = Submit::Waiting { until: now + delay };
                 open.last_failure = Some(error.clone());
@@ -254,13 +266,13 @@ impl<L: Outlet> Engine<L> {
                 }
                 self.lose(now, id.session, Reason::StreamRejected(error), retry_after);
             }
-            SubmitVerdict::RefusedTopics(places) => {
-                let keys: Vec<_> = places.iter().filter_map(|place| flight.keys.get(*place)).collect();
-                for key in keys {
+            SubmitVerdict::RefusedTopics(places) if places.iter().any(|place| *place < flight.keys.len()) => {
+                for key in places.iter().filter_map(|place| flight.keys.get(*place)) {
                     self.refuse_topic(now, id.session, key, &error);
                 }
             }
-            SubmitVerdict::Refused => {
+            // One that names no place of the list says no more than that.
+            SubmitVerdict::RefusedTopics(_) | SubmitVerdict::Refused => {
                 let fresh: Vec<_> = flight.keys.iter().filter(|key| is_fresh(key)).collect();
                 match fresh[..] {
                     // Not for a topic: the server refuses the stream or its identity.

@@ -26,6 +26,10 @@ impl Outlet for Listener {
         self.0.borrow_mut().push("ready".into());
     }
 
+    fn forget(&self) {
+        self.0.borrow_mut().push("forget".into());
+    }
+
     fn end(&self, error: Option<Error>) {
         self.0.borrow_mut().push(format!("end {:?}", error.and_then(|error| error.status())));
     }
@@ -299,4 +303,90 @@ fn a_stream_that_finds_the_server_back_hastens_the_others() {
     scene.pass(PROMPT);
     let (other, _) = scene.opening();
     assert_ne!(other, found);
+}
+
+#[test]
+fn a_final_answer_counts_anew_after_any_other_failure() {
+    let mut scene = Scene::new();
+    let conn = scene.live();
+    scene.engine.ended(scene.now, conn, None);
+    let began = scene.now;
+    let mut answers = [404].into_iter().chain(std::iter::repeat(503));
+    while scene.now < began + 2 * FINAL_AFTER {
+        scene.pass(Duration::from_secs(1));
+        for output in scene.outputs() {
+            if let Output::Open { conn, .. } = output {
+                scene.engine.ended(scene.now, conn, Some(refusal(answers.next().unwrap(), "")));
+            }
+        }
+    }
+    let (conn, _) = loop {
+        scene.pass(Duration::from_secs(1));
+        if let Some(Output::Open { conn, .. }) = scene.engine.poll_output() {
+            break (conn, ());
+        }
+    };
+    scene.engine.ended(scene.now, conn, Some(refusal(404, "")));
+    assert!(!scene.engine.state().is_closed(), "{:?}", scene.engine.state());
+}
+
+#[test]
+fn a_refusal_of_places_that_are_not_in_the_list_is_one_of_the_topic() {
+    let mut scene = Scene::new();
+    let conn = scene.open();
+    scene.outputs();
+    let body = br#"{"data":{"subscriptions":{"7":{"code":"validation_length_too_long"}}},"message":"no","status":400}"#;
+    let refusal = Failure::Refused(Refusal::new(400, body.to_vec(), None));
+    scene.engine.submitted(scene.now, conn, Err(refusal));
+    assert_eq!(*scene.listener.0.borrow(), ["end Some(400)"]);
+    assert!(!scene.outputs().iter().any(|output| matches!(output, Output::Submit { .. })));
+}
+
+#[test]
+fn a_probe_that_something_on_the_way_answers_says_nothing() {
+    let mut scene = Scene::new();
+    scene.engine.set_token(scene.now, Some(jwt("a")), None);
+    let conn = scene.live();
+    scene.pass(Duration::from_millis(1));
+    assert_eq!(scene.engine.stats().probes, 1);
+    scene.engine.submitted(scene.now, conn, Err(refusal(404, "")));
+    assert!(matches!(scene.engine.state(), State::Live { .. }), "{:?}", scene.engine.state());
+}
+
+#[test]
+fn a_token_that_outlasts_the_clock_does_not_expire() {
+    let mut scene = Scene::new();
+    scene.engine.set_token(scene.now, Some(jwt("a")), Some(Duration::MAX));
+    scene.live();
+    assert!(matches!(scene.engine.state(), State::Live { .. }), "{:?}", scene.engine.state());
+}
+
+#[test]
+fn a_token_known_to_be_revoked_makes_no_gap_with_each_submit() {
+    let mut scene = Scene::new();
+    scene.engine.set_token(scene.now, Some(jwt("a")), None);
+    let conn = scene.live();
+    // The probe, the token once more, and the probe of that.
+    for _ in 0..3 {
+        scene.pass(Duration::from_millis(100));
+        scene.engine.submitted(scene.now, conn, Ok(()));
+    }
+    assert!(matches!(scene.engine.state(), State::Unauthenticated { .. }), "{:?}", scene.engine.state());
+    let told = scene.listener.0.borrow().len();
+    for name in ["a/*", "b/*"] {
+        scene.engine.subscribe(scene.now, &name.into(), Listener::default(), true).unwrap();
+        scene.pass(Duration::from_secs(1));
+        scene.engine.submitted(scene.now, conn, Ok(()));
+    }
+    assert_eq!(scene.listener.0.borrow()[told..], [""; 0], "nobody's identity changed");
+}
+
+#[test]
+fn what_waits_for_one_user_is_not_for_another() {
+    let mut scene = Scene::new();
+    let forgets = |scene: &Scene| scene.listener.0.borrow().iter().filter(|told| *told == "forget").count();
+    for (id, expected) in [(Some("a"), 0), (Some("a"), 0), (Some("b"), 1), (None, 2), (Some("b"), 2)] {
+        scene.engine.set_token(scene.now, id.map(jwt), None);
+        assert_eq!(forgets(&scene), expected, "{id:?}");
+    }
 }

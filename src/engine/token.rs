@@ -21,8 +21,12 @@ impl<L: Outlet> Engine<L> {
             return;
         }
         let is_same = self.credentials.token == token;
+        let before = self.credentials.identity();
         self.credentials.set(now, token, lasts);
         let identity = self.credentials.identity();
+        if !before.may_become(&identity) {
+            self.registry.outlets().for_each(Outlet::forget);
+        }
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
         for id in ids {
             let Some(session) = self.sessions.get_mut(&id) else { continue };
