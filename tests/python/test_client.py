@@ -279,6 +279,53 @@ def test_bad_arguments_are_value_errors(client: Client) -> None:
     assert issubclass(ArgumentError, ValueError)
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"overflow": "explode"}, '"explode" is none of "drop_oldest"'),
+        ({"queue": -1}, "invalid queue: -1 is no size"),
+        ({"queue": 2**70}, "invalid queue"),
+        ({"queue": 0}, "invalid queue"),
+        ({"connect_timeout": -1}, "invalid connect_timeout: -1 is no time"),
+        ({"heartbeat": float("nan")}, "invalid heartbeat: NaN is no time"),
+        ({"backoff": (-1, 2)}, "invalid backoff: -1 is no time"),
+        ({"message_limit": -1}, "invalid message_limit: -1 is no size"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_argument_errors(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ArgumentError, match=told):
+        Client("http://127.0.0.1:9", **options)
+
+
+def test_arguments_that_cannot_be_used_are_argument_errors(client: Client, box: Box) -> None:
+    posts = client.collection("posts")
+    for options in ({"queue": -1}, {"overflow": "explode"}, {"timeout": -1}, {"timeout": float("nan")}):
+        for callback in (None, box):
+            with pytest.raises(ArgumentError, match=f"invalid {next(iter(options))}: .*(give it|none of)"):
+                posts.subscribe("*", callback, **options)  # type: ignore[call-overload]
+    assert client.realtime.active_subscriptions == []
+    with pytest.raises(ArgumentError, match="invalid timeout: -1"):
+        client.send("/api/health", timeout=-1)
+    opened: list[str] = []
+    with pytest.raises(ArgumentError, match="invalid timeout: -1"):
+        client.collection("users").auth_with_oauth2("mock", opened.append, timeout=-1)
+    assert opened == []
+    for value in (float("nan"), float("-inf"), "\ud800"):
+        with pytest.raises(ArgumentError, match="not JSON"):
+            client.filter("a = {:a}", {"a": value})
+
+
+def test_a_wait_without_time_takes_what_is_there(hub: Hub, client: Client) -> None:
+    with client.collection("posts").subscribe("*") as posts:
+        for timeout in (0, -1, float("-inf")):
+            with pytest.raises(TimeoutError):
+                posts.next(timeout)
+        with pytest.raises(ArgumentError, match="invalid timeout: it is not a number"):
+            posts.next(float("nan"))
+        hub.create("posts", {"title": "0"})
+        assert posts.next(float("inf"))["record"]["title"] == "0"
+
+
 def test_filters_quote(client: Client) -> None:
     assert client.filter("a = 1") == "a = 1"
     when = datetime(2024, 2, 29, 12, 30, 15, 500_000, timezone.utc)

@@ -86,6 +86,9 @@ def test_errors_are_readable(hub: Hub, tail: Start) -> None:
     assert one.wait() == 1
     assert one.error.startswith("tidings: ")
     assert "Traceback" not in one.error
+    one = tail("--timeout", "-1", hub.url, "posts/*")
+    assert one.wait() == 1
+    assert one.error == "tidings: invalid timeout: -1 is no time; give it seconds from 0 on"
     hub.stop()
     one = tail(hub.url, "posts/*")
     assert one.wait() == 1

@@ -55,6 +55,13 @@ def timestamp(value: date | datetime) -> str:
     return value.astimezone(timezone.utc).isoformat(sep=" ", timespec="milliseconds").replace("+00:00", "Z")
 
 
+def limit(name: str, seconds: float | None) -> float | None:
+    """A time that may pass, before anything is asked."""
+    if seconds is not None and not seconds >= 0:
+        raise ArgumentError(f"invalid {name}: {seconds:g} is no time; give it seconds from 0 on")
+    return seconds
+
+
 def pem(value: bytes | str | None) -> bytes | None:
     return value.encode() if isinstance(value, str) else value
 
@@ -119,9 +126,11 @@ def filter_expression(expression: str, values: Mapping[str, Any] | None) -> str:
 
 def to_json(value: Any) -> str:
     try:
-        return json.dumps(value, default=_plain, ensure_ascii=False)
-    except (TypeError, ValueError) as error:
+        told = json.dumps(value, default=_plain, ensure_ascii=False, allow_nan=False)
+        told.encode()
+    except (TypeError, ValueError, RecursionError) as error:
         raise ArgumentError(f"this is not JSON: {error}") from None
+    return told
 
 
 def _plain(value: Any) -> str:

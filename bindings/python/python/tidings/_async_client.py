@@ -144,6 +144,7 @@ class AsyncClient(BaseClient[AsyncProvider]):
         wait: bool,
         timeout: float | None,
     ) -> AsyncListener | AsyncSubscription:
+        _arguments.limit("timeout", timeout)
         self._pump.attach()
         self._is_used = True
         told = topic if collection is None else f"{collection}/{topic}"
@@ -188,6 +189,7 @@ class AsyncClient(BaseClient[AsyncProvider]):
         self, call: _tidings.Call, open: Callable[[str], object], timeout: float | None
     ) -> dict[str, Any]:
         try:
+            _arguments.limit("timeout", timeout)
             # The address comes first, or what went wrong.
             while call.url is None and not await self._pump.until(call.poll, _SLICE):
                 pass

@@ -153,6 +153,7 @@ class Client(BaseClient[Provider]):
         wait: bool,
         timeout: float | None,
     ) -> Listener | Subscription:
+        _arguments.limit("timeout", timeout)
         native = self._client
         self._is_used = True
         told = topic if collection is None else f"{collection}/{topic}"
@@ -181,6 +182,7 @@ class Client(BaseClient[Provider]):
         self, call: _tidings.Call, open: Callable[[str], object], timeout: float | None
     ) -> dict[str, Any]:
         try:
+            _arguments.limit("timeout", timeout)
             # The address comes first, or what went wrong.
             while call.url is None and not self._wait(call, _SLICE):
                 pass
