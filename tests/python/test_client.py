@@ -10,7 +10,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from datetime import date, datetime, timezone
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 import tidings
@@ -352,6 +354,28 @@ def test_sends_requests(hub: Hub, client: Client) -> None:
         client.send(path, timeout=0.05)
     with pytest.raises(ArgumentError):
         client.send(path, method="POST", body={1j: 2})
+
+
+def test_what_is_not_json_is_not_sent(hub: Hub, client: Client) -> None:
+    path = "/api/collections/posts/records"
+    for value in (object(), {1, 2}, b"x", float("nan"), float("inf"), "\ud800"):
+        with pytest.raises(ArgumentError, match="not JSON"):
+            client.send(path, method="POST", body={"title": [value]})
+        with pytest.raises(ArgumentError, match="not JSON"):
+            client.auth_store.save("token", {"id": value})
+        with pytest.raises(ArgumentError, match="not JSON"):
+            tidings.EventSource(hub.url, body={"a": value})
+    assert hub.records("posts") == []
+    assert client.auth_store.token == ""
+    when = datetime(2024, 2, 29, 12, 30, tzinfo=timezone.utc)
+    body = {"a": when, "b": date(2024, 2, 29), "c": UUID(int=5), "d": Decimal("1.10")}
+    made = client.send(path, method="POST", body=body)
+    assert [made[name] for name in "abcd"] == [
+        "2024-02-29 12:30:00.000Z",
+        "2024-02-29 00:00:00.000Z",
+        "00000000-0000-0000-0000-000000000005",
+        "1.10",
+    ]
 
 
 def test_logs_in_and_out(hub: Hub, client: Client) -> None:

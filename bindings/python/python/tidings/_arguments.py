@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timezone
+from decimal import Decimal
 from typing import Any, Literal, NamedTuple
+from uuid import UUID
 
 from . import _tidings
 from .exceptions import ArgumentError
@@ -44,7 +46,7 @@ def text(value: Any) -> str:
     if isinstance(value, (date, datetime)):
         return timestamp(value)
     if isinstance(value, (dict, list, tuple)):
-        return json.dumps(value, default=_plain)
+        return to_json(value)
     return str(value)
 
 
@@ -134,7 +136,12 @@ def to_json(value: Any) -> str:
 
 
 def _plain(value: Any) -> str:
-    return timestamp(value) if isinstance(value, (date, datetime)) else str(value)
+    """What JSON has no name for and everybody writes the same way."""
+    if isinstance(value, (date, datetime)):
+        return timestamp(value)
+    if isinstance(value, (Decimal, UUID)):
+        return str(value)
+    raise TypeError(f"it has no place for {type(value).__name__}")
 
 
 def _listed(value: str | Iterable[str] | None) -> str | None:

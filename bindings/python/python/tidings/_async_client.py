@@ -79,7 +79,8 @@ class AsyncClient(BaseClient[AsyncProvider]):
             method: ``"GET"``, ``"POST"`` and so on.
             headers: Headers besides those of the client.
             query: Parameters. A list stands for several of one name, None for nothing.
-            body: Bytes are sent as they are, anything else as JSON.
+            body: Bytes are sent as they are, anything else as JSON. Dates and times, `decimal.Decimal` and
+                `uuid.UUID` stand in it as text.
             timeout: How many seconds it may take.
 
         Returns:
