@@ -178,6 +178,23 @@ def test_options_reach_the_server(hub: Hub, client: Client) -> None:
     assert hub.topics() == [topic]
 
 
+def test_lists_in_a_query_are_joined(client: Client) -> None:
+    posts = client.collection("posts")
+    posts.subscribe("*", print, expand=["author", "tags"], wait=False)
+    (topic,) = client.realtime.active_subscriptions
+    for several in (["author", None, "tags"], ("author", "tags")):
+        posts.subscribe("*", print, query={"expand": several, "fields": None}, wait=False)
+        assert client.realtime.active_subscriptions == [topic]
+
+
+def test_a_parameter_given_twice_is_refused(client: Client) -> None:
+    posts = client.collection("posts")
+    for name in ("filter", "expand", "fields"):
+        with pytest.raises(ArgumentError, match=f"invalid query: {name} is given as an argument too"):
+            posts.subscribe("*", query={name: "a"}, **{name: "b"})  # type: ignore[call-overload]
+        posts.subscribe("*", print, query={name: None}, wait=False, **{name: "b"})  # type: ignore[call-overload]
+
+
 def test_events_are_mappings_parsed_on_touch(hub: Hub, client: Client) -> None:
     with client.collection("posts").subscribe("*") as posts:
         made = hub.create("posts", {"title": "Hello"})

@@ -37,6 +37,14 @@ def pairs(values: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     return found
 
 
+def joined(values: Mapping[str, Any] | None) -> dict[str, str]:
+    """The same for topics, where each name has one value: a list stands in it with commas."""
+    several: dict[str, list[str]] = {}
+    for name, value in pairs(values):
+        several.setdefault(name, []).append(value)
+    return {name: ",".join(values) for name, values in several.items()}
+
+
 def text(value: Any) -> str:
     """A value as a query has it."""
     if isinstance(value, str):
@@ -82,12 +90,14 @@ def subscribe_options(
     queue: int | None,
     overflow: Overflow | None,
 ) -> dict[str, Any]:
+    parameters = joined(query)
+    named = given(filter=filter, expand=_listed(expand), fields=_listed(fields))
+    if twice := sorted(named.keys() & parameters.keys()):
+        raise ArgumentError(f"invalid query: {', '.join(twice)} is given as an argument too; give it once")
     return given(
-        filter=filter,
-        expand=_listed(expand),
-        fields=_listed(fields),
-        query=dict(pairs(query)) or None,
-        headers=dict(pairs(headers)) or None,
+        **named,
+        query=parameters or None,
+        headers=joined(headers) or None,
         queue=queue,
         overflow=overflow,
     )

@@ -281,7 +281,7 @@ class Collection:
             callback: Is called with each `Event` on the thread of the callbacks, in order, when `subscribe`
                 has returned. Without one, the handle that is returned is iterated over.
             query: Parameters that rules and hooks see; the names ``filter``, ``expand`` and ``fields`` are
-                known to the server.
+                known to the server, and may be given here or by themselves. A list is joined with commas.
             headers: Headers that rules and hooks see.
             filter: Which records to tell of. See `Client.filter` for values in it.
             expand: Which relations to put into the records.
@@ -426,7 +426,7 @@ class Realtime(BaseRealtime):
             callback: Is called with each `Event` on the thread of the callbacks, in order, when `subscribe`
                 has returned. Without one, the handle that is returned is iterated over.
             query: Parameters that rules and hooks see; the names ``filter``, ``expand`` and ``fields`` are
-                known to the server.
+                known to the server, and may be given here or by themselves. A list is joined with commas.
             headers: Headers that rules and hooks see.
             queue: How many events may wait; as the client has it unless set.
             overflow: What a full queue does; as the client has it unless set. See `Client`.
