@@ -352,7 +352,17 @@ def test_filters_quote(client: Client) -> None:
     assert client.filter("{:s} {:n} {:t} {:z} {:d} {:day}", values) == (
         r"'it\'s' 7 true null '2024-02-29 12:30:15.500Z' '2024-02-29 00:00:00.000Z'"
     )
-    assert tidings.filter("{:s}", {"s": "x"}) == "'x'"
+    assert tidings.filter("{:s}", {"s": "x"}) == tidings.filter("{:s}", params={"s": "x"}) == "'x'"
+
+
+def test_a_place_without_a_value_is_refused(client: Client) -> None:
+    for fill in (client.filter, tidings.filter):
+        assert fill("a = 1") == fill("a = 1", {}) == fill("a = 1", params=None) == "a = 1"
+        for params in ({}, None, {"b": 1}):
+            with pytest.raises(ArgumentError, match="no value is named so"):
+                fill("a = {:x}", params)
+        with pytest.raises(ArgumentError, match="no value is named so"):
+            fill("a = {:x}")
 
 
 def test_sends_requests(hub: Hub, client: Client) -> None:

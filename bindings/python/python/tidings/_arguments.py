@@ -132,8 +132,8 @@ def path(value: str) -> str:
     return f"/{value.lstrip('/')}"
 
 
-def filter_expression(expression: str, values: Mapping[str, Any] | None) -> str:
-    return _tidings.filter(expression, to_json(dict(values))) if values else expression
+def filter_expression(expression: str, params: Mapping[str, Any] | None = None) -> str:
+    return _tidings.filter(expression, to_json(dict(params or {})))
 
 
 def to_json(value: Any) -> str:
