@@ -216,6 +216,23 @@ def test_events_are_mappings_parsed_on_touch(hub: Hub, client: Client) -> None:
             raise AssertionError
 
 
+@pytest.mark.parametrize(
+    "payload", [b"not json", b'{"name": "a\\ud83d"}', b'{"a": ' + b"[" * 300 + b"]" * 300 + b"}"]
+)
+def test_payloads_that_cannot_be_read_are_empty_mappings(hub: Hub, client: Client, payload: bytes) -> None:
+    with client.realtime.subscribe("jobs") as jobs:
+        hub.publish("jobs", payload)
+        event = jobs.next(PATIENCE)
+    with pytest.raises(exceptions.ProtocolError, match="payload"):
+        event.json()
+    assert (event.action, event.record, event.record_id, event.raw) == ("custom", {}, None, payload)
+    assert (dict(event), len(event), list(event.items()), event.get("name", 7)) == ({}, 0, [], 7)
+    assert "name" not in event
+    assert repr(event) == "<Event custom jobs {}>"
+    with pytest.raises(KeyError):
+        event["name"]
+
+
 def test_notices_are_survived_by_callbacks_that_do_not_know_them(hub: Hub, client: Client, box: Box) -> None:
     client.collection("posts").subscribe("*", box)
     hub.break_streams("cut_streams")

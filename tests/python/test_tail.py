@@ -61,6 +61,10 @@ def test_tells_json_of_raw_topics(hub: Hub, tail: Start) -> None:
     one.expect('"data": {"job": 7}')
     hub.publish("jobs", "plain text")
     one.expect('"data": "plain text"')
+    hub.publish("jobs", b'{"half": "\\ud83d"}')
+    one.expect('"data": "{\\"half\\": \\"\\\\ud83d\\"}"')
+    hub.publish("jobs", b"[" * 300 + b"]" * 300)
+    one.expect('"data": "[[[')
 
 
 @pytest.mark.parametrize("by_environment", [True, False])

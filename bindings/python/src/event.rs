@@ -8,7 +8,7 @@ use pyo3::{
     prelude::*,
     types::{PyBytes, PyDict, PyString},
 };
-use tidings::{Action, GapReason};
+use tidings::{Action, Error, GapReason};
 
 use crate::{
     error::{exception, raise},
@@ -160,8 +160,10 @@ impl Event {
 
     fn json<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         // One parser is enough for what is JSON, and the other knows what to say of what is not.
-        to_python(py, self.event.json_source().map_err(raise)?.as_bytes())
-            .map_err(|error| self.event.json_text().err().map_or(error, raise))
+        to_python(py, self.event.json_source().map_err(raise)?.as_bytes()).map_err(|error| {
+            let unreadable = || Error::Protocol(format!("the payload cannot be read: {error}"));
+            raise(self.event.json().err().unwrap_or_else(unreadable))
+        })
     }
 
     #[pyo3(signature = (key, default = None))]
