@@ -8,7 +8,7 @@ import pickle
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, datetime, timezone
 from decimal import Decimal
 from typing import Any
@@ -540,6 +540,31 @@ def test_a_closed_client_says_so(hub: Hub) -> None:
     with pytest.raises(ClosedError):
         client.send("/api/health")
     assert "closed" in repr(client)
+
+
+def test_what_was_queued_comes_before_the_end(hub: Hub, client: Client) -> None:
+    ends: list[Callable[[tidings.Subscription], object]] = [
+        lambda posts: posts(),
+        lambda posts: client.collection("posts").unsubscribe(),
+        lambda posts: client.close(),
+    ]
+    for end in ends:
+        posts = client.collection("posts").subscribe("*")
+        with client.realtime.subscribe("done") as done:
+            for number in range(3):
+                hub.create("posts", {"title": str(number)})
+            hub.publish("done", {})
+            done.next(PATIENCE)
+        end(posts)
+        assert titles(posts) == ["0", "1", "2"]
+
+
+def test_what_people_see_is_documented() -> None:
+    assert tidings.filter.__doc__
+    for seen in (tidings.Event, tidings.State):
+        assert seen.__doc__
+        for name, what in vars(seen).items():
+            assert name.startswith("_") or what.__doc__, f"{seen.__name__}.{name}"
 
 
 def test_the_aliases_are_clients() -> None:

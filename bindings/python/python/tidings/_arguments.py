@@ -133,6 +133,15 @@ def path(value: str) -> str:
 
 
 def filter_expression(expression: str, params: Mapping[str, Any] | None = None) -> str:
+    """A filter expression with ``params`` in its places ``{:name}``, quoted so that no value changes its
+    meaning.
+
+    Text is quoted and escaped; numbers, True, False and None stand as PocketBase spells them, and so do
+    dates and times.
+
+    Raises:
+        ArgumentError: A place has no value or is not closed, or a text holds a NUL character.
+    """
     return _tidings.filter(expression, to_json(dict(params or {})))
 
 
