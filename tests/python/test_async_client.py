@@ -488,3 +488,15 @@ def test_times_that_cannot_be_are_argument_errors(hub: Hub, run: Test) -> None:
                 await source.next(float("nan"))
 
     run(test())
+
+
+def test_a_timeout_tells_what_the_server_has_said(hub: Hub, run: Test) -> None:
+    async def test() -> None:
+        async with AsyncClient(hub.url) as client:
+            hub.refuse_next("submit", 500, times=1000)
+            with pytest.raises(ClientResponseError) as caught:
+                await client.collection("posts").subscribe("*", timeout=0.5)
+            assert caught.value.status == 500
+            assert client.realtime.active_subscriptions == []
+
+    run(test())

@@ -288,6 +288,17 @@ def test_a_subscription_that_takes_too_long_is_withdrawn(hub: Hub, client: Clien
     hub.clear_faults()
 
 
+def test_a_timeout_tells_what_the_server_has_said(hub: Hub, client: Client, box: Box) -> None:
+    for endpoint in ("connect", "submit"):
+        hub.refuse_next(endpoint, 500, times=1000)  # type: ignore[arg-type]
+        for callback in (None, box):
+            with pytest.raises(ClientResponseError) as caught:
+                client.collection("posts").subscribe("*", callback, timeout=0.5)
+            assert caught.value.status == 500
+            assert client.realtime.active_subscriptions == []
+        hub.clear_faults()
+
+
 def test_without_waiting_it_subscribes_when_there_is_a_network(hub: Hub, client: Client, box: Box) -> None:
     hub.stop()
     iterated = client.collection("posts").subscribe("*", wait=False)

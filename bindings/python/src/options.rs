@@ -86,6 +86,7 @@ pub(crate) fn subscribe(mut subscribe: Subscribe, options: &Bound<'_, PyDict>) -
             "filter" => subscribe.filter(value.extract::<String>()?),
             "expand" => subscribe.expand(value.extract::<String>()?),
             "fields" => subscribe.fields(value.extract::<String>()?),
+            "timeout" => subscribe.timeout(seconds(&name, &value)?),
             "query" => {
                 let query: Pairs = value.cast::<PyDict>()?.items().extract()?;
                 query.into_iter().fold(subscribe, |subscribe, (name, value)| subscribe.query(name, value))

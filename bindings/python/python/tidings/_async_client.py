@@ -145,13 +145,13 @@ class AsyncClient(BaseClient[AsyncProvider]):
         wait: bool,
         timeout: float | None,
     ) -> AsyncListener | AsyncSubscription:
-        _arguments.limit("timeout", timeout)
+        options |= _arguments.given(timeout=_arguments.limit("timeout", timeout))
         self._pump.attach()
         self._is_used = True
         told = topic if collection is None else f"{collection}/{topic}"
         native = self._client.stream(collection, topic, options, wait)
         if isinstance(native, _tidings.Call):
-            native = await self._finish(native, timeout)
+            native = await self._finish(native, None)
         subscription = AsyncSubscription(self, told, native)
         if callback is None:
             return subscription

@@ -154,20 +154,20 @@ class Client(BaseClient[Provider]):
         wait: bool,
         timeout: float | None,
     ) -> Listener | Subscription:
-        _arguments.limit("timeout", timeout)
+        options |= _arguments.given(timeout=_arguments.limit("timeout", timeout))
         native = self._client
         self._is_used = True
         told = topic if collection is None else f"{collection}/{topic}"
         if callback is None:
             asked = native.stream(collection, topic, options, wait)
             if isinstance(asked, _tidings.Call):
-                asked = self._finish(asked, timeout)
+                asked = self._finish(asked, None)
             return Subscription(self, told, asked)
         dispatcher = self._dispatcher
         id, call = dispatcher.ask(lambda: native.subscribe(collection, topic, options, wait))
         try:
             if call is not None:
-                self._finish(call, timeout)
+                self._finish(call, None)
         except BaseException:
             dispatcher.forget(id)
             raise
