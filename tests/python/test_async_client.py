@@ -15,7 +15,7 @@ import pytest
 import tidings
 from conftest import PATIENCE
 from tidings import AsyncClient, ClientResponseError
-from tidings.exceptions import ClosedError, NetworkError, TimedOutError, TokenProviderError
+from tidings.exceptions import ArgumentError, ClosedError, NetworkError, TimedOutError, TokenProviderError
 from tidings.testing import Hub
 
 Test = Callable[[Coroutine[Any, Any, None]], None]
@@ -464,3 +464,39 @@ def test_other_tasks_get_their_turn_while_events_keep_coming(hub: Hub) -> None:
             assert turns >= 10
 
     asyncio.run(test())
+
+
+def test_times_that_cannot_be_are_argument_errors(hub: Hub, run: Test) -> None:
+    async def test() -> None:
+        async with AsyncClient(hub.url) as client:
+            for timeout in (-1, float("nan")):
+                with pytest.raises(ArgumentError, match="invalid timeout"):
+                    await client.collection("posts").subscribe("*", timeout=timeout)
+                with pytest.raises(ArgumentError, match="invalid timeout"):
+                    await client.send("/api/health", timeout=timeout)
+            assert client.realtime.active_subscriptions == []
+            async with await client.collection("posts").subscribe("*") as posts:
+                for timeout in (0, -1):
+                    with pytest.raises(TimeoutError):
+                        await posts.next(timeout)
+                with pytest.raises(ArgumentError, match="invalid timeout"):
+                    await posts.next(float("nan"))
+                hub.create("posts", {"title": "0"})
+                assert (await posts.next(float("inf")))["record"]["title"] == "0"
+        async with tidings.AsyncEventSource(hub.url + "/events") as source:
+            with pytest.raises(ArgumentError, match="invalid timeout"):
+                await source.next(float("nan"))
+
+    run(test())
+
+
+def test_a_timeout_tells_what_the_server_has_said(hub: Hub, run: Test) -> None:
+    async def test() -> None:
+        async with AsyncClient(hub.url) as client:
+            hub.refuse_next("submit", 500, times=1000)
+            with pytest.raises(ClientResponseError) as caught:
+                await client.collection("posts").subscribe("*", timeout=0.5)
+            assert caught.value.status == 500
+            assert client.realtime.active_subscriptions == []
+
+    run(test())

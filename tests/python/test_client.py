@@ -8,9 +8,11 @@ import pickle
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, datetime, timezone
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 import tidings
@@ -176,6 +178,23 @@ def test_options_reach_the_server(hub: Hub, client: Client) -> None:
     assert hub.topics() == [topic]
 
 
+def test_lists_in_a_query_are_joined(client: Client) -> None:
+    posts = client.collection("posts")
+    posts.subscribe("*", print, expand=["author", "tags"], wait=False)
+    (topic,) = client.realtime.active_subscriptions
+    for several in (["author", None, "tags"], ("author", "tags")):
+        posts.subscribe("*", print, query={"expand": several, "fields": None}, wait=False)
+        assert client.realtime.active_subscriptions == [topic]
+
+
+def test_a_parameter_given_twice_is_refused(client: Client) -> None:
+    posts = client.collection("posts")
+    for name in ("filter", "expand", "fields"):
+        with pytest.raises(ArgumentError, match=f"invalid query: {name} is given as an argument too"):
+            posts.subscribe("*", query={name: "a"}, **{name: "b"})  # type: ignore[call-overload]
+        posts.subscribe("*", print, query={name: None}, wait=False, **{name: "b"})  # type: ignore[call-overload]
+
+
 def test_events_are_mappings_parsed_on_touch(hub: Hub, client: Client) -> None:
     with client.collection("posts").subscribe("*") as posts:
         made = hub.create("posts", {"title": "Hello"})
@@ -195,6 +214,23 @@ def test_events_are_mappings_parsed_on_touch(hub: Hub, client: Client) -> None:
             assert title == "Hello"
         case _:
             raise AssertionError
+
+
+@pytest.mark.parametrize(
+    "payload", [b"not json", b'{"name": "a\\ud83d"}', b'{"a": ' + b"[" * 300 + b"]" * 300 + b"}"]
+)
+def test_payloads_that_cannot_be_read_are_empty_mappings(hub: Hub, client: Client, payload: bytes) -> None:
+    with client.realtime.subscribe("jobs") as jobs:
+        hub.publish("jobs", payload)
+        event = jobs.next(PATIENCE)
+    with pytest.raises(exceptions.ProtocolError, match="payload"):
+        event.json()
+    assert (event.action, event.record, event.record_id, event.raw) == ("custom", {}, None, payload)
+    assert (dict(event), len(event), list(event.items()), event.get("name", 7)) == ({}, 0, [], 7)
+    assert "name" not in event
+    assert repr(event) == "<Event custom jobs {}>"
+    with pytest.raises(KeyError):
+        event["name"]
 
 
 def test_notices_are_survived_by_callbacks_that_do_not_know_them(hub: Hub, client: Client, box: Box) -> None:
@@ -252,6 +288,17 @@ def test_a_subscription_that_takes_too_long_is_withdrawn(hub: Hub, client: Clien
     hub.clear_faults()
 
 
+def test_a_timeout_tells_what_the_server_has_said(hub: Hub, client: Client, box: Box) -> None:
+    for endpoint in ("connect", "submit"):
+        hub.refuse_next(endpoint, 500, times=1000)  # type: ignore[arg-type]
+        for callback in (None, box):
+            with pytest.raises(ClientResponseError) as caught:
+                client.collection("posts").subscribe("*", callback, timeout=0.5)
+            assert caught.value.status == 500
+            assert client.realtime.active_subscriptions == []
+        hub.clear_faults()
+
+
 def test_without_waiting_it_subscribes_when_there_is_a_network(hub: Hub, client: Client, box: Box) -> None:
     hub.stop()
     iterated = client.collection("posts").subscribe("*", wait=False)
@@ -279,6 +326,53 @@ def test_bad_arguments_are_value_errors(client: Client) -> None:
     assert issubclass(ArgumentError, ValueError)
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"overflow": "explode"}, '"explode" is none of "drop_oldest"'),
+        ({"queue": -1}, "invalid queue: -1 is no size"),
+        ({"queue": 2**70}, "invalid queue"),
+        ({"queue": 0}, "invalid queue"),
+        ({"connect_timeout": -1}, "invalid connect_timeout: -1 is no time"),
+        ({"heartbeat": float("nan")}, "invalid heartbeat: NaN is no time"),
+        ({"backoff": (-1, 2)}, "invalid backoff: -1 is no time"),
+        ({"message_limit": -1}, "invalid message_limit: -1 is no size"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_argument_errors(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ArgumentError, match=told):
+        Client("http://127.0.0.1:9", **options)
+
+
+def test_arguments_that_cannot_be_used_are_argument_errors(client: Client, box: Box) -> None:
+    posts = client.collection("posts")
+    for options in ({"queue": -1}, {"overflow": "explode"}, {"timeout": -1}, {"timeout": float("nan")}):
+        for callback in (None, box):
+            with pytest.raises(ArgumentError, match=f"invalid {next(iter(options))}: .*(give it|none of)"):
+                posts.subscribe("*", callback, **options)  # type: ignore[call-overload]
+    assert client.realtime.active_subscriptions == []
+    with pytest.raises(ArgumentError, match="invalid timeout: -1"):
+        client.send("/api/health", timeout=-1)
+    opened: list[str] = []
+    with pytest.raises(ArgumentError, match="invalid timeout: -1"):
+        client.collection("users").auth_with_oauth2("mock", opened.append, timeout=-1)
+    assert opened == []
+    for value in (float("nan"), float("-inf"), "\ud800"):
+        with pytest.raises(ArgumentError, match="not JSON"):
+            client.filter("a = {:a}", {"a": value})
+
+
+def test_a_wait_without_time_takes_what_is_there(hub: Hub, client: Client) -> None:
+    with client.collection("posts").subscribe("*") as posts:
+        for timeout in (0, -1, float("-inf")):
+            with pytest.raises(TimeoutError):
+                posts.next(timeout)
+        with pytest.raises(ArgumentError, match="invalid timeout: it is not a number"):
+            posts.next(float("nan"))
+        hub.create("posts", {"title": "0"})
+        assert posts.next(float("inf"))["record"]["title"] == "0"
+
+
 def test_filters_quote(client: Client) -> None:
     assert client.filter("a = 1") == "a = 1"
     when = datetime(2024, 2, 29, 12, 30, 15, 500_000, timezone.utc)
@@ -286,7 +380,17 @@ def test_filters_quote(client: Client) -> None:
     assert client.filter("{:s} {:n} {:t} {:z} {:d} {:day}", values) == (
         r"'it\'s' 7 true null '2024-02-29 12:30:15.500Z' '2024-02-29 00:00:00.000Z'"
     )
-    assert tidings.filter("{:s}", {"s": "x"}) == "'x'"
+    assert tidings.filter("{:s}", {"s": "x"}) == tidings.filter("{:s}", params={"s": "x"}) == "'x'"
+
+
+def test_a_place_without_a_value_is_refused(client: Client) -> None:
+    for fill in (client.filter, tidings.filter):
+        assert fill("a = 1") == fill("a = 1", {}) == fill("a = 1", params=None) == "a = 1"
+        for params in ({}, None, {"b": 1}):
+            with pytest.raises(ArgumentError, match="no value is named so"):
+                fill("a = {:x}", params)
+        with pytest.raises(ArgumentError, match="no value is named so"):
+            fill("a = {:x}")
 
 
 def test_sends_requests(hub: Hub, client: Client) -> None:
@@ -305,6 +409,28 @@ def test_sends_requests(hub: Hub, client: Client) -> None:
         client.send(path, timeout=0.05)
     with pytest.raises(ArgumentError):
         client.send(path, method="POST", body={1j: 2})
+
+
+def test_what_is_not_json_is_not_sent(hub: Hub, client: Client) -> None:
+    path = "/api/collections/posts/records"
+    for value in (object(), {1, 2}, b"x", float("nan"), float("inf"), "\ud800"):
+        with pytest.raises(ArgumentError, match="not JSON"):
+            client.send(path, method="POST", body={"title": [value]})
+        with pytest.raises(ArgumentError, match="not JSON"):
+            client.auth_store.save("token", {"id": value})
+        with pytest.raises(ArgumentError, match="not JSON"):
+            tidings.EventSource(hub.url, body={"a": value})
+    assert hub.records("posts") == []
+    assert client.auth_store.token == ""
+    when = datetime(2024, 2, 29, 12, 30, tzinfo=timezone.utc)
+    body = {"a": when, "b": date(2024, 2, 29), "c": UUID(int=5), "d": Decimal("1.10")}
+    made = client.send(path, method="POST", body=body)
+    assert [made[name] for name in "abcd"] == [
+        "2024-02-29 12:30:00.000Z",
+        "2024-02-29 00:00:00.000Z",
+        "00000000-0000-0000-0000-000000000005",
+        "1.10",
+    ]
 
 
 def test_logs_in_and_out(hub: Hub, client: Client) -> None:
@@ -425,6 +551,31 @@ def test_a_closed_client_says_so(hub: Hub) -> None:
     with pytest.raises(ClosedError):
         client.send("/api/health")
     assert "closed" in repr(client)
+
+
+def test_what_was_queued_comes_before_the_end(hub: Hub, client: Client) -> None:
+    ends: list[Callable[[tidings.Subscription], object]] = [
+        lambda posts: posts(),
+        lambda posts: client.collection("posts").unsubscribe(),
+        lambda posts: client.close(),
+    ]
+    for end in ends:
+        posts = client.collection("posts").subscribe("*")
+        with client.realtime.subscribe("done") as done:
+            for number in range(3):
+                hub.create("posts", {"title": str(number)})
+            hub.publish("done", {})
+            done.next(PATIENCE)
+        end(posts)
+        assert titles(posts) == ["0", "1", "2"]
+
+
+def test_what_people_see_is_documented() -> None:
+    assert tidings.filter.__doc__
+    for seen in (tidings.Event, tidings.State):
+        assert seen.__doc__
+        for name, what in vars(seen).items():
+            assert name.startswith("_") or what.__doc__, f"{seen.__name__}.{name}"
 
 
 def test_the_aliases_are_clients() -> None:

@@ -254,6 +254,83 @@ def test_a_forked_child_may_not_use_the_client_and_may_make_one(start: Start) ->
     assert not one.error
 
 
+def test_a_forked_child_may_not_use_the_hub_and_leaves_it_alone(start: Start) -> None:
+    one = start(
+        """
+        def child(test):
+            pid = os.fork()
+            if not pid:
+                try:
+                    test()
+                except SystemExit:
+                    raise
+                except BaseException:
+                    import traceback; traceback.print_exc()
+                    os._exit(1)
+                os._exit(0)
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+        def every_call_is_refused():
+            for call in (
+                lambda: hub.url,
+                lambda: hub.collection("posts"),
+                lambda: hub.create("posts", {}),
+                lambda: hub.update("posts", "a", {}),
+                lambda: hub.delete("posts", "a"),
+                lambda: hub.records("posts"),
+                lambda: hub.publish("jobs", {}),
+                lambda: hub.add_user("users", "a@example.com", "secret-1"),
+                lambda: hub.token("users", "a"),
+                lambda: hub.revoke("a"),
+                lambda: hub.oauth2("users", "mock"),
+                lambda: hub.send("/events", "a"),
+                lambda: hub.send_raw("/events", b"a"),
+                lambda: hub.topics(),
+                lambda: hub.stats(),
+                lambda: hub.refuse_next("health", 503),
+                lambda: hub.delay("health", 1),
+                lambda: hub.break_streams(),
+                lambda: hub.freeze(),
+                lambda: hub.split_bytes(),
+                lambda: hub.clear_faults(),
+                lambda: hub.restart(),
+            ):
+                try:
+                    call()
+                except tidings.exceptions.ForkedError:
+                    continue
+                raise AssertionError("no error")
+            assert repr(hub) == "<tidings.testing.Hub forked>"
+
+        def stop():
+            hub.stop()
+
+        def leave():
+            with hub:
+                pass
+
+        def forget():
+            global hub
+            del hub
+
+        with Hub() as hub:
+            for test in (every_call_is_refused, stop, leave, forget):
+                child(test)
+            child(sys.exit)
+            # The parent's goes on.
+            with tidings.Client(hub.url) as client, client.collection("posts").subscribe("*") as posts:
+                hub.create("posts", {"title": "x"})
+                assert posts.next(20)["record"]["title"] == "x"
+        print("FINE")
+        """,
+        "-W",
+        "ignore::DeprecationWarning",
+    )
+    assert one.wait() == 0, one.error
+    assert "FINE" in one.output
+    assert not one.error
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_multiprocessing(program: Start, hub: Hub, tmp_path: os.PathLike[str], method: str) -> None:
     path = os.path.join(tmp_path, "program.py")

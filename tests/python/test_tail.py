@@ -61,6 +61,10 @@ def test_tells_json_of_raw_topics(hub: Hub, tail: Start) -> None:
     one.expect('"data": {"job": 7}')
     hub.publish("jobs", "plain text")
     one.expect('"data": "plain text"')
+    hub.publish("jobs", b'{"half": "\\ud83d"}')
+    one.expect('"data": "{\\"half\\": \\"\\\\ud83d\\"}"')
+    hub.publish("jobs", b"[" * 300 + b"]" * 300)
+    one.expect('"data": "[[[')
 
 
 @pytest.mark.parametrize("by_environment", [True, False])
@@ -86,6 +90,9 @@ def test_errors_are_readable(hub: Hub, tail: Start) -> None:
     assert one.wait() == 1
     assert one.error.startswith("tidings: ")
     assert "Traceback" not in one.error
+    one = tail("--timeout", "-1", hub.url, "posts/*")
+    assert one.wait() == 1
+    assert one.error == "tidings: invalid timeout: -1 is no time; give it seconds from 0 on"
     hub.stop()
     one = tail(hub.url, "posts/*")
     assert one.wait() == 1

@@ -64,3 +64,8 @@ pub(crate) fn exception<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'
     }
     Ok(made)
 }
+
+/// The exception for an argument that cannot be used.
+pub(crate) fn argument(name: &str, reason: impl Into<String>) -> PyErr {
+    raise(Error::InvalidArgument { argument: name.to_owned(), reason: reason.into() })
+}

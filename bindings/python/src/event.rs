@@ -8,13 +8,17 @@ use pyo3::{
     prelude::*,
     types::{PyBytes, PyDict, PyString},
 };
-use tidings::{Action, GapReason};
+use tidings::{Action, Error, GapReason};
 
 use crate::{
     error::{exception, raise},
     interpreter::{Inside, name},
 };
 
+/// One change of a record, one message, or a notice.
+///
+/// It is mapping-like over its payload, which is parsed when it is first touched: `event["record"]["title"]`. What is no JSON
+/// object is an empty mapping; `raw` has it as it came.
 #[pyclass(frozen, mapping, module = "tidings._tidings")]
 pub(crate) struct Event {
     event: tidings::Event,
@@ -90,16 +94,19 @@ impl Event {
         ("action", "record")
     }
 
+    /// The topic as it stands on the wire, options included.
     #[getter]
     fn topic(&self) -> &str {
         self.event.topic()
     }
 
+    /// The name of the event as the server sent it; for notices the topic.
     #[getter]
     fn name(&self) -> &str {
         self.event.name()
     }
 
+    /// `create`, `update`, `delete`, `connect`, `custom` for any other message, or of a notice `gap`, `lagged`, `refused`.
     #[getter]
     fn action<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
         match self.event.action() {
@@ -110,27 +117,32 @@ impl Event {
         }
     }
 
+    /// The record; empty where there is none.
     #[getter]
     fn record<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let record = self.mapping(py)?.get_item(name::record(py))?;
         Ok(record.and_then(|record| record.cast_into().ok()).unwrap_or_else(|| PyDict::new(py)))
     }
 
+    /// The id of the record, if there is one.
     #[getter]
     fn record_id(&self) -> Option<&str> {
         self.event.record_id()
     }
 
+    /// The payload as received; empty for notices.
     #[getter]
     fn raw<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, self.event.raw())
     }
 
+    /// Whether it is a notice of what was or may have been missed, or of the end, and not from the server.
     #[getter]
     fn is_notice(&self) -> bool {
         self.event.is_notice()
     }
 
+    /// How many events were dropped, in a `lagged` notice; 0 in others.
     #[getter]
     fn lagged(&self) -> u64 {
         match self.event.is_notice().then(|| self.event.action()) {
@@ -139,11 +151,13 @@ impl Event {
         }
     }
 
+    /// How long a `gap` was, in seconds; None in others.
     #[getter]
     fn gap_seconds(&self) -> Option<f64> {
         self.event.gap().map(|gap| gap.duration().as_secs_f64())
     }
 
+    /// Why there is a `gap`: `disconnected`, `identity_changed` or `too_large`; None in others.
     #[getter]
     fn gap_reason(&self) -> Option<&'static str> {
         self.event.gap().map(|gap| match gap.reason {
@@ -153,17 +167,24 @@ impl Event {
         })
     }
 
+    /// Why it is `refused`; None in others.
     #[getter]
     fn error<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.event.error().map(|error| exception(py, error)).transpose()
     }
 
+    /// The payload as parsed JSON, whatever it is.
+    ///
+    /// Raises ProtocolError if it is no JSON that can be read.
     fn json<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         // One parser is enough for what is JSON, and the other knows what to say of what is not.
-        to_python(py, self.event.json_source().map_err(raise)?.as_bytes())
-            .map_err(|error| self.event.json_text().err().map_or(error, raise))
+        to_python(py, self.event.json_source().map_err(raise)?.as_bytes()).map_err(|error| {
+            let unreadable = || Error::Protocol(format!("the payload cannot be read: {error}"));
+            raise(self.event.json().err().unwrap_or_else(unreadable))
+        })
     }
 
+    /// The value of a key of the payload, or the default.
     #[pyo3(signature = (key, default = None))]
     fn get<'py>(
         &self,
@@ -174,14 +195,17 @@ impl Event {
         Ok(self.mapping(py)?.get_item(key)?.or(default))
     }
 
+    /// The keys of the payload.
     fn keys<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.mapping(py)?.call_method0(name::keys(py))
     }
 
+    /// The values of the payload.
     fn values<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.mapping(py)?.call_method0(name::values(py))
     }
 
+    /// The keys and values of the payload.
     fn items<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.mapping(py)?.call_method0(name::items(py))
     }

@@ -1,17 +1,48 @@
 //! The embedded server, for tests of people who use the package.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    process,
+};
 
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyDict};
-use tidings::hub::{Endpoint, Message};
+use tidings::{
+    Error,
+    hub::{Endpoint, Message},
+};
 
 use crate::{
+    error::raise,
     interpreter::let_go,
     options::{duration, json},
 };
 
 #[pyclass(frozen, module = "tidings._tidings")]
-pub(crate) struct Hub(tidings::hub::Hub);
+pub(crate) struct Hub {
+    /// Always there, until it goes.
+    hub: Option<tidings::hub::Hub>,
+    process: u32,
+}
+
+impl Hub {
+    fn is_forked(&self) -> bool {
+        self.process != process::id()
+    }
+
+    fn get(&self) -> PyResult<&tidings::hub::Hub> {
+        self.hub.as_ref().filter(|_| !self.is_forked()).ok_or_else(|| raise(Error::Forked))
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        if self.is_forked() {
+            // Its threads are the parent's, and cannot be joined here.
+            mem::forget(self.hub.take());
+        }
+    }
+}
 
 /// The hub panics where a test asks for something that cannot be.
 fn told<T>(call: impl FnOnce() -> T) -> PyResult<T> {
@@ -44,59 +75,68 @@ impl Hub {
             builder = builder.seed(seed);
         }
         let hub = let_go(py, || builder.start())?;
-        Ok(Self(hub))
+        Ok(Self { hub: Some(hub), process: process::id() })
     }
 
     #[getter]
-    fn url(&self) -> String {
-        self.0.url()
+    fn url(&self) -> PyResult<String> {
+        Ok(self.get()?.url())
     }
 
     fn collection(&self, name: &str, fields: &str) -> PyResult<String> {
         let fields = json("fields", fields)?;
-        told(|| self.0.collection(name, fields))
+        let hub = self.get()?;
+        told(|| hub.collection(name, fields))
     }
 
     fn create(&self, collection: &str, record: &str) -> PyResult<String> {
         let record = json("record", record)?;
-        told(|| self.0.create(collection, record).to_string())
+        let hub = self.get()?;
+        told(|| hub.create(collection, record).to_string())
     }
 
     fn update(&self, collection: &str, id: &str, changes: &str) -> PyResult<String> {
         let changes = json("changes", changes)?;
-        told(|| self.0.update(collection, id, changes).to_string())
+        let hub = self.get()?;
+        told(|| hub.update(collection, id, changes).to_string())
     }
 
     fn delete(&self, collection: &str, id: &str) -> PyResult<()> {
-        told(|| self.0.delete(collection, id))
+        let hub = self.get()?;
+        told(|| hub.delete(collection, id))
     }
 
     fn records(&self, collection: &str) -> PyResult<String> {
-        told(|| serde_json::Value::from(self.0.records(collection)).to_string())
+        let hub = self.get()?;
+        told(|| serde_json::Value::from(hub.records(collection)).to_string())
     }
 
     fn oauth2(&self, collection: &str, provider: &str, email: Option<&str>) -> PyResult<()> {
-        told(|| self.0.oauth2(collection, provider, email))
+        let hub = self.get()?;
+        told(|| hub.oauth2(collection, provider, email))
     }
 
     fn publish(&self, topic: &str, payload: Vec<u8>) -> PyResult<usize> {
-        told(|| self.0.publish(topic, payload))
+        let hub = self.get()?;
+        told(|| hub.publish(topic, payload))
     }
 
     fn add_user(&self, collection: &str, email: &str, password: &str) -> PyResult<String> {
-        told(|| self.0.add_user(collection, email, password))
+        let hub = self.get()?;
+        told(|| hub.add_user(collection, email, password))
     }
 
     fn token(&self, collection: &str, user: &str, lifetime: f64) -> PyResult<String> {
         let lifetime = duration("lifetime", lifetime)?;
-        told(|| self.0.token(collection, user, lifetime))
+        let hub = self.get()?;
+        told(|| hub.token(collection, user, lifetime))
     }
 
-    fn revoke(&self, user: &str) -> bool {
-        self.0.revoke(user)
+    fn revoke(&self, user: &str) -> PyResult<bool> {
+        Ok(self.get()?.revoke(user))
     }
 
-    fn send(&self, path: &str, data: String, event: Option<String>, id: Option<String>) -> usize {
+    fn send(&self, path: &str, data: String, event: Option<String>, id: Option<String>) -> PyResult<usize> {
         let mut message = Message::data(data);
         if let Some(event) = event {
             message = message.event(event);
@@ -104,19 +144,19 @@ impl Hub {
         if let Some(id) = id {
             message = message.id(id);
         }
-        self.0.sse(path).send(message)
+        Ok(self.get()?.sse(path).send(message))
     }
 
-    fn send_raw(&self, path: &str, data: Vec<u8>) -> usize {
-        self.0.sse(path).send_raw(data)
+    fn send_raw(&self, path: &str, data: Vec<u8>) -> PyResult<usize> {
+        Ok(self.get()?.sse(path).send_raw(data))
     }
 
-    fn topics(&self) -> Vec<String> {
-        self.0.topics().into_iter().collect()
+    fn topics(&self) -> PyResult<Vec<String>> {
+        Ok(self.get()?.topics().into_iter().collect())
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let stats = self.0.stats();
+        let stats = self.get()?.stats();
         let all = PyDict::new(py);
         for (name, count) in
             [("streams", stats.streams), ("topics", stats.topics), ("sockets", stats.sockets)]
@@ -128,16 +168,17 @@ impl Hub {
 
     fn refuse_next(&self, endpoint: &str, status: u16, times: usize) -> PyResult<()> {
         let endpoint = self::endpoint(endpoint)?;
-        told(|| self.0.faults().refuse_next(endpoint, status, times))
+        let hub = self.get()?;
+        told(|| hub.faults().refuse_next(endpoint, status, times))
     }
 
     fn delay(&self, endpoint: &str, seconds: f64) -> PyResult<()> {
-        self.0.faults().delay(self::endpoint(endpoint)?, duration("delay", seconds)?);
+        self.get()?.faults().delay(self::endpoint(endpoint)?, duration("delay", seconds)?);
         Ok(())
     }
 
     fn break_streams(&self, fault: &str) -> PyResult<usize> {
-        let faults = self.0.faults();
+        let faults = self.get()?.faults();
         Ok(match fault {
             "end_streams" => faults.end_streams(),
             "cut_streams" => faults.cut_streams(),
@@ -148,24 +189,31 @@ impl Hub {
         })
     }
 
-    fn freeze(&self, on: bool) {
-        self.0.faults().freeze(on);
+    fn freeze(&self, on: bool) -> PyResult<()> {
+        self.get()?.faults().freeze(on);
+        Ok(())
     }
 
-    fn split_bytes(&self, on: bool) {
-        self.0.faults().split_bytes(on);
+    fn split_bytes(&self, on: bool) -> PyResult<()> {
+        self.get()?.faults().split_bytes(on);
+        Ok(())
     }
 
-    fn clear_faults(&self) {
-        self.0.faults().clear();
+    fn clear_faults(&self) -> PyResult<()> {
+        self.get()?.faults().clear();
+        Ok(())
     }
 
     fn stop(&self, py: Python<'_>) {
-        let_go(py, || self.0.stop());
+        // In a forked child there is nothing to stop.
+        if let Ok(hub) = self.get() {
+            let_go(py, || hub.stop());
+        }
     }
 
     fn restart(&self, py: Python<'_>) -> PyResult<()> {
-        let_go(py, || self.0.restart())?;
+        let hub = self.get()?;
+        let_go(py, || hub.restart())?;
         Ok(())
     }
 }

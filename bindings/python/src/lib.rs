@@ -29,17 +29,20 @@ fn wait(
     timeout: Option<f64>,
     mut ready: impl FnMut(Duration) -> Result<bool, tidings::Error> + Send,
 ) -> PyResult<bool> {
+    if timeout.is_some_and(f64::is_nan) {
+        return Err(error::argument("timeout", "it is not a number; give it seconds"));
+    }
     // Without letting go of the interpreter first: what is there already is nothing to wait for.
     if ready(Duration::ZERO).map_err(error::raise)? {
         return Ok(true);
     }
-    if timeout == Some(0.0) {
+    if timeout.is_some_and(|seconds| seconds <= 0.0) {
         return Ok(false);
     }
-    let deadline = match timeout {
-        Some(seconds) => Instant::now().checked_add(options::duration("timeout", seconds)?),
-        None => None,
-    };
+    // What is too long to be told is for ever.
+    let deadline = timeout
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .and_then(|limit| Instant::now().checked_add(limit));
     loop {
         let left = deadline.map_or(SLICE, |deadline| deadline.saturating_duration_since(Instant::now()));
         if interpreter::is_ending() {

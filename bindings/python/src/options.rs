@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use pyo3::{
-    exceptions::{PyTypeError, PyValueError},
+    exceptions::{PyOverflowError, PyTypeError},
     prelude::*,
     types::PyDict,
 };
 use serde_json::Value;
 use tidings::{ClientBuilder, EventSourceBuilder, Overflow, Subscribe, blocking::Builder};
+
+use crate::error::argument;
 
 type Pairs = Vec<(String, String)>;
 
@@ -42,7 +44,7 @@ pub(crate) fn client(url: &str, options: &Bound<'_, PyDict>) -> PyResult<Builder
                 let (min, max) = bounds(&name, &value)?;
                 builder.backoff(min, max)
             }
-            "message_limit" => builder.message_limit(value.extract()?),
+            "message_limit" => builder.message_limit(count(&name, &value)?),
             "rustbaas" => {
                 let (realm, app): (String, String) = value.extract()?;
                 builder.rustbaas(realm, app)
@@ -52,7 +54,7 @@ pub(crate) fn client(url: &str, options: &Bound<'_, PyDict>) -> PyResult<Builder
                 false => builder,
             },
             "queue" => {
-                queue = Some(value.extract()?);
+                queue = Some(count(&name, &value)?);
                 builder
             }
             "overflow" => {
@@ -84,6 +86,7 @@ pub(crate) fn subscribe(mut subscribe: Subscribe, options: &Bound<'_, PyDict>) -
             "filter" => subscribe.filter(value.extract::<String>()?),
             "expand" => subscribe.expand(value.extract::<String>()?),
             "fields" => subscribe.fields(value.extract::<String>()?),
+            "timeout" => subscribe.timeout(seconds(&name, &value)?),
             "query" => {
                 let query: Pairs = value.cast::<PyDict>()?.items().extract()?;
                 query.into_iter().fold(subscribe, |subscribe, (name, value)| subscribe.query(name, value))
@@ -93,7 +96,7 @@ pub(crate) fn subscribe(mut subscribe: Subscribe, options: &Bound<'_, PyDict>) -
                 headers.into_iter().fold(subscribe, |subscribe, (name, value)| subscribe.header(name, value))
             }
             "queue" => {
-                queue = Some(value.extract()?);
+                queue = Some(count(&name, &value)?);
                 subscribe
             }
             "overflow" => {
@@ -138,7 +141,7 @@ pub(crate) fn event_source(url: &str, options: &Bound<'_, PyDict>) -> PyResult<E
                 false => builder,
             },
             "comments" => builder.comments(value.extract()?),
-            "message_limit" => builder.message_limit(value.extract()?),
+            "message_limit" => builder.message_limit(count(&name, &value)?),
             "user_agent" => builder.user_agent(value.extract::<String>()?),
             "ca_pem" => builder.ca_pem(value.extract::<Vec<u8>>()?),
             "client_certificate" => {
@@ -157,11 +160,11 @@ pub(crate) fn event_source(url: &str, options: &Bound<'_, PyDict>) -> PyResult<E
 
 pub(crate) fn duration(name: &str, seconds: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(seconds)
-        .map_err(|error| PyValueError::new_err(format!("{name}: {seconds} seconds: {error}")))
+        .map_err(|_| argument(name, format!("{seconds} is no time; give it seconds from 0 on")))
 }
 
 pub(crate) fn json(name: &str, text: &str) -> PyResult<Value> {
-    serde_json::from_str(text).map_err(|error| PyValueError::new_err(format!("{name}: {error}")))
+    serde_json::from_str(text).map_err(|error| argument(name, error.to_string()))
 }
 
 fn seconds(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Duration> {
@@ -171,6 +174,13 @@ fn seconds(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Duration> {
 fn bounds(name: &str, value: &Bound<'_, PyAny>) -> PyResult<(Duration, Duration)> {
     let (min, max): (f64, f64) = value.extract()?;
     Ok((duration(name, min)?, duration(name, max)?))
+}
+
+fn count(name: &str, value: &Bound<'_, PyAny>) -> PyResult<usize> {
+    value.extract().map_err(|error: PyErr| match error.is_instance_of::<PyOverflowError>(value.py()) {
+        true => argument(name, format!("{value} is no size; give it a whole number from 1 on")),
+        false => error,
+    })
 }
 
 /// The URL of a proxy, or `False` for none.
@@ -186,9 +196,10 @@ fn overflow(value: &Bound<'_, PyAny>) -> PyResult<Overflow> {
         "drop_oldest" => Ok(Overflow::DropOldest),
         "drop_newest" => Ok(Overflow::DropNewest),
         "conflate" => Ok(Overflow::Conflate),
-        other => Err(PyValueError::new_err(format!(
-            "overflow: {other:?} is none of \"drop_oldest\", \"drop_newest\" and \"conflate\""
-        ))),
+        other => Err(argument(
+            "overflow",
+            format!("{other:?} is none of \"drop_oldest\", \"drop_newest\" and \"conflate\""),
+        )),
     }
 }
 

@@ -7,6 +7,7 @@ use tidings::Reason;
 
 use crate::error::exception;
 
+/// A state of the connection.
 #[pyclass(frozen, module = "tidings._tidings")]
 pub(crate) struct State(pub(crate) tidings::State);
 
@@ -30,21 +31,25 @@ impl State {
 
 #[pymethods]
 impl State {
+    /// `idle`, `connecting`, `live`, `unauthenticated`, `waiting`, `suspended` or `closed`.
     #[getter]
     fn name(&self) -> &'static str {
         self.0.as_str()
     }
 
+    /// Why it is not connected, for a person; None while it is, and after a plain close.
     #[getter]
     fn reason(&self) -> Option<String> {
         self.why().map(ToString::to_string).or_else(|| self.cause().map(ToString::to_string))
     }
 
+    /// The exception behind the reason, if there is one.
     #[getter]
     fn error<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.cause().map(|error| exception(py, error)).transpose()
     }
 
+    /// In how many seconds it is tried again, while it is `waiting`; None otherwise.
     #[getter]
     fn retry_in(&self) -> Option<f64> {
         match &self.0 {

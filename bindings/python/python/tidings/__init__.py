@@ -11,7 +11,8 @@
 `Client` is for programs with threads, `AsyncClient` for asyncio; both have the same names. `EventSource` and
 `AsyncEventSource` read any stream of server-sent events. Errors are in `tidings.exceptions`, a server to test
 against in `tidings.testing`, and ``python -m tidings tail URL TOPIC`` prints events. What the client does by
-itself goes to the logger ``tidings``, without tokens.
+itself goes to the logger ``tidings``, without tokens: that of a `Client` from the thread of its callbacks, and so
+only once it has a callback, a handler or a token provider.
 
 A program written for the BosBase SDK changes its import line: ``from tidings import BosBase``.
 """

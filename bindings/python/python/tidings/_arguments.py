@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timezone
+from decimal import Decimal
 from typing import Any, Literal, NamedTuple
+from uuid import UUID
 
 from . import _tidings
 from .exceptions import ArgumentError
@@ -35,6 +37,14 @@ def pairs(values: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     return found
 
 
+def joined(values: Mapping[str, Any] | None) -> dict[str, str]:
+    """The same for topics, where each name has one value: a list stands in it with commas."""
+    several: dict[str, list[str]] = {}
+    for name, value in pairs(values):
+        several.setdefault(name, []).append(value)
+    return {name: ",".join(values) for name, values in several.items()}
+
+
 def text(value: Any) -> str:
     """A value as a query has it."""
     if isinstance(value, str):
@@ -44,7 +54,7 @@ def text(value: Any) -> str:
     if isinstance(value, (date, datetime)):
         return timestamp(value)
     if isinstance(value, (dict, list, tuple)):
-        return json.dumps(value, default=_plain)
+        return to_json(value)
     return str(value)
 
 
@@ -53,6 +63,13 @@ def timestamp(value: date | datetime) -> str:
     if not isinstance(value, datetime):
         return f"{value.isoformat()} 00:00:00.000Z"
     return value.astimezone(timezone.utc).isoformat(sep=" ", timespec="milliseconds").replace("+00:00", "Z")
+
+
+def limit(name: str, seconds: float | None) -> float | None:
+    """A time that may pass, before anything is asked."""
+    if seconds is not None and not seconds >= 0:
+        raise ArgumentError(f"invalid {name}: {seconds:g} is no time; give it seconds from 0 on")
+    return seconds
 
 
 def pem(value: bytes | str | None) -> bytes | None:
@@ -73,12 +90,14 @@ def subscribe_options(
     queue: int | None,
     overflow: Overflow | None,
 ) -> dict[str, Any]:
+    parameters = joined(query)
+    named = given(filter=filter, expand=_listed(expand), fields=_listed(fields))
+    if twice := sorted(named.keys() & parameters.keys()):
+        raise ArgumentError(f"invalid query: {', '.join(twice)} is given as an argument too; give it once")
     return given(
-        filter=filter,
-        expand=_listed(expand),
-        fields=_listed(fields),
-        query=dict(pairs(query)) or None,
-        headers=dict(pairs(headers)) or None,
+        **named,
+        query=parameters or None,
+        headers=joined(headers) or None,
         queue=queue,
         overflow=overflow,
     )
@@ -113,19 +132,35 @@ def path(value: str) -> str:
     return f"/{value.lstrip('/')}"
 
 
-def filter_expression(expression: str, values: Mapping[str, Any] | None) -> str:
-    return _tidings.filter(expression, to_json(dict(values))) if values else expression
+def filter_expression(expression: str, params: Mapping[str, Any] | None = None) -> str:
+    """A filter expression with ``params`` in its places ``{:name}``, quoted so that no value changes its
+    meaning.
+
+    Text is quoted and escaped; numbers, True, False and None stand as PocketBase spells them, and so do
+    dates and times.
+
+    Raises:
+        ArgumentError: A place has no value or is not closed, or a text holds a NUL character.
+    """
+    return _tidings.filter(expression, to_json(dict(params or {})))
 
 
 def to_json(value: Any) -> str:
     try:
-        return json.dumps(value, default=_plain, ensure_ascii=False)
-    except (TypeError, ValueError) as error:
+        told = json.dumps(value, default=_plain, ensure_ascii=False, allow_nan=False)
+        told.encode()
+    except (TypeError, ValueError, RecursionError) as error:
         raise ArgumentError(f"this is not JSON: {error}") from None
+    return told
 
 
 def _plain(value: Any) -> str:
-    return timestamp(value) if isinstance(value, (date, datetime)) else str(value)
+    """What JSON has no name for and everybody writes the same way."""
+    if isinstance(value, (date, datetime)):
+        return timestamp(value)
+    if isinstance(value, (Decimal, UUID)):
+        return str(value)
+    raise TypeError(f"it has no place for {type(value).__name__}")
 
 
 def _listed(value: str | Iterable[str] | None) -> str | None:

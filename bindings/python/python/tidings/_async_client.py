@@ -79,7 +79,8 @@ class AsyncClient(BaseClient[AsyncProvider]):
             method: ``"GET"``, ``"POST"`` and so on.
             headers: Headers besides those of the client.
             query: Parameters. A list stands for several of one name, None for nothing.
-            body: Bytes are sent as they are, anything else as JSON.
+            body: Bytes are sent as they are, anything else as JSON. Dates and times, `decimal.Decimal` and
+                `uuid.UUID` stand in it as text.
             timeout: How many seconds it may take.
 
         Returns:
@@ -144,12 +145,13 @@ class AsyncClient(BaseClient[AsyncProvider]):
         wait: bool,
         timeout: float | None,
     ) -> AsyncListener | AsyncSubscription:
+        options |= _arguments.given(timeout=_arguments.limit("timeout", timeout))
         self._pump.attach()
         self._is_used = True
         told = topic if collection is None else f"{collection}/{topic}"
         native = self._client.stream(collection, topic, options, wait)
         if isinstance(native, _tidings.Call):
-            native = await self._finish(native, timeout)
+            native = await self._finish(native, None)
         subscription = AsyncSubscription(self, told, native)
         if callback is None:
             return subscription
@@ -188,6 +190,7 @@ class AsyncClient(BaseClient[AsyncProvider]):
         self, call: _tidings.Call, open: Callable[[str], object], timeout: float | None
     ) -> dict[str, Any]:
         try:
+            _arguments.limit("timeout", timeout)
             # The address comes first, or what went wrong.
             while call.url is None and not await self._pump.until(call.poll, _SLICE):
                 pass
@@ -292,7 +295,7 @@ class AsyncCollection:
             callback: Is called with each `Event`, as a plain or a coroutine function, in order. Without one,
                 the handle that is returned is iterated over.
             query: Parameters that rules and hooks see; the names ``filter``, ``expand`` and ``fields`` are
-                known to the server.
+                known to the server, and may be given here or by themselves. A list is joined with commas.
             headers: Headers that rules and hooks see.
             filter: Which records to tell of. See `AsyncClient.filter` for values in it.
             expand: Which relations to put into the records.
@@ -437,7 +440,7 @@ class AsyncRealtime(BaseRealtime):
             callback: Is called with each `Event`, as a plain or a coroutine function, in order. Without one,
                 the handle that is returned is iterated over.
             query: Parameters that rules and hooks see; the names ``filter``, ``expand`` and ``fields`` are
-                known to the server.
+                known to the server, and may be given here or by themselves. A list is joined with commas.
             headers: Headers that rules and hooks see.
             queue: How many events may wait; as the client has it unless set.
             overflow: What a full queue does; as the client has it unless set. See `AsyncClient`.

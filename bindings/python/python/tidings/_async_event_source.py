@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from types import TracebackType
 
 from ._event_source import BaseEventSource, Message, SourceEvent, message_of
 from ._pump import on_thread, wake
+from .exceptions import ArgumentError
 
 # How often it is asked where the loop cannot watch a descriptor.
 _SLICE = 0.02
@@ -84,6 +86,8 @@ class AsyncEventSource(BaseEventSource):
 
     async def _readable(self, timeout: float | None) -> bool:
         """Waits for something to take; False when the time is up."""
+        if timeout is not None and math.isnan(timeout):
+            raise ArgumentError("invalid timeout: it is not a number; give it seconds")
         loop = asyncio.get_running_loop()
         readable = loop.create_future()
         descriptor = self._source.fileno()

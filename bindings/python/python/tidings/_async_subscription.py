@@ -47,7 +47,7 @@ class AsyncSubscription(AsyncListener):
                 print(event.action, event.record_id)
 
     The iteration ends when the subscription does: by unsubscribing, by ``client.close()``, or after an event
-    whose action is ``"refused"``. Cancelling it while it waits loses nothing. One task at a time may read it.
+    whose action is ``"refused"``. What was queued before that still comes first. Cancelling it while it waits loses nothing. One task at a time may read it.
     """
 
     def __init__(self, client: AsyncClient, topic: str, native: _tidings.Subscription) -> None:

@@ -45,7 +45,8 @@ class AuthStore:
 
         Args:
             token: The token; the empty text makes a guest.
-            record: The record of its owner, for `record` to return.
+            record: The record of its owner, for `record` to return. Dates and times, `decimal.Decimal` and
+                `uuid.UUID` become text.
 
         Raises:
             ArgumentError: The token cannot be sent in a header, or the record is not JSON.

@@ -82,7 +82,8 @@ class Client(BaseClient[Provider]):
             method: ``"GET"``, ``"POST"`` and so on.
             headers: Headers besides those of the client.
             query: Parameters. A list stands for several of one name, None for nothing.
-            body: Bytes are sent as they are, anything else as JSON.
+            body: Bytes are sent as they are, anything else as JSON. Dates and times, `decimal.Decimal` and
+                `uuid.UUID` stand in it as text.
             timeout: How many seconds it may take.
 
         Returns:
@@ -153,19 +154,20 @@ class Client(BaseClient[Provider]):
         wait: bool,
         timeout: float | None,
     ) -> Listener | Subscription:
+        options |= _arguments.given(timeout=_arguments.limit("timeout", timeout))
         native = self._client
         self._is_used = True
         told = topic if collection is None else f"{collection}/{topic}"
         if callback is None:
             asked = native.stream(collection, topic, options, wait)
             if isinstance(asked, _tidings.Call):
-                asked = self._finish(asked, timeout)
+                asked = self._finish(asked, None)
             return Subscription(self, told, asked)
         dispatcher = self._dispatcher
         id, call = dispatcher.ask(lambda: native.subscribe(collection, topic, options, wait))
         try:
             if call is not None:
-                self._finish(call, timeout)
+                self._finish(call, None)
         except BaseException:
             dispatcher.forget(id)
             raise
@@ -181,6 +183,7 @@ class Client(BaseClient[Provider]):
         self, call: _tidings.Call, open: Callable[[str], object], timeout: float | None
     ) -> dict[str, Any]:
         try:
+            _arguments.limit("timeout", timeout)
             # The address comes first, or what went wrong.
             while call.url is None and not self._wait(call, _SLICE):
                 pass
@@ -278,7 +281,7 @@ class Collection:
             callback: Is called with each `Event` on the thread of the callbacks, in order, when `subscribe`
                 has returned. Without one, the handle that is returned is iterated over.
             query: Parameters that rules and hooks see; the names ``filter``, ``expand`` and ``fields`` are
-                known to the server.
+                known to the server, and may be given here or by themselves. A list is joined with commas.
             headers: Headers that rules and hooks see.
             filter: Which records to tell of. See `Client.filter` for values in it.
             expand: Which relations to put into the records.
@@ -423,7 +426,7 @@ class Realtime(BaseRealtime):
             callback: Is called with each `Event` on the thread of the callbacks, in order, when `subscribe`
                 has returned. Without one, the handle that is returned is iterated over.
             query: Parameters that rules and hooks see; the names ``filter``, ``expand`` and ``fields`` are
-                known to the server.
+                known to the server, and may be given here or by themselves. A list is joined with commas.
             headers: Headers that rules and hooks see.
             queue: How many events may wait; as the client has it unless set.
             overflow: What a full queue does; as the client has it unless set. See `Client`.

@@ -109,7 +109,8 @@ class BaseEventSource:
             url: The address of the stream.
             method: ``"GET"`` unless set.
             headers: Headers to send. Their values are taken for secrets.
-            body: Bytes are sent as they are, anything else as JSON.
+            body: Bytes are sent as they are, anything else as JSON, in which dates and times,
+                `decimal.Decimal` and `uuid.UUID` stand as text.
             token: Is sent as ``Authorization: Bearer …``.
             last_event_id: Where to go on.
             read_timeout: How long a stream may be silent before it is given up; for ever unless set.

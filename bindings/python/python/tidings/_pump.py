@@ -13,12 +13,14 @@ import asyncio
 import contextlib
 import inspect
 import itertools
+import math
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from . import _tidings
 from ._handlers import AsyncProvider, Handlers, log_disconnected, log_state, logger
+from .exceptions import ArgumentError
 
 _BATCH = 256
 # How often something is polled after the queue is closed, when nobody names numbers any more.
@@ -74,6 +76,8 @@ class Pump:
 
     async def until(self, poll: Callable[[int], bool], timeout: float | None = None) -> bool:
         """Waits until ``poll`` says so; False when the time is up. Cancelling it loses nothing."""
+        if timeout is not None and math.isnan(timeout):
+            raise ArgumentError("invalid timeout: it is not a number; give it seconds")
         number = next(self._numbers)
         if poll(number):
             return True

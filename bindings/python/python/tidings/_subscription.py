@@ -99,7 +99,7 @@ class Subscription(BaseListener):
                 print(event.action, event.record_id)
 
     The iteration ends when the subscription does: by unsubscribing, by ``client.close()``, or after an event
-    whose action is ``"refused"``. It may be read by one thread at a time; everything else may be called from
+    whose action is ``"refused"``. What was queued before that still comes first. It may be read by one thread at a time; everything else may be called from
     any.
     """
 

@@ -137,7 +137,7 @@ class Client:
         self, timeout: float | None
     ) -> bool: ...  # whether `take` would give something; for where fileno is -1
     # collection None: a raw topic. options: filter, expand, fields str; query dict[str, str]; headers dict[str, str];
-    # queue int; overflow str. The id is known at once; without `wait` there is no call.
+    # queue int; overflow str; timeout float seconds. The id is known at once; without `wait` there is no call.
     def subscribe(
         self, collection: str | None, topic: str, options: dict[str, Any], wait: bool
     ) -> tuple[int, Call | None]: ...

@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from . import _tidings
+from .exceptions import ForkedError
 
 __all__ = ["Endpoint", "Fault", "Hub"]
 
@@ -38,7 +39,9 @@ class Hub:
     """A running server. Leaving the ``with`` block, `stop` or forgetting it stops it.
 
     All methods may be called from any thread, and act at once: what is created here has been sent to every
-    stream's queue when `create` returns. What the real server would refuse is a `ValueError`.
+    stream's queue when `create` returns. What the real server would refuse is a `ValueError`. It belongs to
+    the process that made it: in a child made by ``fork`` every call raises `ForkedError`, but for `stop`,
+    which does nothing there.
 
     Args:
         port: The port to serve on; a free one unless set.
@@ -187,7 +190,10 @@ class Hub:
         self.stop()
 
     def __repr__(self) -> str:
-        return f"<tidings.testing.Hub {self.url}>"
+        try:
+            return f"<tidings.testing.Hub {self.url}>"
+        except ForkedError:
+            return "<tidings.testing.Hub forked>"
 
 
 def _text(payload: Any) -> str:
