@@ -794,8 +794,8 @@ private:
 /// Sets what to call with each line of the log, for the whole process; an empty function takes it away.
 inline void set_log(tidings_log_level level, std::function<void(tidings_log_level, std::string_view)> function) {
     using function_type = std::function<void(tidings_log_level, std::string_view)>;
-    tidings_log_callback callback = [](tidings_log_level level, const char *line, void *data) {
-        detail::guarded([&] { (*static_cast<function_type *>(data))(level, line); });
+    tidings_log_callback callback = [](tidings_log_level line_level, const char *line, void *data) {
+        detail::guarded([&] { (*static_cast<function_type *>(data))(line_level, line); });
     };
     void *data = function ? detail::given(std::move(function)) : nullptr;
     detail::call([&](auto error) {
