@@ -468,7 +468,8 @@ tidings_status tidings_client_options_set_token(tidings_client_options *options,
 /// thread. One that fails is asked again, less and less often.
 ///
 /// Threads: one at a time; the callback runs on a thread of its own for each question, and may block and call anything.
-/// `user_data` passes to the options and to the clients made with them, and is dropped with the last of them.
+/// `user_data` passes to the options, until the callback is replaced, and to the clients made with them meanwhile, and is
+/// dropped with the last of them.
 tidings_status tidings_client_options_on_token(
     tidings_client_options *options, tidings_token_callback callback, void *user_data,
     tidings_drop_callback drop);
@@ -1229,10 +1230,11 @@ tidings_status tidings_source_options_set_client_certificate(
 tidings_status tidings_source_options_set_proxy(tidings_source_options *options, const char *url);
 
 /// Sets what to ask about an answer that is no event stream. Unless set, 408, 425, 429 and 5xx are tried again, and
-/// everything else ends the source. NULL takes the callback away.
+/// everything else ends the source. It replaces the callback before it, and NULL takes that away.
 ///
 /// Threads: one at a time; the callback runs on the thread of the source, which waits for it, and may call anything.
-/// `user_data` passes to the options and to the sources made with them, and is dropped with the last of them.
+/// `user_data` passes to the options, until the callback is replaced, and to the sources made with them meanwhile, and is
+/// dropped with the last of them.
 tidings_status tidings_source_options_on_status(
     tidings_source_options *options, tidings_status_callback callback, void *user_data,
     tidings_drop_callback drop);

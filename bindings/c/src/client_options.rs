@@ -118,7 +118,8 @@ pub extern "C" fn tidings_client_options_set_token(
 /// thread. One that fails is asked again, less and less often.
 ///
 /// Threads: one at a time; the callback runs on a thread of its own for each question, and may block and call anything.
-/// `user_data` passes to the options and to the clients made with them, and is dropped with the last of them.
+/// `user_data` passes to the options, until the callback is replaced, and to the clients made with them meanwhile, and is
+/// dropped with the last of them.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_options_on_token(
     options: Option<&mut ClientOptions>,
