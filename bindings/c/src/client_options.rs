@@ -270,7 +270,8 @@ pub extern "C" fn tidings_client_options_set_connect_timeout(
 }
 
 /// How long a subscription waits for the server's word, 30 seconds unless set. A client that was connected before waits
-/// so long for a lost connection to come back; one that never was fails with its first try.
+/// so long for a lost connection to come back. One that never was fails with its first try, unless the server answered
+/// that with 429 or 5xx: such answers are tried again until the time is up.
 ///
 /// Threads: one at a time.
 #[unsafe(no_mangle)]
