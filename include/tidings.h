@@ -40,7 +40,9 @@
 //     refused for good. No error, no log line and no text of a state holds a token, a password or the query of a URL.
 //
 // Text
-//     All text is UTF-8 and ends with a NUL. Where it may hold a NUL itself, its length is given too.
+//     All text is UTF-8 and ends with a NUL. Where it may hold a NUL itself, its length is given too. Two functions give
+//     bytes that NO NUL ends, and their length: tidings_event_data() and tidings_error_body(). Print those with
+//     printf("%.*s", (int)len, data).
 //
 // Panics and exceptions
 //     Should the library have a bug that makes Rust panic, the call returns TIDINGS_ERR_PANIC and the message of the
@@ -52,6 +54,11 @@
 //     Threads do not survive fork(). In the child every call with an object of the parent returns TIDINGS_ERR_FORKED,
 //     and freeing one is harmless: it leaves its memory alone, and the parent's connection too. A new client works in
 //     the child. Between fork() and exec() only what is async-signal-safe may be called, so nothing of this header.
+//
+// Valgrind
+//     With --leak-check=full it reports 48 bytes as "possibly lost", once per process: Rust's own handle of a thread, kept
+//     in thread-local storage, of which valgrind sees only a pointer into it. tests/c/valgrind.supp, installed as
+//     share/tidings/valgrind.supp, suppresses that: valgrind --suppressions=PREFIX/share/tidings/valgrind.supp.
 //
 // Versions
 //     Functions, values of enumerations and fields at the end of tidings_stats may be added; nothing is taken away or
@@ -192,7 +199,9 @@ typedef enum tidings_action {
     TIDINGS_ACTION_GAP = 6,
     /// Events were dropped because the listener did not keep up: see tidings_event_lagged().
     TIDINGS_ACTION_LAGGED = 7,
-    /// The server took the subscription back: see tidings_event_error(). No other change comes.
+    /// The subscription ended with an error, and no other change comes. The server refused it or took it back; or, while
+    /// a call waited for it, the connection could not be made, the time was up, or the token callback failed.
+    /// tidings_event_error() tells which.
     TIDINGS_ACTION_REFUSED = 8,
     /// Only in the queue: the last event of a subscription, with the error that ended it, if it was one.
     TIDINGS_ACTION_ENDED = 9,
@@ -403,8 +412,10 @@ uint16_t tidings_error_http_status(const tidings_error *error);
 /// Threads: any. The text belongs to the error.
 const char *tidings_error_message(const tidings_error *error);
 
-/// The body of the server's answer as received, at most 64 KiB of it, and in `*len`, which may be NULL, its length. It
-/// may be any bytes and ends with no NUL. NULL and 0 for every error but TIDINGS_ERR_REFUSED.
+/// The body of the server's answer as received, at most 64 KiB of it, and in `*len`, which may be NULL, its length. NULL
+/// and 0 for every error but TIDINGS_ERR_REFUSED.
+///
+/// NO NUL ends it, so it is not for strlen() or "%s": printf("%.*s", (int)len, body). It may be any bytes.
 ///
 /// Threads: any. The bytes belong to the error.
 const char *tidings_error_body(const tidings_error *error, size_t *len);
@@ -468,7 +479,8 @@ tidings_status tidings_client_options_set_token(tidings_client_options *options,
 /// thread. One that fails is asked again, less and less often.
 ///
 /// Threads: one at a time; the callback runs on a thread of its own for each question, and may block and call anything.
-/// `user_data` passes to the options and to the clients made with them, and is dropped with the last of them.
+/// `user_data` passes to the options, until the callback is replaced, and to the clients made with them meanwhile, and is
+/// dropped with the last of them.
 tidings_status tidings_client_options_on_token(
     tidings_client_options *options, tidings_token_callback callback, void *user_data,
     tidings_drop_callback drop);
@@ -528,7 +540,8 @@ tidings_status tidings_client_options_set_connect_timeout(
     tidings_client_options *options, uint64_t timeout_ms);
 
 /// How long a subscription waits for the server's word, 30 seconds unless set. A client that was connected before waits
-/// so long for a lost connection to come back; one that never was fails with its first try.
+/// so long for a lost connection to come back. One that never was fails with its first try, unless the server answered
+/// that with 429 or 5xx: such answers are tried again until the time is up.
 ///
 /// Threads: one at a time.
 tidings_status tidings_client_options_set_subscribe_timeout(
@@ -590,6 +603,9 @@ void tidings_token_request_free(tidings_token_request *request);
 
 /// Makes a client. Nothing is connected before the first subscription. `url` is that of the server, such as
 /// "http://127.0.0.1:8090", without "/api". `options` may be NULL.
+///
+/// A query and a fragment of the URL are ignored. "user:password@" before the host is sent as Basic authorization with
+/// requests that have no token and no header Authorization: a token takes its place.
 ///
 /// Threads: any. `*client` is yours: free it with tidings_client_free(). `options` are only read and stay yours. Returns
 /// TIDINGS_ERR_INVALID_URL, TIDINGS_ERR_INVALID_ARGUMENT for an option that cannot be used, TIDINGS_ERR_UNSUPPORTED for
@@ -883,8 +899,10 @@ const char *tidings_event_record(const tidings_event *event);
 /// Threads: any. The text belongs to the event.
 const char *tidings_event_json(const tidings_event *event);
 
-/// The payload as received, without a copy, and in `*len`, which may be NULL, its length. It is UTF-8 that may hold any
-/// character, and ends with no NUL. NULL and 0 for notices.
+/// The payload as received, without a copy, and in `*len`, which may be NULL, its length. NULL and 0 for notices.
+///
+/// NO NUL ends it, so it is not for strlen() or "%s": printf("%.*s", (int)len, data). It is UTF-8 that may hold any
+/// character.
 ///
 /// Threads: any. The bytes belong to the event.
 const char *tidings_event_data(const tidings_event *event, size_t *len);
@@ -1012,7 +1030,10 @@ tidings_status tidings_client_auth_with_oauth2(
     void *user_data, tidings_drop_callback drop, char **record, tidings_error **error);
 
 /// Sets the token, with or without "Bearer ", and the record that it belongs to as JSON text, which may be NULL. It takes
-/// effect on its own, as with tidings_client_auth_with_password(). A token of NULL makes the client a guest.
+/// effect on its own, as with tidings_client_auth_with_password().
+///
+/// To become a guest, pass NULL for the token. An empty token is an error, whose message speaks of Rust's `clear`: that is
+/// this NULL.
 ///
 /// Threads: any. The texts are copied. Returns TIDINGS_ERR_INVALID_ARGUMENT when the token is empty or has characters that
 /// cannot stand in a header or the record is not JSON, and TIDINGS_ERR_CLOSED.
@@ -1074,7 +1095,8 @@ tidings_status tidings_request_options_set_body(
 tidings_status tidings_request_options_set_timeout(tidings_request_options *options, uint64_t timeout_ms);
 
 /// Sends one request with the client's token, if it has one, and waits for the answer. `path` is below the server's URL and
-/// may have a query; `body` is JSON text, or NULL. `options` may be NULL.
+/// may have a query; `body` is JSON text, or NULL. `options` may be NULL. An answer of more than 64 MiB is refused, with
+/// TIDINGS_ERR_NETWORK.
 ///
 /// Threads: any. `options` are only read and stay yours. `*response`, if `response` is not NULL, is yours: free it with
 /// tidings_response_free(). Returns TIDINGS_ERR_REFUSED for every HTTP status but 200 to 299, TIDINGS_ERR_NETWORK,
@@ -1229,10 +1251,11 @@ tidings_status tidings_source_options_set_client_certificate(
 tidings_status tidings_source_options_set_proxy(tidings_source_options *options, const char *url);
 
 /// Sets what to ask about an answer that is no event stream. Unless set, 408, 425, 429 and 5xx are tried again, and
-/// everything else ends the source. NULL takes the callback away.
+/// everything else ends the source. It replaces the callback before it, and NULL takes that away.
 ///
 /// Threads: one at a time; the callback runs on the thread of the source, which waits for it, and may call anything.
-/// `user_data` passes to the options and to the sources made with them, and is dropped with the last of them.
+/// `user_data` passes to the options, until the callback is replaced, and to the sources made with them meanwhile, and is
+/// dropped with the last of them.
 tidings_status tidings_source_options_on_status(
     tidings_source_options *options, tidings_status_callback callback, void *user_data,
     tidings_drop_callback drop);
@@ -1241,6 +1264,9 @@ tidings_status tidings_source_options_on_status(
 
 /// Makes an event source, which connects at once, on a thread of its own. It reads ahead 64 events, or 1 MiB and one
 /// event, and no further: then the server has to wait. `options` may be NULL.
+///
+/// The query of the URL is sent, and a fragment ignored. "user:password@" before the host is sent as Basic authorization,
+/// unless there is a token or a header Authorization.
 ///
 /// Threads: any. `*source` is yours: free it with tidings_source_free(). `options` are only read and stay yours. Returns
 /// TIDINGS_ERR_INVALID_URL, TIDINGS_ERR_INVALID_ARGUMENT for an option that cannot be used, and TIDINGS_ERR_NETWORK when

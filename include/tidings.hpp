@@ -314,15 +314,14 @@ public:
         return set(tidings_client_options_set_identity_check, detail::count(interval));
     }
     client_options &notices(bool wanted = true) { return set(tidings_client_options_set_notices, wanted); }
-    /// Where tokens come from. Called on a thread of its own for each question.
+    /// Where tokens come from. Called on a thread of its own for each question; an empty function takes it away.
     client_options &on_token(std::function<void(token_request)> function) {
         using function_type = std::function<void(token_request)>;
-        return set(
-            tidings_client_options_on_token,
-            [](tidings_token_request *request, void *data) {
-                detail::guarded([&] { (*static_cast<function_type *>(data))(token_request(request)); });
-            },
-            detail::given(std::move(function)), detail::drop<function_type>);
+        tidings_token_callback callback = [](tidings_token_request *request, void *data) {
+            detail::guarded([&] { (*static_cast<function_type *>(data))(token_request(request)); });
+        };
+        void *data = function ? detail::given(std::move(function)) : nullptr;
+        return set(tidings_client_options_on_token, data ? callback : nullptr, data, detail::drop<function_type>);
     }
 
     const tidings_client_options *get() const noexcept { return raw_.get(); }
@@ -573,10 +572,10 @@ public:
         tidings_open_callback callback = [](const char *url, void *data) {
             detail::guarded([&] { (*static_cast<function_type *>(data))(url); });
         };
-        void *data = detail::given(std::move(open));
+        void *data = open ? detail::given(std::move(open)) : nullptr;
         detail::call([&](auto error) {
-            return tidings_client_auth_with_oauth2(raw(), collection.c_str(), provider.c_str(), callback, data,
-                                                   detail::drop<function_type>, &record, error);
+            return tidings_client_auth_with_oauth2(raw(), collection.c_str(), provider.c_str(), data ? callback : nullptr,
+                                                   data, detail::drop<function_type>, &record, error);
         });
         return *detail::take(record);
     }
@@ -697,17 +696,16 @@ public:
     }
     source_options &proxy(const std::string &url) { return set(tidings_source_options_set_proxy, url.c_str()); }
     source_options &no_proxy() { return set(tidings_source_options_set_proxy, nullptr); }
-    /// Whether to try again after an answer that is no event stream, by its HTTP status.
+    /// Whether to try again after an answer that is no event stream, by its HTTP status; an empty function takes it away.
     source_options &on_status(std::function<bool(int)> function) {
         using function_type = std::function<bool(int)>;
-        return set(
-            tidings_source_options_on_status,
-            [](int status, void *data) {
-                bool again = false;
-                detail::guarded([&] { again = (*static_cast<function_type *>(data))(status); });
-                return again;
-            },
-            detail::given(std::move(function)), detail::drop<function_type>);
+        tidings_status_callback callback = [](int status, void *data) {
+            bool again = false;
+            detail::guarded([&] { again = (*static_cast<function_type *>(data))(status); });
+            return again;
+        };
+        void *data = function ? detail::given(std::move(function)) : nullptr;
+        return set(tidings_source_options_on_status, data ? callback : nullptr, data, detail::drop<function_type>);
     }
 
     const tidings_source_options *get() const noexcept { return raw_.get(); }
@@ -796,8 +794,8 @@ private:
 /// Sets what to call with each line of the log, for the whole process; an empty function takes it away.
 inline void set_log(tidings_log_level level, std::function<void(tidings_log_level, std::string_view)> function) {
     using function_type = std::function<void(tidings_log_level, std::string_view)>;
-    tidings_log_callback callback = [](tidings_log_level level, const char *line, void *data) {
-        detail::guarded([&] { (*static_cast<function_type *>(data))(level, line); });
+    tidings_log_callback callback = [](tidings_log_level line_level, const char *line, void *data) {
+        detail::guarded([&] { (*static_cast<function_type *>(data))(line_level, line); });
     };
     void *data = function ? detail::given(std::move(function)) : nullptr;
     detail::call([&](auto error) {

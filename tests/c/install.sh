@@ -35,6 +35,12 @@ cc -D_GNU_SOURCE callbacks.c $(pkg-config --cflags tidings) "$libdir/libtidings.
 c++ -std=c++17 wrapper.cpp $(pkg-config --cflags --libs tidings) -pthread -o wrapper
 LD_LIBRARY_PATH=$libdir ./wrapper "$url" >said && grep -q "Hello, C++" said
 
+echo "  valgrind:"
+for program in shared static; do
+    LD_LIBRARY_PATH=$libdir valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,possible \
+        --suppressions="$prefix/share/tidings/valgrind.supp" "./$program" "$url" >said 2>&1 || { cat said; exit 1; }
+done
+
 echo "  find_package:"
 cat >CMakeLists.txt <<'CMAKE'
 cmake_minimum_required(VERSION 3.16)

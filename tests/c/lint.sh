@@ -25,13 +25,13 @@ sed -n '/^ *\/\//d; s/.*\b\(tidings_[a-z0-9_]*\)(.*/\1/p' include/tidings.h | gr
 
 strict="-Wall -Wextra -Wpedantic -Werror -fsyntax-only -Iinclude"
 check() {
-    echo "#include \"$1\"" | $2 -x "$3" "-std=$4" $strict - || { echo "$1 is not clean: $2 -std=$4" >&2; exit 1; }
+    echo "#include \"$1\"" | $2 -x "$3" "-std=$4" $strict ${5-} - || { echo "$1 is not clean: $2 -std=$4 ${5-}" >&2; exit 1; }
 }
 for compiler in gcc clang; do
     for standard in c99 c11 c17 c2x; do check tidings.h $compiler c $standard; done
 done
 for compiler in g++ clang++; do
     for standard in c++11 c++17 c++20; do check tidings.h $compiler c++ $standard; done
-    for standard in c++17 c++20; do check tidings.hpp $compiler c++ $standard; done
+    for standard in c++17 c++20; do check tidings.hpp $compiler c++ $standard -Wshadow; done
 done
 echo "the header is clean, and as it should be; $(wc -l <bindings/c/symbols.txt) symbols"

@@ -88,6 +88,35 @@ static void an_answer_that_is_no_stream_is_asked_about(void) {
     AWAIT(counter.drops == 1);
 }
 
+static void a_replaced_callback_is_dropped_at_once(void) {
+    struct counter first = {0}, second = {0}, none = {0}, kept = {0};
+    tidings_source_options *options = tidings_source_options_new();
+    CHECK_OK(tidings_source_options_on_status(options, again_twice, &first, count_drop));
+    CHECK(first.drops == 0);
+    CHECK_OK(tidings_source_options_on_status(options, again_twice, &second, count_drop));
+    CHECK(first.drops == 1 && second.drops == 0);
+    CHECK_OK(tidings_source_options_on_status(options, NULL, &none, count_drop));
+    CHECK(second.drops == 1 && none.drops == 1);
+
+    // A source that was made with it keeps it, also when the options have another one by then.
+    CHECK_OK(tidings_source_options_on_status(options, again_twice, &kept, count_drop));
+    tidings_source *source = open_stream(options);
+    CHECK_OK(tidings_source_options_on_status(options, NULL, NULL, NULL));
+    CHECK(kept.drops == 0);
+    tidings_source_free(source);
+    AWAIT(kept.drops == 1);
+
+    // Without a callback the status decides.
+    snprintf(stream, sizeof stream, "%s/api/nothing", url);
+    CHECK_OK(tidings_source_new(stream, options, &source, &error));
+    tidings_source_event *event = take(source, TIDINGS_SOURCE_KIND_CLOSED);
+    CHECK(tidings_error_http_status(tidings_source_event_error(event)) == 404);
+    tidings_source_event_free(event);
+    tidings_source_free(source);
+    tidings_source_options_free(options);
+    CHECK(first.drops == 1 && second.drops == 1 && none.drops == 1 && first.calls + second.calls + kept.calls == 0);
+}
+
 static void *wait_for_ever(void *arg) {
     tidings_source_event *event = NULL;
     tidings_status status;
@@ -172,6 +201,7 @@ int main(int argc, char **argv) {
     static const struct test tests[] = {
         {"messages", messages_come_with_name_data_and_id},
         {"status", an_answer_that_is_no_stream_is_asked_about},
+        {"replaced", a_replaced_callback_is_dropped_at_once},
         {"close", close_ends_the_wait},
         {"log", the_log_tells_what_happens_and_no_secret},
         {NULL, NULL},

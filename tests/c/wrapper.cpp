@@ -147,6 +147,28 @@ static void queue_state_and_login() {
     CHECK(client.unsubscribe("posts") == 1 && client.unsubscribe_all() == 0);
 }
 
+static void an_empty_function_takes_the_handler_away() {
+    auto held = std::make_shared<int>(0);
+    tidings::client_options options;
+    options.on_token([held](tidings::token_request) { CHECK(!"it is called"); }).on_token({});
+    CHECK(held.use_count() == 1);
+    tidings::client client(url, options);
+    auto posts = client.subscribe("posts", "*");
+    CHECK(!client.token());
+    try {
+        client.auth_with_oauth2("users", "nowhere", {});
+        CHECK(!"it throws");
+    } catch (const tidings::error &error) {
+        CHECK(error.status() == TIDINGS_ERR_NULL_ARGUMENT);
+    }
+    // What is no event stream ends the source, as without a function.
+    tidings::source_options source_options;
+    source_options.on_status([](int) { return true; }).on_status(nullptr);
+    tidings::source source(url + "/api/nothing", source_options);
+    auto event = source.next(60s);
+    CHECK(event->kind() == TIDINGS_SOURCE_KIND_CLOSED && event->error()->http_status() == 404);
+}
+
 static void sources_and_the_log() {
     std::atomic<int> lines{0};
     tidings::set_log(TIDINGS_LOG_LEVEL_DEBUG, [&](tidings_log_level, std::string_view line) { lines += !line.empty(); });
@@ -171,7 +193,7 @@ int main() {
     url = std::getenv("TIDINGS_HUB");
     for (auto test : {handles_end_what_they_hold, errors_are_exceptions_with_a_status,
                       an_exception_that_leaves_a_callback_goes_to_the_handler, queue_state_and_login,
-                      sources_and_the_log}) {
+                      an_empty_function_takes_the_handler_away, sources_and_the_log}) {
         test();
         std::fprintf(stderr, "  ok \n");
     }

@@ -106,7 +106,10 @@ fn log_in(
 }
 
 /// Sets the token, with or without "Bearer ", and the record that it belongs to as JSON text, which may be NULL. It takes
-/// effect on its own, as with tidings_client_auth_with_password(). A token of NULL makes the client a guest.
+/// effect on its own, as with tidings_client_auth_with_password().
+///
+/// To become a guest, pass NULL for the token. An empty token is an error, whose message speaks of Rust's `clear`: that is
+/// this NULL.
 ///
 /// Threads: any. The texts are copied. Returns TIDINGS_ERR_INVALID_ARGUMENT when the token is empty or has characters that
 /// cannot stand in a header or the record is not JSON, and TIDINGS_ERR_CLOSED.

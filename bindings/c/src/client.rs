@@ -32,6 +32,9 @@ impl Client {
 /// Makes a client. Nothing is connected before the first subscription. `url` is that of the server, such as
 /// "http://127.0.0.1:8090", without "/api". `options` may be NULL.
 ///
+/// A query and a fragment of the URL are ignored. "user:password@" before the host is sent as Basic authorization with
+/// requests that have no token and no header Authorization: a token takes its place.
+///
 /// Threads: any. `*client` is yours: free it with tidings_client_free(). `options` are only read and stay yours. Returns
 /// TIDINGS_ERR_INVALID_URL, TIDINGS_ERR_INVALID_ARGUMENT for an option that cannot be used, TIDINGS_ERR_UNSUPPORTED for
 /// one that the backend does not have, and TIDINGS_ERR_NETWORK when the system gives no thread.

@@ -118,7 +118,8 @@ pub extern "C" fn tidings_client_options_set_token(
 /// thread. One that fails is asked again, less and less often.
 ///
 /// Threads: one at a time; the callback runs on a thread of its own for each question, and may block and call anything.
-/// `user_data` passes to the options and to the clients made with them, and is dropped with the last of them.
+/// `user_data` passes to the options, until the callback is replaced, and to the clients made with them meanwhile, and is
+/// dropped with the last of them.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_options_on_token(
     options: Option<&mut ClientOptions>,
@@ -269,7 +270,8 @@ pub extern "C" fn tidings_client_options_set_connect_timeout(
 }
 
 /// How long a subscription waits for the server's word, 30 seconds unless set. A client that was connected before waits
-/// so long for a lost connection to come back; one that never was fails with its first try.
+/// so long for a lost connection to come back. One that never was fails with its first try, unless the server answered
+/// that with 429 or 5xx: such answers are tried again until the time is up.
 ///
 /// Threads: one at a time.
 #[unsafe(no_mangle)]

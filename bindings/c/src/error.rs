@@ -174,8 +174,10 @@ pub extern "C" fn tidings_error_message(error: Option<&Error>) -> *const c_char 
     value(ptr::null(), || Some(error?.message.as_ptr()))
 }
 
-/// The body of the server's answer as received, at most 64 KiB of it, and in `*len`, which may be NULL, its length. It
-/// may be any bytes and ends with no NUL. NULL and 0 for every error but TIDINGS_ERR_REFUSED.
+/// The body of the server's answer as received, at most 64 KiB of it, and in `*len`, which may be NULL, its length. NULL
+/// and 0 for every error but TIDINGS_ERR_REFUSED.
+///
+/// NO NUL ends it, so it is not for strlen() or "%s": printf("%.*s", (int)len, body). It may be any bytes.
 ///
 /// Threads: any. The bytes belong to the error.
 #[unsafe(no_mangle)]

@@ -39,7 +39,9 @@ pub enum Action {
     Gap = 6,
     /// Events were dropped because the listener did not keep up: see tidings_event_lagged().
     Lagged = 7,
-    /// The server took the subscription back: see tidings_event_error(). No other change comes.
+    /// The subscription ended with an error, and no other change comes. The server refused it or took it back; or, while
+    /// a call waited for it, the connection could not be made, the time was up, or the token callback failed.
+    /// tidings_event_error() tells which.
     Refused = 8,
     /// Only in the queue: the last event of a subscription, with the error that ended it, if it was one.
     Ended = 9,
@@ -260,8 +262,10 @@ pub extern "C" fn tidings_event_json(event: Option<&Event>) -> *const c_char {
     })
 }
 
-/// The payload as received, without a copy, and in `*len`, which may be NULL, its length. It is UTF-8 that may hold any
-/// character, and ends with no NUL. NULL and 0 for notices.
+/// The payload as received, without a copy, and in `*len`, which may be NULL, its length. NULL and 0 for notices.
+///
+/// NO NUL ends it, so it is not for strlen() or "%s": printf("%.*s", (int)len, data). It is UTF-8 that may hold any
+/// character.
 ///
 /// Threads: any. The bytes belong to the event.
 #[unsafe(no_mangle)]

@@ -40,7 +40,9 @@
 //!     refused for good. No error, no log line and no text of a state holds a token, a password or the query of a URL.
 //!
 //! Text
-//!     All text is UTF-8 and ends with a NUL. Where it may hold a NUL itself, its length is given too.
+//!     All text is UTF-8 and ends with a NUL. Where it may hold a NUL itself, its length is given too. Two functions give
+//!     bytes that NO NUL ends, and their length: tidings_event_data() and tidings_error_body(). Print those with
+//!     printf("%.*s", (int)len, data).
 //!
 //! Panics and exceptions
 //!     Should the library have a bug that makes Rust panic, the call returns TIDINGS_ERR_PANIC and the message of the
@@ -52,6 +54,11 @@
 //!     Threads do not survive fork(). In the child every call with an object of the parent returns TIDINGS_ERR_FORKED,
 //!     and freeing one is harmless: it leaves its memory alone, and the parent's connection too. A new client works in
 //!     the child. Between fork() and exec() only what is async-signal-safe may be called, so nothing of this header.
+//!
+//! Valgrind
+//!     With --leak-check=full it reports 48 bytes as "possibly lost", once per process: Rust's own handle of a thread, kept
+//!     in thread-local storage, of which valgrind sees only a pointer into it. tests/c/valgrind.supp, installed as
+//!     share/tidings/valgrind.supp, suppresses that: valgrind --suppressions=PREFIX/share/tidings/valgrind.supp.
 //!
 //! Versions
 //!     Functions, values of enumerations and fields at the end of tidings_stats may be added; nothing is taken away or

@@ -122,7 +122,8 @@ pub struct Response {
 }
 
 /// Sends one request with the client's token, if it has one, and waits for the answer. `path` is below the server's URL and
-/// may have a query; `body` is JSON text, or NULL. `options` may be NULL.
+/// may have a query; `body` is JSON text, or NULL. `options` may be NULL. An answer of more than 64 MiB is refused, with
+/// TIDINGS_ERR_NETWORK.
 ///
 /// Threads: any. `options` are only read and stay yours. `*response`, if `response` is not NULL, is yours: free it with
 /// tidings_response_free(). Returns TIDINGS_ERR_REFUSED for every HTTP status but 200 to 299, TIDINGS_ERR_NETWORK,

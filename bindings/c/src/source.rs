@@ -109,6 +109,9 @@ fn terminated(text: String) -> Box<[u8]> {
 /// Makes an event source, which connects at once, on a thread of its own. It reads ahead 64 events, or 1 MiB and one
 /// event, and no further: then the server has to wait. `options` may be NULL.
 ///
+/// The query of the URL is sent, and a fragment ignored. "user:password@" before the host is sent as Basic authorization,
+/// unless there is a token or a header Authorization.
+///
 /// Threads: any. `*source` is yours: free it with tidings_source_free(). `options` are only read and stay yours. Returns
 /// TIDINGS_ERR_INVALID_URL, TIDINGS_ERR_INVALID_ARGUMENT for an option that cannot be used, and TIDINGS_ERR_NETWORK when
 /// the system gives no thread.

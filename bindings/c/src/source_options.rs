@@ -17,11 +17,16 @@ use crate::{
 #[derive(Default)]
 pub struct SourceOptions {
     settings: Vec<Box<dyn Fn(EventSourceBuilder) -> EventSourceBuilder>>,
+    on_status: Option<Arc<dyn Fn(u16) -> Policy + Send + Sync>>,
 }
 
 impl SourceOptions {
     pub(crate) fn apply(&self, builder: EventSourceBuilder) -> EventSourceBuilder {
-        self.settings.iter().fold(builder, |builder, setting| setting(builder))
+        let builder = self.settings.iter().fold(builder, |builder, setting| setting(builder));
+        match self.on_status.clone() {
+            Some(on_status) => builder.on_status(move |status| on_status(status)),
+            None => builder,
+        }
     }
 }
 
@@ -278,10 +283,11 @@ pub extern "C" fn tidings_source_options_set_proxy(
 pub type StatusCallback = Option<extern "C" fn(status: c_int, user_data: *mut c_void) -> bool>;
 
 /// Sets what to ask about an answer that is no event stream. Unless set, 408, 425, 429 and 5xx are tried again, and
-/// everything else ends the source. NULL takes the callback away.
+/// everything else ends the source. It replaces the callback before it, and NULL takes that away.
 ///
 /// Threads: one at a time; the callback runs on the thread of the source, which waits for it, and may call anything.
-/// `user_data` passes to the options and to the sources made with them, and is dropped with the last of them.
+/// `user_data` passes to the options, until the callback is replaced, and to the sources made with them meanwhile, and is
+/// dropped with the last of them.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_options_on_status(
     options: Option<&mut SourceOptions>,
@@ -289,15 +295,18 @@ pub extern "C" fn tidings_source_options_on_status(
     user_data: *mut c_void,
     drop: DropCallback,
 ) -> Status {
-    let user_data = Arc::new(UserData::new(user_data, drop));
-    set(options, || {
-        Ok(move |builder: EventSourceBuilder| {
-            let user_data = user_data.clone();
-            builder.on_status(move |status| match callback {
-                None => Policy::of(status),
-                Some(callback) if callback(status.into(), user_data.pointer()) => Policy::Retry,
-                Some(_) => Policy::Fail,
-            })
-        })
+    let user_data = UserData::new(user_data, drop);
+    answer(None, || {
+        let options = given(options, "options")?;
+        options.on_status = match callback {
+            Some(callback) => {
+                Some(Arc::new(move |status: u16| match callback(status.into(), user_data.pointer()) {
+                    true => Policy::Retry,
+                    false => Policy::Fail,
+                }))
+            }
+            None => None,
+        };
+        Ok(())
     })
 }
