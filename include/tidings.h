@@ -776,8 +776,9 @@ tidings_status tidings_subscribe_options_set_queue(
 /// Threads: one at a time.
 tidings_status tidings_subscribe_options_set_wait(tidings_subscribe_options *options, bool wanted);
 
-/// How long tidings_client_subscribe() may wait for this topic. When the time is up, it withdraws the subscription and
-/// returns TIDINGS_ERR_TIMEOUT. See also tidings_client_options_set_subscribe_timeout(), which holds besides.
+/// How long tidings_client_subscribe() may wait for this topic, instead of as long as
+/// tidings_client_options_set_subscribe_timeout() says. When the time is up, it withdraws the subscription and returns what
+/// went wrong last, such as TIDINGS_ERR_REFUSED, or TIDINGS_ERR_TIMEOUT.
 ///
 /// Threads: one at a time.
 tidings_status tidings_subscribe_options_set_timeout(tidings_subscribe_options *options, uint64_t timeout_ms);

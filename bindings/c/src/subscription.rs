@@ -33,7 +33,6 @@ pub enum SubscriptionState {
 pub struct SubscribeOptions {
     settings: Vec<Box<dyn Fn(Subscribe) -> Subscribe>>,
     at_once: bool,
-    timeout: Option<Duration>,
 }
 
 /// One more setting.
@@ -174,8 +173,9 @@ pub extern "C" fn tidings_subscribe_options_set_wait(
     })
 }
 
-/// How long tidings_client_subscribe() may wait for this topic. When the time is up, it withdraws the subscription and
-/// returns TIDINGS_ERR_TIMEOUT. See also tidings_client_options_set_subscribe_timeout(), which holds besides.
+/// How long tidings_client_subscribe() may wait for this topic, instead of as long as
+/// tidings_client_options_set_subscribe_timeout() says. When the time is up, it withdraws the subscription and returns what
+/// went wrong last, such as TIDINGS_ERR_REFUSED, or TIDINGS_ERR_TIMEOUT.
 ///
 /// Threads: one at a time.
 #[unsafe(no_mangle)]
@@ -183,9 +183,9 @@ pub extern "C" fn tidings_subscribe_options_set_timeout(
     options: Option<&mut SubscribeOptions>,
     timeout_ms: u64,
 ) -> Status {
-    answer(None, || {
-        given(options, "options")?.timeout = Some(Duration::from_millis(timeout_ms));
-        Ok(())
+    set(options, || {
+        let timeout = Duration::from_millis(timeout_ms);
+        Ok(move |subscribe: Subscribe| subscribe.timeout(timeout))
     })
 }
 
@@ -270,13 +270,8 @@ fn subscribe(
             made = client.start_queued(subscribe)?;
             return Ok(());
         }
-        let (id, mut call) = client.subscribe_queued(subscribe)?;
-        match options.timeout {
-            None => call.wait()?,
-            Some(limit) => call.wait_for(limit).unwrap_or_else(|| {
-                Err(tidings_core::Error::Timeout { what: "the server's word".into(), after: limit })
-            })?,
-        }
+        let (id, call) = client.subscribe_queued(subscribe)?;
+        call.wait()?;
         made = id;
         Ok(())
     });
