@@ -99,6 +99,18 @@ def test_a_refusal_is_raised_by_iterating_and_told_by_events(hub: Hub, url: str)
         assert isinstance(closed.error, ClientResponseError)
 
 
+def test_204_ends_the_iteration_without_an_error(hub: Hub, url: str) -> None:
+    hub.refuse_next("sse", 204)
+    with EventSource(url) as source:
+        assert list(source) == []
+    hub.refuse_next("sse", 204)
+    with EventSource(url) as source:
+        (closed,) = source.events()
+        assert isinstance(closed, Closed)
+        assert isinstance(closed.error, ClientResponseError)
+        assert closed.error.status == 204
+
+
 def test_once_ends_with_the_stream(hub: Hub, url: str) -> None:
     with EventSource(url, once=True) as source:
         assert isinstance(source.next_event(PATIENCE), Open)

@@ -71,7 +71,7 @@ class Closed:
     """Nothing more comes."""
 
     error: Exception | None
-    """Why; None if the host or the server has ended it."""
+    """Why; with ``status`` 204 if the server has said that it is the end, and None if the host has ended it."""
 
 
 SourceEvent: TypeAlias = "Message | Open | Comment | TooLarge | Disconnected | Closed"
@@ -233,7 +233,8 @@ def message_of(event: SourceEvent) -> Message | None:
     Raises:
         TidingsError: What has closed the stream.
     """
-    if isinstance(event, Closed) and event.error is not None:
+    # 204 is how a server says that there is no more, which is an end and no error.
+    if isinstance(event, Closed) and event.error is not None and getattr(event.error, "status", 0) != 204:
         raise event.error
     return event if isinstance(event, Message) else None
 
