@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::{
     Error,
-    engine::identity::Token,
+    engine::identity::{Identity, Token},
     shared::{Handle, Shared, lock},
 };
 
@@ -103,8 +103,15 @@ pub(crate) async fn ask_provider(shared: Arc<Shared>) {
     let shown = token.as_ref().ok().map(|token| token.as_ref().map(|token| token.as_str().to_owned()));
     let lasts = token.as_ref().ok().and_then(|token| token.as_ref().and_then(remaining));
     let now = shared.now();
-    shared.engine_for_driver().token_provided(now, token, lasts);
-    if let Some(shown) = shown {
+    let mut engine = shared.engine_for_driver();
+    let before = Identity::of(engine.token());
+    let is_wanted = engine.token_provided(now, token, lasts);
+    let is_same = before == Identity::of(engine.token());
+    drop(engine);
+    if !is_same {
+        *lock(&shared.record) = None;
+    }
+    if let Some(shown) = shown.filter(|_| is_wanted) {
         shared.tokens.tell(&shown);
     }
 }

@@ -53,15 +53,15 @@ impl<L: Outlet> Engine<L> {
         }
     }
 
-    /// The provider's answer.
+    /// The provider's answer. Whether it is wanted.
     pub(crate) fn token_provided(
         &mut self,
         now: Instant,
         token: Result<Option<Token>, Error>,
         lasts: Option<Duration>,
-    ) {
+    ) -> bool {
         if !self.credentials.answered() {
-            return;
+            return false;
         }
         match token {
             // The one that the server does not take, once more.
@@ -83,6 +83,7 @@ impl<L: Outlet> Engine<L> {
             }
         }
         self.update_state(now);
+        true
     }
 
     pub(crate) fn token(&self) -> Option<&Token> {
