@@ -39,9 +39,8 @@ pub enum Action {
     Gap = 6,
     /// Events were dropped because the listener did not keep up: see tidings_event_lagged().
     Lagged = 7,
-    /// The subscription ended with an error, and no other change comes. The server refused it or took it back; or, while
-    /// a call waited for it, the connection could not be made, the time was up, or the token callback failed.
-    /// tidings_event_error() tells which.
+    /// The server refused the subscription or took it back: see tidings_event_error(). No other change comes. A call that
+    /// waits for the server's answer returns the error itself, and no event tells of it.
     Refused = 8,
     /// Only in the queue: the last event of a subscription, with the error that ended it, if it was one.
     Ended = 9,
