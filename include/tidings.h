@@ -387,6 +387,8 @@ typedef struct tidings_stats {
     uint64_t listeners;
     /// Streams open or being opened now.
     uint64_t streams;
+    /// Times that another stream took the place of one without an interruption.
+    uint64_t hand_overs;
 } tidings_stats;
 
 // ---- Errors -----------------------------------------------------------------------------------------------

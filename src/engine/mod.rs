@@ -8,12 +8,17 @@
 //! It knows `sse` and the dialects, and nothing of the layers above.
 //!
 //! [`Engine`] is here, with the host's calls, time and what comes out; its other parts have a file each: `stream.rs`
-//! (head, messages and end of a stream), `submit.rs` (its set of topics), `token.rs` (whose it is).
+//! (head, messages and end of a stream), `submit.rs` (its set of topics), `hand_over.rs` (from one
+//! stream to the next), `token.rs` (whose it is).
 
 mod backoff;
 mod credentials;
 pub(crate) mod dialect;
+mod hand_over;
+#[cfg(test)]
+mod hand_over_simulation;
 pub(crate) mod identity;
+mod pairing;
 mod queue;
 mod registry;
 mod session;
@@ -49,7 +54,7 @@ use self::{
     dialect::{Dialect, Request, Streams, TokenPlace},
     identity::{Identity, Token},
     registry::{Registry, Removed},
-    session::{Conn, Held, Link, Phase, Session, SessionId, Submit},
+    session::{Conn, Held, Link, Phase, Serial, Session, SessionId, Submit},
 };
 use crate::{
     Error,
@@ -158,7 +163,7 @@ pub(crate) struct Engine<L> {
     registry: Registry<L>,
     sessions: BTreeMap<SessionId, Session>,
     next_session: u32,
-    next_serial: u64,
+    next_serial: Serial,
     credentials: Credentials,
     /// Both clocks, when last compared.
     clocks: Option<(Instant, SystemTime)>,
@@ -184,7 +189,7 @@ impl<L: Outlet> Engine<L> {
             registry: Registry::new(),
             sessions: BTreeMap::new(),
             next_session: 0,
-            next_serial: 0,
+            next_serial: Serial::MIN,
             credentials,
             clocks: None,
             rng: fastrand::Rng::with_seed(seed),
@@ -286,12 +291,12 @@ impl<L: Outlet> Engine<L> {
             return;
         }
         let mut was_open = false;
-        for (id, mut session) in std::mem::take(&mut self.sessions) {
-            was_open |= session.open().is_some();
-            if let Some(conn) = session.take_conn() {
-                self.outputs.push_back(Output::Drop { conn: ConnId { session: id, serial: conn.serial } });
-            }
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in ids {
+            was_open |= self.sessions[&id].open().is_some();
+            self.drop_streams(id);
         }
+        self.sessions.clear();
         for id in self.registry.select(|_| true) {
             let ready = self.registry.entry(id).is_some_and(|entry| entry.ready);
             if let Some(Removed { outlet, .. }) = self.registry.remove(id) {
@@ -315,9 +320,10 @@ impl<L: Outlet> Engine<L> {
         let silence = self.dialect.silence_limit();
         let sessions =
             self.sessions.values().filter_map(|session| session.deadline(now, silence, self.held()));
+        let renewals = self.sessions.values().filter_map(|session| self.renewal(session));
         let clocks = self.clocks.map(|(then, _)| then + CLOCK_INTERVAL).filter(|_| !self.sessions.is_empty());
         let waiting = self.impatient.front().map(|(at, ..)| *at);
-        sessions.chain(waiting).chain(clocks).chain(self.credentials.deadline()).min()
+        sessions.chain(renewals).chain(waiting).chain(clocks).chain(self.credentials.deadline()).min()
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
@@ -368,7 +374,11 @@ impl<L: Outlet> Engine<L> {
         Stats {
             topics: self.registry.topics(),
             listeners: self.registry.listeners(),
-            streams: self.sessions.values().filter(|session| session.conn().is_some()).count(),
+            streams: self
+                .sessions
+                .values()
+                .map(|session| usize::from(session.conn().is_some()) + usize::from(session.second.is_some()))
+                .sum(),
             ..self.stats
         }
     }
@@ -403,11 +413,13 @@ impl<L: Outlet> Engine<L> {
     // ---- The inside ----
 
     fn conn(&mut self, id: ConnId) -> Option<&mut Conn> {
-        self.sessions.get_mut(&id.session)?.conn_mut().filter(|conn| conn.serial == id.serial)
+        let (_, conn) = self.sessions.get_mut(&id.session)?.stream_mut(id.serial)?;
+        Some(conn)
     }
 
     /// Does for one session whatever its state and the time call for.
     fn pump(&mut self, now: Instant, id: SessionId) {
+        self.tend_second(now, id);
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let due = session.due(now);
         if session.keys.is_empty() {
@@ -420,6 +432,7 @@ impl<L: Outlet> Engine<L> {
             if held != Held::Nothing {
                 self.ask_provider(now);
             }
+            let renewal = self.sessions.get(&id).and_then(|session| self.renewal(session));
             let Some(session) = self.sessions.get_mut(&id) else { return };
             match &mut session.link {
                 Link::Idle | Link::Waiting { .. } if held == Held::Streams => {}
@@ -458,11 +471,15 @@ impl<L: Outlet> Engine<L> {
                         Submit::InFlight(_) => {}
                         // Without the token the submit would be a guest's.
                         _ if held == Held::Submits => {}
-                        Submit::Waiting { until } if now >= *until => self.submit(now, id),
-                        Submit::Ready if open.stale && now >= due => self.submit(now, id),
+                        Submit::Waiting { until } if now >= *until => {
+                            let conn = ConnId { session: id, serial: conn.serial };
+                            self.submit(now, conn);
+                        }
+                        Submit::Ready if open.stale && now >= due => self.change_set(now, id),
                         Submit::Ready if !open.stale && open.proof.due.is_some_and(|due| now >= due) => {
                             self.probe(now, id);
                         }
+                        Submit::Ready if renewal.is_some_and(|due| now >= due) => self.begin(now, id),
                         _ => {}
                     },
                 },
@@ -473,11 +490,9 @@ impl<L: Outlet> Engine<L> {
 
     /// Nobody wants anything of this session any more.
     fn dissolve(&mut self, id: SessionId) {
-        let Some(mut session) = self.sessions.remove(&id) else { return };
-        let was_open = session.open().is_some();
-        if let Some(conn) = session.take_conn() {
-            self.outputs.push_back(Output::Drop { conn: ConnId { session: id, serial: conn.serial } });
-        }
+        let was_open = self.sessions.get(&id).is_some_and(|session| session.open().is_some());
+        self.drop_streams(id);
+        self.sessions.remove(&id);
         if was_open {
             let keys = self.keys();
             self.outputs.push_back(Output::Disconnected(keys));
@@ -485,12 +500,26 @@ impl<L: Outlet> Engine<L> {
     }
 
     fn open(&mut self, now: Instant, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if let Some(conn) = self.connect(now, id)
+            && let Some(session) = self.sessions.get_mut(&id)
+        {
+            session.link = Link::Up(conn);
+        }
+    }
+
+    /// Asks for a stream.
+    fn connect(&mut self, now: Instant, id: SessionId) -> Option<Box<Conn>> {
+        let session = self.sessions.get(&id)?;
         let serial = self.next_serial;
-        self.next_serial += 1;
+        self.next_serial = serial.saturating_add(1);
         self.stats.connects += 1;
-        session.link = Link::Up(Box::new(Conn {
+        let request = Request { pin: session.pin, ..self.dialect.open(&session.stream) };
+        let token = self.credentials.token.clone().filter(|_| request.token != TokenPlace::Nowhere);
+        self.outputs.push_back(Output::Open { conn: ConnId { session: id, serial }, request, token });
+        Some(Box::new(Conn {
             serial,
+            born: now,
+            draw: self.rng.f64(),
             decoder: Decoder::with_limit(self.config.message_limit),
             peer: None,
             identity: match self.dialect.streams() {
@@ -501,17 +530,25 @@ impl<L: Outlet> Engine<L> {
             heard: now,
             whole: now,
             phase: Phase::Connecting { deadline: now + self.config.open_timeout },
-        }));
-        let request = Request { pin: session.pin, ..self.dialect.open(&session.stream) };
-        let token = self.credentials.token.clone().filter(|_| request.token != TokenPlace::Nowhere);
-        self.outputs.push_back(Output::Open { conn: ConnId { session: id, serial }, request, token });
+        }))
+    }
+
+    /// Lets go of what carries a session.
+    fn drop_streams(&mut self, id: SessionId) -> Option<Conn> {
+        self.let_go_of_second(id);
+        let session = self.sessions.get_mut(&id)?;
+        session.pairing = None;
+        let conn = session.take_conn()?;
+        self.outputs.push_back(Output::Drop { conn: ConnId { session: id, serial: conn.serial } });
+        Some(conn)
     }
 
     /// The connection is of no use any more, for whatever reason: plan the next one.
     fn lose(&mut self, now: Instant, id: SessionId, reason: Reason, retry_after: Option<Duration>) {
+        let second = self.sessions.get(&id).and_then(|session| session.second.as_deref());
+        let in_doubt = second.and_then(|second| second.in_doubt_since(now));
+        let Some(conn) = self.drop_streams(id) else { return };
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        let Some(conn) = session.take_conn() else { return };
-        self.outputs.push_back(Output::Drop { conn: ConnId { session: id, serial: conn.serial } });
         self.stats.disconnects.count(&reason);
         let open = match conn.phase {
             Phase::Open(open) => Some(open),
@@ -524,7 +561,7 @@ impl<L: Outlet> Engine<L> {
                 _ => GapReason::Disconnected,
             };
             // Whatever ended it: the link may have been dead since it last brought a whole message.
-            session.hole = Some((conn.whole, gap));
+            session.hole = Some((in_doubt.map_or(conn.whole, |since| since.min(conn.whole)), gap));
         }
         session.went_offline(now, reason.clone());
         // Any other end than by such an answer makes the next one the first.
@@ -571,10 +608,8 @@ impl<L: Outlet> Engine<L> {
 
     /// The session ends with the server's last word.
     fn finish(&mut self, id: SessionId, error: Error) {
-        let Some(mut session) = self.sessions.remove(&id) else { return };
-        if let Some(conn) = session.take_conn() {
-            self.outputs.push_back(Output::Drop { conn: ConnId { session: id, serial: conn.serial } });
-        }
+        self.drop_streams(id);
+        let Some(session) = self.sessions.remove(&id) else { return };
         for key in &session.keys {
             self.end_topic(key, &error);
         }

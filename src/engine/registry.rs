@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::session::SessionId;
+use super::session::{Serial, SessionId};
 
 /// Names a listener. Never reused, so a spent id is harmless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,7 +20,7 @@ pub(super) struct Registry<L> {
 pub(super) struct Topic<L> {
     pub(super) session: SessionId,
     /// The connection on which the server has acknowledged it.
-    pub(super) acked_on: Option<u64>,
+    pub(super) acked_on: Option<Serial>,
     pub(super) entries: Vec<Entry<L>>,
 }
 

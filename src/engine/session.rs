@@ -2,21 +2,32 @@
 
 use std::{
     net::SocketAddr,
+    num::NonZeroU64,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use super::{State, backoff::Backoff, identity::Identity, state::Reason};
+use super::{
+    State,
+    backoff::Backoff,
+    hand_over::OVERLAP,
+    identity::Identity,
+    pairing::{Pairing, SKEW},
+    state::Reason,
+};
 use crate::{Error, GapReason, event::Event, sse::Decoder};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SessionId(pub(super) u32);
 
+/// Counts connections. Never zero, so that a topic can say cheaply that it is acknowledged on none.
+pub(super) type Serial = NonZeroU64;
+
 /// Names one connection of one session. Inputs that name a past connection are ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ConnId {
     pub(super) session: SessionId,
-    pub(super) serial: u64,
+    pub(super) serial: Serial,
 }
 
 /// How long the set of topics must have been quiet before it is submitted, and how long a submit is put off at
@@ -42,6 +53,14 @@ pub(super) struct Session {
     /// It changed while a submit was under way.
     in_burst: bool,
     pub(super) link: Link,
+    /// A stream beside the one of `link`.
+    pub(super) second: Option<Box<Second>>,
+    /// What has come on either, while there are two and as long as copies may be on their way.
+    pub(super) pairing: Option<Box<Pairing>>,
+    /// When an event last came.
+    pub(super) event_at: Option<Instant>,
+    /// No second stream is tried before.
+    pub(super) alone_until: Option<Instant>,
     pub(super) backoff: Backoff,
     /// The address of the next stream, when the server compared addresses and found two.
     pub(super) pin: Option<SocketAddr>,
@@ -71,9 +90,27 @@ pub(super) enum Link {
     Up(Box<Conn>),
 }
 
+/// A stream beside the one that carries the topics.
+#[derive(Debug)]
+pub(super) struct Second {
+    pub(super) conn: Box<Conn>,
+    pub(super) role: Role,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Role {
+    /// To carry the topics, once the server has acknowledged them on it.
+    Next { deadline: Instant },
+    /// Replaced at this time, and read until it is certain that nothing was lost with it.
+    Old { since: Instant },
+}
+
 #[derive(Debug)]
 pub(super) struct Conn {
-    pub(super) serial: u64,
+    pub(super) serial: Serial,
+    /// When it was asked for, and what sets its end apart from that of others: from 0 to 1.
+    pub(super) born: Instant,
+    pub(super) draw: f64,
     pub(super) decoder: Decoder,
     pub(super) peer: Option<SocketAddr>,
     /// Whom the server takes the stream for, or may take it for.
@@ -185,6 +222,20 @@ impl Open {
     }
 }
 
+impl Second {
+    /// Since when the stream that was replaced may have missed events: it has not shown since that its link was sound.
+    pub(super) fn in_doubt_since(&self, now: Instant) -> Option<Instant> {
+        let Role::Old { since } = self.role else { return None };
+        (self.conn.heard < since || now < since + SKEW).then_some(self.conn.whole)
+    }
+
+    /// Whether the stream that was replaced may take its turn again: its link has shown to be sound since.
+    pub(super) fn may_take_over_again(&self) -> bool {
+        let (Role::Old { since }, Phase::Open(open)) = (self.role, &self.conn.phase) else { return false };
+        self.conn.heard >= since && matches!(open.submit, Submit::Ready) && open.batch == usize::MAX
+    }
+}
+
 impl Session {
     pub(super) fn new(stream: &str) -> Self {
         Self {
@@ -194,6 +245,10 @@ impl Session {
             changed: None,
             in_burst: false,
             link: Link::Idle,
+            second: None,
+            pairing: None,
+            event_at: None,
+            alone_until: None,
             backoff: Backoff::new(),
             pin: None,
             been_live: false,
@@ -222,10 +277,33 @@ impl Session {
     fn touch(&mut self, now: Instant, local: bool) {
         let first = self.changed.map_or(now, |(first, _)| first);
         self.changed = Some((first, now));
-        let Some(open) = self.open_mut() else { return };
-        open.stale |= !local;
-        let is_submitting = matches!(&open.submit, Submit::InFlight(flight) if !flight.is_probe);
-        self.in_burst |= is_submitting;
+        if !local {
+            self.outdate();
+        }
+        self.in_burst |= self.is_submitting();
+    }
+
+    /// What the server has is not what is wanted.
+    pub(super) fn outdate(&mut self) {
+        let second = self.second.as_mut().map(|second| &mut second.conn);
+        let first = match &mut self.link {
+            Link::Up(conn) => Some(conn),
+            _ => None,
+        };
+        for conn in first.into_iter().chain(second) {
+            if let Phase::Open(open) = &mut conn.phase {
+                open.stale = true;
+            }
+        }
+    }
+
+    /// A set is on its way to the server.
+    pub(super) fn is_submitting(&self) -> bool {
+        let second = self.second.as_ref().map(|second| &*second.conn);
+        self.conn().into_iter().chain(second).any(|conn| match &conn.phase {
+            Phase::Open(open) => matches!(&open.submit, Submit::InFlight(flight) if !flight.is_probe),
+            _ => false,
+        })
     }
 
     /// The set goes out as it is.
@@ -251,6 +329,24 @@ impl Session {
         match &mut self.link {
             Link::Up(conn) => Some(conn),
             _ => None,
+        }
+    }
+
+    /// The stream of this serial, of two, and the topics.
+    pub(super) fn stream_mut(&mut self, serial: Serial) -> Option<(&[Arc<str>], &mut Conn)> {
+        let Self { keys, link, second, .. } = self;
+        let conn = match link {
+            Link::Up(conn) if conn.serial == serial => conn,
+            _ => &mut second.as_mut().filter(|second| second.conn.serial == serial)?.conn,
+        };
+        Some((keys, conn))
+    }
+
+    /// The second stream takes the place of the first, which becomes the second.
+    pub(super) fn take_over(&mut self, now: Instant) {
+        if let (Link::Up(first), Some(second)) = (&mut self.link, &mut self.second) {
+            std::mem::swap(first, &mut second.conn);
+            second.role = Role::Old { since: now };
         }
     }
 
@@ -303,6 +399,8 @@ impl Session {
                         Submit::InFlight(flight) => Some(flight.deadline),
                         _ if held == Held::Submits => None,
                         Submit::Waiting { until } => Some(*until),
+                        // It is the second's turn.
+                        Submit::Ready if open.stale && self.has_next() => None,
                         Submit::Ready if open.stale => Some(self.due(now)),
                         Submit::Ready => open.proof.due,
                     };
@@ -315,7 +413,25 @@ impl Session {
             Some((since, _)) if now < *since + SUSPENDED_AFTER => Some(*since + SUSPENDED_AFTER),
             _ => None,
         };
-        [own, suspension].into_iter().flatten().min()
+        let second = self.second_deadline(silence);
+        [own, second, suspension].into_iter().flatten().min()
+    }
+
+    fn second_deadline(&self, silence: Duration) -> Option<Instant> {
+        let Some(Second { conn, role }) = self.second.as_deref() else {
+            return self.pairing.as_ref()?.until();
+        };
+        match *role {
+            Role::Next { deadline } => Some(deadline),
+            Role::Old { since } if conn.heard < since => Some(conn.heard + silence),
+            // It stands in while the first changes its set.
+            Role::Old { .. } if self.is_submitting() => None,
+            Role::Old { since } => Some((since + OVERLAP).min(conn.heard + silence)),
+        }
+    }
+
+    pub(super) fn has_next(&self) -> bool {
+        matches!(self.second.as_deref(), Some(Second { role: Role::Next { .. }, .. }))
     }
 
     /// With `wanted`, it is live only once the server has acknowledged its topics for that identity.

@@ -170,6 +170,8 @@ pub struct Stats {
     pub submits: u64,
     /// Times that the server was asked whether it still takes the client for who it is.
     pub probes: u64,
+    /// Times that another stream took the place of one without an interruption.
+    pub hand_overs: u64,
     /// Sets of topics that the server did not accept.
     pub submits_failed: u64,
     /// How long the last accepted submit took.

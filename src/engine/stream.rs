@@ -66,8 +66,8 @@ impl<L: Outlet> Engine<L> {
                 Item::Message(message) => {
                     self.stats.messages += 1;
                     complete = true;
-                    if !self.deliver(id.session, &message) {
-                        opened |= self.shake_hands(id.session, &message);
+                    if !self.deliver(now, id, &message) {
+                        opened |= self.shake_hands(id, &message);
                     }
                 }
                 Item::Retry(floor) => {
@@ -99,6 +99,11 @@ impl<L: Outlet> Engine<L> {
 
     /// A stream could not be opened, or has ended; `None` is a clean end.
     pub(crate) fn ended(&mut self, now: Instant, id: ConnId, failure: Option<Failure>) {
+        if self.is_second(id) {
+            self.second_ended(now, id.session, failure);
+            self.pump(now, id.session);
+            return;
+        }
         let Some(conn) = self.conn(id) else { return };
         let opening = matches!(conn.phase, Phase::Connecting { .. });
         match failure {
@@ -139,13 +144,15 @@ impl<L: Outlet> Engine<L> {
     }
 
     /// The first message of a stream names it. Whether this was it.
-    fn shake_hands(&mut self, id: SessionId, message: &Message<'_>) -> bool {
-        let Some(conn) = self.sessions.get_mut(&id).and_then(Session::conn_mut) else { return false };
+    fn shake_hands(&mut self, id: ConnId, message: &Message<'_>) -> bool {
+        let Self { sessions, dialect, stats, .. } = self;
+        let conn = sessions.get_mut(&id.session).and_then(|session| session.stream_mut(id.serial));
+        let Some((_, conn)) = conn else { return false };
         if !matches!(conn.phase, Phase::Handshake { .. }) {
-            self.stats.unmatched += 1;
+            stats.unmatched += 1;
             return false;
         }
-        let Some(submits) = self.dialect.submits() else { return false };
+        let Some(submits) = dialect.submits() else { return false };
         let Some(client_id) = submits.handshake(message) else { return false };
         let handshake = Event::connect(submits.handshake_topic().into(), message.data());
         conn.phase = Phase::Open(Open::new(&client_id, Some(handshake)));
@@ -153,11 +160,19 @@ impl<L: Outlet> Engine<L> {
     }
 
     /// Hands a message to all listeners of its topics, or says that there are none.
-    fn deliver(&mut self, from: SessionId, message: &Message<'_>) -> bool {
+    fn deliver(&mut self, now: Instant, id: ConnId, message: &Message<'_>) -> bool {
         let Self { registry, sessions, dialect, stats, woken, .. } = self;
-        let Some(session) = sessions.get(&from) else { return false };
+        let from = id.session;
+        let Some(Session { stream, pairing, event_at, second, .. }) = sessions.get_mut(&from) else {
+            return false;
+        };
+        if let Some(pairing) = pairing
+            && !pairing.is_new(now, id.serial, second.is_none(), message)
+        {
+            return true;
+        }
         let mut any = false;
-        dialect.route(&session.stream, message, &mut |key, shape| {
+        dialect.route(stream, message, &mut |key, shape| {
             let Some((key, topic)) = registry.lookup(key) else { return };
             // A topic that was given up and taken up again may have another session now, while the first one's
             // server has not heard of it yet.
@@ -177,10 +192,13 @@ impl<L: Outlet> Engine<L> {
                 }
             }
         });
+        if any {
+            *event_at = Some(now);
+        }
         any
     }
 
-    fn tell_gap(&mut self, id: SessionId, gap: Gap) {
+    pub(super) fn tell_gap(&mut self, id: SessionId, gap: Gap) {
         let Some(session) = self.sessions.get(&id) else { return };
         for key in session.keys.iter().filter(|key| !self.dialect.is_local(key)) {
             let Some(topic) = self.registry.get(key) else { continue };

@@ -23,8 +23,8 @@ const SUBMIT_FAILURES: u32 = 3;
 impl<L: Outlet> Engine<L> {
     /// The answer to a submit has come.
     pub(crate) fn submitted(&mut self, now: Instant, id: ConnId, answer: Result<(), Failure>) {
-        let Some(session) = self.sessions.get_mut(&id.session) else { return };
-        let Some(conn) = session.conn_mut().filter(|conn| conn.serial == id.serial) else { return };
+        let is_second = self.is_second(id);
+        let Some(conn) = self.conn(id) else { return };
         let Phase::Open(open) = &mut conn.phase else { return };
         let flight = match std::mem::replace(&mut open.submit, Submit::Ready) {
             Submit::InFlight(flight) => flight,
@@ -34,21 +34,26 @@ impl<L: Outlet> Engine<L> {
             }
         };
         match answer {
+            answer if is_second => self.second_submitted(now, id, flight, answer),
             answer if flight.is_probe => self.probed(now, id, flight, answer),
-            Ok(()) => self.accepted(now, id, flight),
-            Err(failure) => self.rejected(now, id, flight, failure),
+            answer => {
+                self.stand_in(now, id.session);
+                match answer {
+                    Ok(()) => self.accepted(now, id, flight),
+                    Err(failure) => self.rejected(now, id, flight, failure),
+                }
+            }
         }
         self.pump(now, id.session);
     }
 
-    /// Sends the set of topics, as it is to be, to the server.
-    pub(super) fn submit(&mut self, now: Instant, id: SessionId) {
+    /// Sends the set of topics, as it is to be, to the server, on one of the session's streams.
+    pub(super) fn submit(&mut self, now: Instant, id: ConnId) {
         let Self { sessions, registry, dialect, .. } = self;
-        let Some(session) = sessions.get_mut(&id) else { return };
+        let Some(session) = sessions.get_mut(&id.session) else { return };
         session.settle();
-        let Session { keys, link: Link::Up(conn), .. } = session else { return };
+        let Some((keys, conn)) = session.stream_mut(id.serial) else { return };
         let Phase::Open(open) = &mut conn.phase else { return };
-        let conn_id = ConnId { session: id, serial: conn.serial };
         let mut fresh = 0;
         let mut complete = true;
         let mut set = Vec::with_capacity(keys.len());
@@ -68,13 +73,13 @@ impl<L: Outlet> Engine<L> {
         let Some(submits) = dialect.submits() else {
             // The stream carries them all as it is.
             let flight = InFlight { keys: set, is_probe: false, complete: true, sent: now, deadline: now };
-            self.accepted(now, conn_id, flight);
+            self.accepted(now, id, flight);
             return;
         };
         if set.is_empty() && !open.submitted {
             // Nothing to submit: the handshake is all that was asked for.
             open.submit = Submit::Ready;
-            self.went_live(now, id, true);
+            self.went_live(now, id.session, true);
             return;
         }
         let names: Vec<&str> = set.iter().map(|key| &**key).collect();
@@ -91,10 +96,10 @@ impl<L: Outlet> Engine<L> {
             deadline: now + self.config.submit_timeout,
         });
         self.stats.submits += 1;
-        self.outputs.push_back(Output::Submit { conn: conn_id, request, token });
+        self.outputs.push_back(Output::Submit { conn: id, request, token });
     }
 
-    fn accepted(&mut self, now: Instant, id: ConnId, flight: InFlight) {
+    pub(super) fn accepted(&mut self, now: Instant, id: ConnId, flight: InFlight) {
         let Self { sessions, registry, .. } = self;
         let Some(session) = sessions.get_mut(&id.session) else { return };
         let hole = session.hole;

@@ -68,23 +68,42 @@ impl Scene {
         std::iter::from_fn(|| self.engine.poll_output()).collect()
     }
 
-    fn opening(&mut self) -> (ConnId, Request) {
-        let outputs = self.outputs();
-        let open = outputs.into_iter().find_map(|output| match output {
+    fn is_opening(&mut self) -> Option<(ConnId, Request)> {
+        self.outputs().into_iter().find_map(|output| match output {
             Output::Open { conn, request, .. } => Some((conn, request)),
             _ => None,
-        });
-        open.expect("a stream is being opened")
+        })
+    }
+
+    fn opening(&mut self) -> (ConnId, Request) {
+        self.is_opening().expect("a stream is being opened")
+    }
+
+    /// Lets time pass until the next stream is asked for, and makes that live.
+    fn renew(&mut self) -> ConnId {
+        loop {
+            let at = self.engine.deadline(self.now).expect("there is something to wait for");
+            self.pass(at - self.now);
+            if let Some((conn, _)) = self.is_opening() {
+                self.shake_hands(conn);
+                self.engine.submitted(self.now, conn, Ok(()));
+                return conn;
+            }
+        }
     }
 
     /// Opens the stream that is asked for, up to the submit.
     fn open(&mut self) -> ConnId {
         let (conn, _) = self.opening();
+        self.shake_hands(conn);
+        conn
+    }
+
+    fn shake_hands(&mut self, conn: ConnId) {
         self.engine.opened(self.now, conn, Some("127.0.0.1:8090".parse().unwrap()));
         let hello = b"id:c\nevent:PB_CONNECT\ndata:{\"clientId\":\"c\"}\n\n";
         self.engine.received(self.now, conn, hello);
         self.pass(Duration::from_millis(10));
-        conn
     }
 
     fn live(&mut self) -> ConnId {
@@ -101,18 +120,105 @@ fn refusal(status: u16, message: &str) -> Failure {
 }
 
 #[test]
-fn ten_quiet_minutes_raise_no_alarm() {
+fn a_quiet_hour_raises_no_alarm() {
     let mut scene = Scene::new();
-    for _ in 0..2 {
-        let conn = scene.live();
-        // PocketBase ends a stream that was idle for five minutes.
-        scene.pass(Duration::from_secs(300));
-        assert!(scene.engine.state().is_live());
+    let mut conn = scene.live();
+    let mut quiet_since = scene.now;
+    for _ in 0..12 {
+        let next = scene.renew();
+        let replaced = scene.now;
+        // PocketBase ends a stream that was idle for five minutes; by then there is another.
+        scene.pass(quiet_since + Duration::from_secs(300) - scene.now);
+        quiet_since = replaced;
         scene.engine.ended(scene.now, conn, None);
-        scene.pass(Duration::from_secs(1));
+        conn = next;
+        assert!(scene.engine.state().is_live() && scene.engine.stats().streams == 1);
     }
-    let disconnects = scene.engine.stats().disconnects;
-    assert_eq!(disconnects, Disconnects { ended_by_server: 2, ..Disconnects::default() });
+    assert_eq!(*scene.listener.0.borrow(), ["ready"]);
+    let Stats { disconnects, hand_overs, .. } = scene.engine.stats();
+    assert_eq!(disconnects, Disconnects { ended_by_server: 12, ..Disconnects::default() });
+    assert_eq!(hand_overs, 12);
+}
+
+#[test]
+fn a_stream_that_was_replaced_and_broke_in_silence_is_a_gap() {
+    let mut scene = Scene::new();
+    let first = scene.live();
+    let quiet_since = scene.now;
+    scene.renew();
+    scene.pass(quiet_since + Duration::from_secs(319) - scene.now);
+    assert_eq!(scene.engine.stats().streams, 2);
+    scene.pass(Duration::from_secs(2));
+    assert_eq!(*scene.listener.0.borrow(), ["ready", "gap"]);
+    assert!(scene.engine.state().is_live());
+    assert_eq!(scene.engine.stats().disconnects.silence, 1);
+    assert!(scene.now - quiet_since > Duration::from_secs(320));
+    assert!(scene.outputs().iter().any(|out| matches!(out, Output::Drop { conn } if *conn == first)));
+}
+
+#[test]
+fn a_busy_stream_is_replaced_before_the_server_ends_its_life() {
+    let mut scene = Scene::new();
+    let first = scene.live();
+    let event = b"event:posts/*\ndata:{}\n\n";
+    let began = scene.now;
+    let mut events = 0;
+    let next = loop {
+        scene.engine.received(scene.now, first, event);
+        events += 1;
+        scene.pass(Duration::from_secs(4));
+        if let Some((next, _)) = scene.is_opening() {
+            break next;
+        }
+    };
+    assert!(scene.now - began > Duration::from_secs(1600) && scene.now - began < Duration::from_secs(1790));
+    scene.shake_hands(next);
+    scene.engine.submitted(scene.now, next, Ok(()));
+    // The copies of one event, and then one of which only one has come yet.
+    scene.engine.received(scene.now, first, event);
+    scene.engine.received(scene.now, next, event);
+    scene.engine.received(scene.now, next, b"event:posts/*\ndata:{ }\n\n");
+    let took = |scene: &Scene| scene.listener.0.borrow().len() - 1;
+    assert_eq!(took(&scene), events + 2);
+    scene.pass(hand_over::OVERLAP);
+    assert!(scene.outputs().iter().any(|out| matches!(out, Output::Drop { conn } if *conn == first)));
+    scene.engine.received(scene.now, next, event);
+    assert_eq!(took(&scene), events + 3);
+    scene.pass(Duration::from_secs(10));
+    assert!(scene.engine.sessions.values().all(|session| session.pairing.is_none()));
+}
+
+#[test]
+fn a_set_that_changes_while_events_come_goes_to_another_stream() {
+    let mut scene = Scene::new();
+    let first = scene.live();
+    scene.engine.received(scene.now, first, b"event:posts/*\ndata:{}\n\n");
+    let other = Listener::default();
+    scene.engine.subscribe(scene.now, &"other".into(), other.clone(), false).unwrap();
+    scene.pass(Duration::from_millis(10));
+    let second = scene.open();
+    assert_ne!(first, second);
+    assert!(other.0.borrow().is_empty());
+    scene.engine.submitted(scene.now, second, Ok(()));
+    assert_eq!(*other.0.borrow(), ["ready"]);
+    // The first has shown nothing since: it may be dead, and the next change is made in place.
+    scene.engine.subscribe(scene.now, &"third".into(), Listener::default(), false).unwrap();
+    scene.pass(Duration::from_millis(10));
+    let is_to = |conn| move |out: &Output| matches!(out, Output::Submit { conn: to, .. } if *to == conn);
+    assert!(scene.outputs().iter().any(is_to(second)));
+    scene.engine.submitted(scene.now, second, Ok(()));
+    // Now it has, and takes its turn.
+    scene.engine.received(scene.now, first, b"event:posts/*\ndata:{ }\n\n");
+    scene.engine.subscribe(scene.now, &"fourth".into(), Listener::default(), false).unwrap();
+    scene.pass(Duration::from_millis(10));
+    assert!(scene.outputs().iter().any(is_to(first)));
+    // What fails there is tried where it is known to work.
+    scene.engine.submitted(scene.now, first, Err(refusal(503, "busy")));
+    let outputs = scene.outputs();
+    assert!(outputs.iter().any(|out| matches!(out, Output::Drop { conn } if *conn == first)));
+    assert!(outputs.iter().any(is_to(second)));
+    assert!(scene.engine.state().is_live());
+    assert_eq!(scene.engine.stats().hand_overs, 1);
 }
 
 #[test]
@@ -121,6 +227,8 @@ fn silence_beyond_the_servers_own_limit_is_a_dead_link() {
     scene.live();
     scene.pass(Duration::from_secs(319));
     assert!(scene.engine.state().is_live());
+    // A second stream was tried before, and was not answered either.
+    scene.outputs();
     scene.pass(Duration::from_secs(2));
     assert_eq!(scene.engine.stats().disconnects.silence, 1);
     scene.pass(Duration::from_secs(1));

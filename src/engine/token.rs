@@ -42,8 +42,15 @@ impl<L: Outlet> Engine<L> {
                     let Some(conn) = session.conn_mut() else { continue };
                     let Phase::Open(open) = &mut conn.phase else { continue };
                     if conn.identity.may_become(&identity) {
-                        open.stale |= !is_same || conn.identity != identity;
                         open.proof.is_last_chance = false;
+                        let is_other = conn.identity != identity;
+                        if !is_same || is_other {
+                            session.outdate();
+                        }
+                        if is_other {
+                            self.give_up_old(now, id);
+                            self.let_go_of_second(id);
+                        }
                         self.pump(now, id);
                     } else {
                         self.lose(now, id, Reason::IdentityChanged, None);

@@ -59,6 +59,8 @@ pub struct Stats {
     pub listeners: u64,
     /// Streams open or being opened now.
     pub streams: u64,
+    /// Times that another stream took the place of one without an interruption.
+    pub hand_overs: u64,
 }
 
 /// Where a host wants its counters: so many bytes as it says beside.
@@ -123,6 +125,7 @@ impl Stats {
             topics: stats.topics as u64,
             listeners: stats.listeners as u64,
             streams: stats.streams as u64,
+            hand_overs: stats.hand_overs,
         }
     }
 }

@@ -216,6 +216,7 @@ impl Client {
         for (name, count) in [
             ("connects", stats.connects),
             ("connected", stats.connected),
+            ("hand_overs", stats.hand_overs),
             ("submits", stats.submits),
             ("probes", stats.probes),
             ("submits_failed", stats.submits_failed),

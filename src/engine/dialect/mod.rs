@@ -28,6 +28,11 @@ pub(crate) trait Dialect: fmt::Debug + Send + Sync {
     /// The silence after which a stream is taken for dead.
     fn silence_limit(&self) -> Duration;
 
+    /// How long the server lets a stream live, where it ends all of them in the end.
+    fn lifetimes(&self) -> Option<Lifetimes> {
+        None
+    }
+
     /// The request that opens a stream, by its name where it has one.
     fn open(&self, stream: &str) -> Request;
 
@@ -62,6 +67,15 @@ pub(crate) enum Streams {
     Multiplexed { topics: usize, bytes: usize },
     /// The request that opens a stream says what it carries, and whose it is.
     Direct,
+}
+
+/// When a server ends a stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lifetimes {
+    /// After so long without a message.
+    pub(crate) idle: Duration,
+    /// However busy it is.
+    pub(crate) life: Duration,
 }
 
 /// Handshake and submits of a multiplexed stream.

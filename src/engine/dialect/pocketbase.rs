@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
-use super::{Dialect, Request, Streams, SubmitVerdict, Submits, TokenPlace, is_transient};
+use super::{Dialect, Lifetimes, Request, Streams, SubmitVerdict, Submits, TokenPlace, is_transient};
 use crate::{Error, Refusal, engine::topic::Topic, event::Shape, sse::Message};
 
 #[derive(Debug)]
@@ -20,6 +20,9 @@ impl Default for PocketBase {
         Self { capacity: (900, 900_000) }
     }
 }
+
+/// Measured; before 0.38.2 there is no limit to a life.
+const LIFETIMES: Lifetimes = Lifetimes { idle: Duration::from_secs(300), life: Duration::from_secs(1800) };
 
 const PATH: &str = "/api/realtime";
 const HANDSHAKE: &str = "PB_CONNECT";
@@ -48,9 +51,13 @@ impl Dialect for PocketBase {
         key == HANDSHAKE
     }
 
-    /// There are no heartbeats; the server ends a stream that was idle for five minutes.
+    /// There are no heartbeats.
     fn silence_limit(&self) -> Duration {
-        Duration::from_secs(300 + 20)
+        LIFETIMES.idle + Duration::from_secs(20)
+    }
+
+    fn lifetimes(&self) -> Option<Lifetimes> {
+        Some(LIFETIMES)
     }
 
     /// No token: the server does not look at it here, the first submit is what binds a stream to a user.
