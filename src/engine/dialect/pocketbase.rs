@@ -4,9 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::{Dialect, Lifetimes, Request, Streams, SubmitVerdict, Submits, TokenPlace, is_transient};
-use crate::{Error, Refusal, engine::topic::Topic, event::Shape, sse::Message};
+use crate::{
+    Error, Refusal,
+    engine::topic::{Topic, without_options},
+    event::Shape,
+    sse::Message,
+};
 
 #[derive(Debug)]
 pub(crate) struct PocketBase {
@@ -35,7 +41,16 @@ const MAX_KEY: usize = 2500;
 
 impl Dialect for PocketBase {
     fn key(&self, topic: &Topic) -> Result<Arc<str>, Error> {
-        topic.key(MAX_KEY)
+        let key = topic.key(MAX_KEY)?;
+        match has_lost_options(&key) {
+            false => Ok(key),
+            true => Err(Error::InvalidTopic {
+                topic: without_options(&key).chars().take(80).collect(),
+                reason: "the server could not read its options, and would send everything; give them with `filter`, \
+                         `query` and `header`, or encode their JSON as `encodeURIComponent` does"
+                    .into(),
+            }),
+        }
     }
 
     fn streams(&self) -> Streams {
@@ -133,6 +148,28 @@ impl Submits for PocketBase {
     }
 }
 
+/// Whether a topic has options that the server would drop without an error, and then send without a filter.
+fn has_lost_options(key: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Options {
+        #[serde(rename = "query")]
+        _query: Option<Map<String, Value>>,
+        #[serde(rename = "headers")]
+        _headers: Option<Map<String, Value>>,
+    }
+    let Some((_, query)) = key.split_once('?') else { return false };
+    let query = query.split('#').next().unwrap_or_default();
+    // As it reads them: the first of that name; a semicolon or half an escape spoils a pair.
+    let Some(raw) = query.split('&').find(|pair| pair.starts_with("options=")) else { return false };
+    let mut escapes = raw.split('%').skip(1);
+    let is_whole = |escape: &str| escape.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
+    let Some((_, options)) = url::form_urlencoded::parse(raw.as_bytes()).next() else { return false };
+    if options.is_empty() {
+        return false;
+    }
+    raw.contains(';') || !escapes.all(is_whole) || serde_json::from_str::<Options>(&options).is_err()
+}
+
 /// The keys of `data.subscriptions`, when they are places in the list: `{"1": {"code": "validation_…"}}`.
 fn refused_places(refusal: &Refusal) -> Option<Vec<usize>> {
     let body = refusal.json()?;
@@ -168,6 +205,33 @@ mod tests {
         assert_eq!(verdict(400, many), Refused);
         assert_eq!(verdict(403, r#"{"data":{},"message":"Not for you.","status":403}"#), Refused);
         assert_eq!(verdict(404, r#"{"data":{},"message":"No such room.","status":404}"#), Refused);
+    }
+
+    #[test]
+    fn options_that_the_server_would_drop_are_refused() {
+        let key = |name: &str| PocketBase::default().key(&Topic::new(name));
+        let json = r#"{"query":{"filter":"a = 1 && b = 2"}}"#;
+        let encoded: String = url::form_urlencoded::byte_serialize(json.as_bytes()).collect();
+        for good in [
+            format!("posts/*?options={encoded}"),
+            format!("posts/*?options={}", utf8_percent_encode(json, NON_ALPHANUMERIC)),
+            r#"posts/*?options={"query":{"filter":"a=1"}}"#.into(),
+            format!("jobs?a=1&options={encoded}"),
+            "jobs?x=options".into(),
+            "jobs?options=".into(),
+            "jobs&options={".into(),
+        ] {
+            assert_eq!(&*key(&good).unwrap(), good);
+        }
+        for bad in [
+            format!("posts/*?options={json}"),
+            "posts/*?options={%7".into(),
+            "posts/*?options={\"query\":1}".into(),
+            format!("posts/*?options={encoded};"),
+        ] {
+            let error = key(&bad).unwrap_err().to_string();
+            assert!(error.contains("posts/*") && !error.contains("a = 1"), "{error}");
+        }
     }
 
     #[test]
