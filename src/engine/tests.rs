@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     Refusal,
     engine::{
-        dialect::{Failure, pocketbase::PocketBase},
+        dialect::{Failure, pocketbase::PocketBase, rustbaas::RustBaas},
         identity::jwt,
         stream::FINAL_AFTER,
     },
@@ -47,7 +47,7 @@ impl Scene {
         Self::with(PocketBase::default(), Config::default())
     }
 
-    fn with(dialect: PocketBase, config: Config) -> Self {
+    fn with(dialect: impl Dialect + 'static, config: Config) -> Self {
         let mut engine = Engine::new(Arc::new(dialect), config, 7);
         let (now, listener) = (Instant::now(), Listener::default());
         engine.subscribe(now, &"posts/*".into(), listener.clone(), true).unwrap();
@@ -497,4 +497,31 @@ fn what_waits_for_one_user_is_not_for_another() {
         scene.engine.set_token(scene.now, id.map(jwt), None);
         assert_eq!(forgets(&scene), expected, "{id:?}");
     }
+}
+
+#[test]
+fn a_new_token_does_not_shorten_the_wait_that_a_busy_server_asks_for() {
+    let rustbaas = RustBaas {
+        realm: "r".into(),
+        app: "a".into(),
+        token_in_query: false,
+        heartbeat: dialect::rustbaas::HEARTBEAT,
+    };
+    let mut scene = Scene::with(rustbaas, Config::default());
+    let (conn, _) = scene.opening();
+    let busy = Failure::Refused(Refusal::new(429, b"{}".to_vec(), Some(Duration::from_secs(10))));
+    scene.engine.ended(scene.now, conn, Some(busy));
+    scene.engine.set_token(scene.now, Some(jwt("a")), None);
+    assert!(scene.is_opening().is_none());
+    scene.pass(Duration::from_secs(10));
+    let (conn, _) = scene.opening();
+    // A token that is not taken is another matter.
+    scene.engine.opened(scene.now, conn, None);
+    scene.engine.ended(scene.now, conn, None);
+    scene.pass(Duration::from_secs(1));
+    let (conn, _) = scene.opening();
+    scene.engine.ended(scene.now, conn, Some(refusal(401, "expired")));
+    assert!(scene.is_opening().is_none());
+    scene.engine.set_token(scene.now, Some(jwt("a")), None);
+    scene.opening();
 }

@@ -30,7 +30,9 @@ impl<L: Outlet> Engine<L> {
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
         for id in ids {
             let Some(session) = self.sessions.get_mut(&id) else { continue };
-            let is_refused = matches!(&session.link, Link::Waiting { why: Reason::Refused(_), .. });
+            // What is busy stays busy, and has perhaps said for how long.
+            let is_refused = matches!(&session.link, Link::Waiting { why: Reason::Refused(error), .. }
+                if matches!(error.status(), Some(401 | 403)));
             match self.dialect.streams() {
                 Streams::Direct if session.conn().is_some_and(|conn| conn.identity != identity) => {
                     self.lose(now, id, Reason::IdentityChanged, None);
