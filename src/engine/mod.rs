@@ -463,8 +463,12 @@ impl<L: Outlet> Engine<L> {
                         Submit::InFlight(flight) if now >= flight.deadline => {
                             // The server may yet take it, and would then replace what a second submit
                             // has set: only a new stream has a certain set.
-                            let what = "the answer to the topics submitted".into();
-                            let timeout = Error::Timeout { what, after: self.config.submit_timeout };
+                            let what = match flight.is_probe {
+                                true => "the answer to whether the stream is still there",
+                                false => "the answer to the topics submitted",
+                            };
+                            let after = flight.deadline.saturating_duration_since(flight.sent);
+                            let timeout = Error::Timeout { what: what.into(), after };
                             self.stats.submits_failed += u64::from(!flight.is_probe);
                             self.lose(now, id, Reason::Lost(timeout), None);
                         }

@@ -150,7 +150,7 @@ impl fmt::Display for Reason {
             Self::StreamRejected(error) => write!(f, "the stream was rejected: {error}"),
             Self::IdentityChanged => f.write_str("the token was replaced by that of another user"),
             Self::Suspected => f.write_str("the network changed or the machine slept"),
-            Self::TokenExpired => f.write_str("the token has expired"),
+            Self::TokenExpired => f.write_str("the token has expired, by the clock of this machine"),
             Self::TokenRevoked => f.write_str("the server does not take the token any more"),
         }
     }
