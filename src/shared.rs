@@ -368,6 +368,7 @@ impl From<HttpError> for Error {
             HttpError::Timeout { what, place, after } => {
                 Self::Timeout { what: format!("{what} ({place})").into(), after }
             }
+            error @ HttpError::Protocol { .. } => Self::Protocol(error.to_string()),
             error => Self::Network(NetworkError::new(error)),
         }
     }
