@@ -76,9 +76,14 @@ impl Auth {
     fn replace(&self, token: Option<Token>, record: Option<Value>) {
         let shown = token.as_ref().map(|token| token.as_str().to_owned());
         let lasts = token.as_ref().and_then(remaining);
-        *lock(&self.handle.record) = record;
+        let mut own = lock(&self.handle.record);
+        *own = record;
         let now = self.handle.now();
-        self.handle.engine().set_token(now, token, lasts);
+        let mut engine = self.handle.engine();
+        engine.set_token(now, token, lasts);
+        // Held until now, so that what two threads set is not mixed; but not while those who wait are woken.
+        drop(own);
+        drop(engine);
         self.handle.tokens.tell(&shown);
     }
 }
@@ -103,14 +108,15 @@ pub(crate) async fn ask_provider(shared: Arc<Shared>) {
     let shown = token.as_ref().ok().map(|token| token.as_ref().map(|token| token.as_str().to_owned()));
     let lasts = token.as_ref().ok().and_then(|token| token.as_ref().and_then(remaining));
     let now = shared.now();
+    let mut record = lock(&shared.record);
     let mut engine = shared.engine_for_driver();
     let before = Identity::of(engine.token());
     let is_wanted = engine.token_provided(now, token, lasts);
-    let is_same = before == Identity::of(engine.token());
-    drop(engine);
-    if !is_same {
-        *lock(&shared.record) = None;
+    if before != Identity::of(engine.token()) {
+        *record = None;
     }
+    drop(record);
+    drop(engine);
     if let Some(shown) = shown.filter(|_| is_wanted) {
         shared.tokens.tell(&shown);
     }
