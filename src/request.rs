@@ -62,7 +62,8 @@ impl Request {
         self.header("Content-Type", content_type)
     }
 
-    /// Sets how long the whole exchange may take; 30 seconds unless set, a year at most.
+    /// Sets how long the whole exchange may take; 30 seconds unless set, a year at most. Beside 32 others it waits for its
+    /// turn, and that counts.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout.min(LONGEST);
         self
@@ -88,6 +89,8 @@ impl Request {
         let asked = shared.clone();
         let runtime = shared.runtime.clone();
         let after = self.timeout;
+        // From now, not from when its turn comes.
+        let until = runtime.now() + after;
         let exchange = async move {
             let response = http.send(request).await?;
             if token.is_some() && response.url.origin() != asked.base.origin() {
@@ -102,7 +105,7 @@ impl Request {
             Ok(Response { status, headers, body })
         };
         let limited = async move {
-            let mut timer = runtime.new_timer(runtime.now() + after);
+            let mut timer = runtime.new_timer(until);
             let alarm = futures::future::poll_fn(move |cx| timer.as_mut().poll(cx));
             match futures::future::select(std::pin::pin!(exchange), alarm).await {
                 futures::future::Either::Left((result, _)) => result,
