@@ -5,9 +5,25 @@ use std::{
     thread::{self, JoinHandle},
 };
 
+#[cfg(feature = "tokio")]
+use std::{
+    future::ready,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Mutex,
+    task::{Context, Poll},
+    time::Instant,
+};
+
 use futures::future::BoxFuture;
 
 use crate::{Error, rt::Runtime, shared::no_thread};
+#[cfg(feature = "tokio")]
+use crate::{
+    rt::{BoxIo, Timer},
+    shared::lock,
+};
 
 /// A runtime, and what polls a future on it until that is done.
 pub(crate) type Background = (Arc<dyn Runtime>, Box<dyn FnOnce(BoxFuture<'static, ()>) + Send>);
@@ -25,8 +41,48 @@ pub(crate) use self::own_runtime as runtime;
 #[cfg(feature = "tokio")]
 pub(crate) fn own_runtime() -> Result<Background, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_thread)?;
-    let handle = crate::rt::Tokio::new(runtime.handle().clone());
-    Ok((Arc::new(handle), Box::new(move |future| runtime.block_on(future))))
+    let own = Arc::new(Own(Mutex::new(Some(crate::rt::Tokio::new(runtime.handle().clone())))));
+    let named = own.clone();
+    let block_on = move |future| {
+        runtime.block_on(future);
+        lock(&own.0).take();
+    };
+    Ok((named, Box::new(block_on)))
+}
+
+/// A runtime that lets go of its descriptors when its work is done, whoever still names it.
+#[cfg(feature = "tokio")]
+#[derive(Debug)]
+struct Own(Mutex<Option<crate::rt::Tokio>>);
+
+#[cfg(feature = "tokio")]
+impl Runtime for Own {
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<BoxIo>> {
+        match &*lock(&self.0) {
+            Some(runtime) => runtime.connect(address),
+            None => Box::pin(ready(Err(io::Error::other("the client is closed")))),
+        }
+    }
+
+    fn new_timer(&self, at: Instant) -> Pin<Box<dyn Timer>> {
+        match &*lock(&self.0) {
+            Some(runtime) => runtime.new_timer(at),
+            None => Box::pin(Over),
+        }
+    }
+}
+
+/// What waits for a time waits no more.
+#[cfg(feature = "tokio")]
+struct Over;
+
+#[cfg(feature = "tokio")]
+impl Timer for Over {
+    fn reset(self: Pin<&mut Self>, _at: Instant) {}
+
+    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
 }
 
 #[cfg(not(feature = "tokio"))]

@@ -178,7 +178,7 @@ impl Batches {
     }
 
     #[cfg(unix)]
-    pub(crate) fn descriptor(&self) -> std::io::Result<std::os::fd::BorrowedFd<'_>> {
+    pub(crate) fn descriptor(&self) -> std::io::Result<crate::inbox::Descriptor> {
         self.inbox.descriptor()
     }
 }

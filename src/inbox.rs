@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Condvar, Mutex, MutexGuard, OnceLock},
+    sync::{Condvar, Mutex, MutexGuard},
     time::Instant,
 };
 
@@ -10,9 +10,10 @@ use std::{
 use std::{
     io::{Read, Write},
     os::{
-        fd::{AsFd, BorrowedFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
         unix::net::UnixStream,
     },
+    sync::Arc,
 };
 
 use crate::{Error, shared::lock};
@@ -25,27 +26,22 @@ pub(crate) trait Contents: Default {
 pub(crate) struct Inbox<C> {
     inner: Mutex<Inner<C>>,
     arrived: Condvar,
-    /// Made when a host asks for it; most hosts that block have no use for one.
-    #[cfg(unix)]
-    bell: OnceLock<Bell>,
 }
 
 #[derive(Default)]
 struct Inner<C> {
     contents: C,
     closed: bool,
+    /// Made when a host asks for it; most hosts that block have no use for one.
+    #[cfg(unix)]
+    bell: Option<Arc<Bell>>,
     /// The bell says that there is something.
     is_rung: bool,
 }
 
 impl<C: Contents> Inbox<C> {
     pub(crate) fn new() -> Self {
-        Self {
-            inner: Mutex::default(),
-            arrived: Condvar::new(),
-            #[cfg(unix)]
-            bell: OnceLock::new(),
-        }
+        Self { inner: Mutex::default(), arrived: Condvar::new() }
     }
 
     /// Changes the contents and wakes who waits. After the end `put` is not called.
@@ -55,7 +51,7 @@ impl<C: Contents> Inbox<C> {
             return;
         }
         put(&mut inner.contents);
-        self.show(&mut inner);
+        inner.show();
         drop(inner);
         self.arrived.notify_one();
     }
@@ -82,7 +78,7 @@ impl<C: Contents> Inbox<C> {
             }
             let taken = take(&mut inner.contents);
             if taken.is_some() {
-                self.show(&mut inner);
+                inner.show();
                 if !inner.contents.is_empty() {
                     // One notification may have stood for many things.
                     self.arrived.notify_one();
@@ -102,7 +98,11 @@ impl<C: Contents> Inbox<C> {
         let mut inner = lock(&self.inner);
         inner.closed = true;
         let contents = std::mem::take(&mut inner.contents);
-        self.show(&mut inner);
+        inner.show();
+        #[cfg(unix)]
+        {
+            inner.bell = None;
+        }
         drop(inner);
         // What it holds may be the host's.
         drop(contents);
@@ -111,30 +111,63 @@ impl<C: Contents> Inbox<C> {
 
     /// A descriptor that is readable exactly while [`take`](Self::take) would not wait.
     #[cfg(unix)]
-    pub(crate) fn descriptor(&self) -> std::io::Result<BorrowedFd<'_>> {
-        if self.bell.get().is_none() {
-            let bell = Bell::new()?;
-            let mut inner = lock(&self.inner);
-            if self.bell.set(bell).is_ok() {
-                self.show(&mut inner);
-            }
+    pub(crate) fn descriptor(&self) -> std::io::Result<Descriptor> {
+        let mut inner = lock(&self.inner);
+        if let Some(bell) = &inner.bell {
+            return Ok(Descriptor(bell.clone()));
         }
-        Ok(self.bell.get().expect("made above").reader.as_fd())
-    }
-
-    /// Lets the descriptor say what is so.
-    fn show(&self, inner: &mut Inner<C>) {
-        #[cfg(unix)]
-        if let Some(bell) = self.bell.get() {
-            let wanted = inner.closed || !inner.contents.is_empty();
-            if std::mem::replace(&mut inner.is_rung, wanted) != wanted {
-                bell.set(wanted);
-            }
+        let bell = Arc::new(Bell::new()?);
+        inner.is_rung = false;
+        inner.bell = Some(bell.clone());
+        inner.show();
+        if inner.closed {
+            inner.bell = None;
         }
+        Ok(Descriptor(bell))
     }
 
     fn wait<'a>(&self, inner: MutexGuard<'a, Inner<C>>) -> MutexGuard<'a, Inner<C>> {
         self.arrived.wait(inner).unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+impl<C: Contents> Inner<C> {
+    /// Lets the descriptor say what is so.
+    fn show(&mut self) {
+        #[cfg(unix)]
+        if let Some(bell) = &self.bell {
+            let wanted = self.closed || !self.contents.is_empty();
+            if std::mem::replace(&mut self.is_rung, wanted) != wanted {
+                bell.set(wanted);
+            }
+        }
+    }
+}
+
+/// A descriptor that is readable while there is something to take, for `poll`, `epoll`, `kqueue` or an event loop over
+/// them. Only wait for it, and read it never. It lives as long as this, also after the end, of which it tells.
+#[cfg(unix)]
+#[derive(Clone)]
+pub struct Descriptor(Arc<Bell>);
+
+#[cfg(unix)]
+impl AsFd for Descriptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.reader.as_fd()
+    }
+}
+
+#[cfg(unix)]
+impl AsRawFd for Descriptor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.reader.as_raw_fd()
+    }
+}
+
+#[cfg(unix)]
+impl fmt::Debug for Descriptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Descriptor").field(&self.as_raw_fd()).finish()
     }
 }
 
@@ -230,6 +263,11 @@ mod tests {
         }
         inbox.close();
         assert!(is_readable(), "the end is not waited for");
+        assert!(
+            socket2::SockRef::from(&inbox.descriptor().unwrap())
+                .peek(&mut [std::mem::MaybeUninit::uninit()])
+                .is_ok()
+        );
         assert!(matches!(inbox.take(None, Vec::pop), Err(Error::Closed)));
     }
 

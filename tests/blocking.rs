@@ -160,12 +160,12 @@ fn close_wakes_whoever_waits() {
 #[cfg(unix)]
 #[test]
 fn the_descriptor_is_readable_exactly_while_next_would_not_wait() {
-    use std::os::fd::AsRawFd;
+    use std::os::fd::{AsFd, AsRawFd};
     watched(|hub, client| {
         let descriptor = client.descriptor().unwrap();
         let again = client.descriptor().unwrap();
         assert_eq!(again.as_raw_fd(), descriptor.as_raw_fd(), "it is one for the life of the client");
-        let readable = |patience| is_readable(descriptor, patience);
+        let readable = |patience| is_readable(descriptor.as_fd(), patience);
         let id = listen(&client, "*");
         // The word of the server wakes nobody: there is nothing to take.
         assert!(!readable(Duration::ZERO));

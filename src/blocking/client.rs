@@ -162,13 +162,13 @@ impl Client {
         self.inner.get()?.batches.take(batch, most.max(1), deadline)
     }
 
-    /// A descriptor that is readable exactly while [`next`](Self::next) would not wait, for `poll`, `epoll`, `kqueue` or
-    /// an event loop over them. Only wait for it, and close or read it never: it lives as long as the client.
+    /// A descriptor that is readable exactly while [`next`](Self::next) would not wait. It is one as long as the client is
+    /// open.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] when the system gives no descriptor, and [`Error::Forked`].
     #[cfg(unix)]
-    pub fn descriptor(&self) -> Result<std::os::fd::BorrowedFd<'_>, Error> {
+    pub fn descriptor(&self) -> Result<super::Descriptor, Error> {
         let made = self.inner.get()?.batches.descriptor();
         made.map_err(|error| Error::argument("descriptor", format!("the system gave none: {error}")))
     }

@@ -64,3 +64,5 @@ pub use self::{
     subscription::Subscription,
 };
 pub use crate::batches::{Item, TokenRequest};
+#[cfg(unix)]
+pub use crate::inbox::Descriptor;

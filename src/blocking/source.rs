@@ -143,7 +143,7 @@ impl EventSource {
     /// # Errors
     /// [`Error::InvalidArgument`] when the system gives no descriptor, and [`Error::Forked`].
     #[cfg(unix)]
-    pub fn descriptor(&self) -> Result<std::os::fd::BorrowedFd<'_>, Error> {
+    pub fn descriptor(&self) -> Result<super::Descriptor, Error> {
         let made = self.inner.get()?.ahead.inbox.descriptor();
         made.map_err(|error| Error::argument("descriptor", format!("the system gave none: {error}")))
     }

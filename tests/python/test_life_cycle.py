@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import signal
@@ -14,7 +15,7 @@ from collections.abc import Callable
 
 import pytest
 from conftest import PATIENCE, Program, soon
-from tidings import AsyncClient, Client
+from tidings import AsyncClient, AsyncEventSource, Client, EventSource
 from tidings.testing import Hub
 
 Start = Callable[..., Program]
@@ -425,6 +426,36 @@ def test_200_clients_leave_nothing(hub: Hub) -> None:
     assert native_threads() <= threads
     assert descriptors() <= files
     assert resident() - memory < 8 << 20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts in /proc")
+def test_close_leaves_no_descriptor_though_the_client_is_held(hub: Hub) -> None:
+    async def asynchronous() -> list[object]:
+        client = AsyncClient(hub.url)
+        await client.collection("posts").subscribe("*", lambda event: None)
+        source = AsyncEventSource(f"{hub.url}/api/realtime")
+        await source.next(PATIENCE)
+        await client.close()
+        await source.close()
+        return [client, source]
+
+    def cycle() -> list[object]:
+        client = Client(hub.url)
+        client.collection("posts").subscribe("*", lambda event: None)
+        client.collection("posts").subscribe("*")
+        source = EventSource(f"{hub.url}/api/realtime")
+        source.next(PATIENCE)
+        client.close()
+        source.close()
+        return [client, source, *asyncio.run(asynchronous())]
+
+    # Held, as what they leave would be.
+    held = cycle()
+    soon(lambda: hub.stats()["sockets"] == 0)
+    files = descriptors()
+    held += cycle()
+    soon(lambda: hub.stats()["sockets"] == 0)
+    assert descriptors() <= files
 
 
 def test_a_signal_handler_may_use_the_client(hub: Hub) -> None:

@@ -1,8 +1,8 @@
 //! The queue
 
-use std::os::fd::AsRawFd;
+use std::{os::fd::AsRawFd, sync::OnceLock};
 
-use tidings_core::blocking::Item;
+use tidings_core::blocking::{Descriptor, Item};
 
 use crate::{
     border::{ErrorOut, answer, free, given, limit, value},
@@ -87,5 +87,18 @@ pub extern "C" fn tidings_batch_free(batch: Option<Box<Batch>>) {
 /// Threads: any. The descriptor belongs to the client.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_fd(client: Option<&Client>) -> i32 {
-    value(-1, || Some(client?.get().descriptor().ok()?.as_raw_fd()))
+    value(-1, || {
+        let client = client?;
+        Some(client.watched.keep(client.get().descriptor().ok()?))
+    })
+}
+
+/// What a host polls: the same descriptor until it frees what that tells of, also after the end.
+#[derive(Default)]
+pub(crate) struct Watched(OnceLock<Descriptor>);
+
+impl Watched {
+    pub(crate) fn keep(&self, made: Descriptor) -> i32 {
+        self.0.get_or_init(|| made).as_raw_fd()
+    }
 }

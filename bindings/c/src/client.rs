@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use tidings_core::{State, blocking};
 
 use crate::{
+    batch::Watched,
     border::{ErrorOut, Text, answer, free, given, value},
     client_options::ClientOptions,
     error::{Error, Status},
@@ -12,16 +13,19 @@ use crate::{
 };
 
 /// A client of one server: one connection, for as many subscriptions as you like.
-pub struct Client(blocking::Client);
+pub struct Client {
+    client: blocking::Client,
+    pub(crate) watched: Watched,
+}
 
 impl Client {
     pub(crate) fn get(&self) -> &blocking::Client {
-        &self.0
+        &self.client
     }
 
     /// The client behind it, unless it was closed: for what would have no effect then.
     pub(crate) fn open(&self) -> Result<&tidings_core::Client, Error> {
-        let client = self.0.get()?;
+        let client = self.client.get()?;
         match client.state() {
             State::Closed { why: None } => Err(tidings_core::Error::Closed.into()),
             _ => Ok(client),
@@ -53,7 +57,7 @@ pub extern "C" fn tidings_client_new(
             Some(options) => options.builder(url),
             None => tidings_core::Client::builder(url).into(),
         };
-        out.write(Some(Box::new(Client(builder.build()?))));
+        out.write(Some(Box::new(Client { client: builder.build()?, watched: Watched::default() })));
         Ok(())
     })
 }
@@ -67,8 +71,8 @@ pub extern "C" fn tidings_client_new(
 pub extern "C" fn tidings_client_close(client: Option<&Client>, error: ErrorOut<'_>) -> Status {
     answer(error, || {
         let client = given(client, "client")?;
-        client.0.get()?;
-        client.0.close();
+        client.client.get()?;
+        client.client.close();
         Ok(())
     })
 }
@@ -82,7 +86,7 @@ pub extern "C" fn tidings_client_close(client: Option<&Client>, error: ErrorOut<
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_free(client: Option<Box<Client>>) {
     value((), || {
-        client.as_ref()?.0.close();
+        client.as_ref()?.client.close();
         Some(())
     });
     free(client);
@@ -112,7 +116,7 @@ pub extern "C" fn tidings_client_id(
     answer(error, || {
         let out = given(id, "id")?;
         out.write(OwnedText::NONE);
-        let client = given(client, "client")?.0.get()?;
+        let client = given(client, "client")?.client.get()?;
         out.write(OwnedText::or_null(client.realtime().client_id()));
         Ok(())
     })
@@ -130,7 +134,7 @@ pub extern "C" fn tidings_client_active_subscriptions(
     answer(error, || {
         let out = given(topics, "topics")?;
         out.write(None);
-        let client = given(client, "client")?.0.get()?;
+        let client = given(client, "client")?.client.get()?;
         let topics = client.realtime().active_subscriptions().into_iter().collect();
         out.write(Some(Box::new(topics)));
         Ok(())

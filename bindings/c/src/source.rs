@@ -3,7 +3,6 @@
 use std::{
     ffi::{CStr, CString, c_char, c_int},
     mem::MaybeUninit,
-    os::fd::AsRawFd,
     ptr,
     task::Poll,
     time::Instant,
@@ -12,6 +11,7 @@ use std::{
 use tidings_core::{Opened, SourceEvent as Told, blocking};
 
 use crate::{
+    batch::Watched,
     border::{ErrorOut, Text, answer, free, given, limit, milliseconds, put, value},
     error::{Error, Status},
     source_options::SourceOptions,
@@ -20,7 +20,10 @@ use crate::{
 };
 
 /// A client for any stream of server-sent events: the EventSource of the WHATWG HTML standard, for programs.
-pub struct Source(blocking::EventSource);
+pub struct Source {
+    source: blocking::EventSource,
+    watched: Watched,
+}
 
 /// What an event of an event source tells.
 #[repr(C)]
@@ -129,7 +132,10 @@ pub extern "C" fn tidings_source_new(
         if let Some(options) = options {
             builder = options.apply(builder);
         }
-        out.write(Some(Box::new(Source(blocking::EventSource::build(builder)?))));
+        out.write(Some(Box::new(Source {
+            source: blocking::EventSource::build(builder)?,
+            watched: Watched::default(),
+        })));
         Ok(())
     })
 }
@@ -150,7 +156,7 @@ pub extern "C" fn tidings_source_next(
     answer(error, || {
         let out = given(event, "event")?;
         out.write(None);
-        match given(source, "source")?.0.next(limit(timeout_ms))? {
+        match given(source, "source")?.source.next(limit(timeout_ms))? {
             Poll::Ready(Some(told)) => drop(out.write(Some(Box::new(SourceEvent::new(told))))),
             Poll::Ready(None) => {
                 return Err(Error::new(Status::ErrClosed, "the event source is closed"));
@@ -166,7 +172,10 @@ pub extern "C" fn tidings_source_next(
 /// Threads: any. The descriptor belongs to the source.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_fd(source: Option<&Source>) -> i32 {
-    value(-1, || Some(source?.0.descriptor().ok()?.as_raw_fd()))
+    value(-1, || {
+        let source = source?;
+        Some(source.watched.keep(source.source.descriptor().ok()?))
+    })
 }
 
 /// The state of the connection: TIDINGS_STATE_CONNECTING, _LIVE, _WAITING or _CLOSED.
@@ -174,7 +183,7 @@ pub extern "C" fn tidings_source_fd(source: Option<&Source>) -> i32 {
 /// Threads: any.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_state(source: Option<&Source>) -> State {
-    value(State::Unknown, || Some(kind(&source?.0.state().ok()?)))
+    value(State::Unknown, || Some(kind(&source?.source.state().ok()?)))
 }
 
 /// The id that is in force after the last event that was taken, to be kept and given to
@@ -190,7 +199,7 @@ pub extern "C" fn tidings_source_last_event_id(
     answer(error, || {
         let out = given(id, "id")?;
         out.write(OwnedText::NONE);
-        out.write(OwnedText::new(given(source, "source")?.0.last_event_id()?));
+        out.write(OwnedText::new(given(source, "source")?.source.last_event_id()?));
         Ok(())
     })
 }
@@ -201,7 +210,7 @@ pub extern "C" fn tidings_source_last_event_id(
 /// Threads: any. Returns TIDINGS_ERR_FORKED in a forked child.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_restart(source: Option<&Source>, error: ErrorOut<'_>) -> Status {
-    answer(error, || Ok(given(source, "source")?.0.restart()?))
+    answer(error, || Ok(given(source, "source")?.source.restart()?))
 }
 
 /// Closes the source: what was not taken is dropped, and whoever waits gets TIDINGS_ERR_CLOSED. It returns when its socket
@@ -212,8 +221,8 @@ pub extern "C" fn tidings_source_restart(source: Option<&Source>, error: ErrorOu
 pub extern "C" fn tidings_source_close(source: Option<&Source>, error: ErrorOut<'_>) -> Status {
     answer(error, || {
         let source = given(source, "source")?;
-        source.0.state()?;
-        source.0.close();
+        source.source.state()?;
+        source.source.close();
         Ok(())
     })
 }
@@ -225,7 +234,7 @@ pub extern "C" fn tidings_source_close(source: Option<&Source>, error: ErrorOut<
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_free(source: Option<Box<Source>>) {
     value((), || {
-        source.as_ref()?.0.close();
+        source.as_ref()?.source.close();
         Some(())
     });
     free(source);

@@ -44,6 +44,8 @@ pub(crate) struct Client {
     client: blocking::Client,
     /// Taken by `wait` and not yet by `take`.
     ahead: Mutex<VecDeque<Item>>,
+    #[cfg(unix)]
+    descriptor: Mutex<Option<blocking::Descriptor>>,
 }
 
 impl Client {
@@ -83,17 +85,34 @@ impl Client {
     #[new]
     fn new(url: &str, options: &Bound<'_, PyDict>) -> PyResult<Self> {
         let client = options::client(url, options)?.build().map_err(raise)?;
-        Ok(Self { client, ahead: Mutex::default() })
+        Ok(Self {
+            client,
+            ahead: Mutex::default(),
+            #[cfg(unix)]
+            descriptor: Mutex::default(),
+        })
     }
 
     fn fileno(&self) -> PyResult<i32> {
         #[cfg(unix)]
         {
             use std::os::fd::AsRawFd;
-            self.client.descriptor().map(|descriptor| descriptor.as_raw_fd()).map_err(raise)
+            let descriptor = self.client.descriptor().map_err(raise)?;
+            Ok(self
+                .descriptor
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get_or_insert(descriptor)
+                .as_raw_fd())
         }
         #[cfg(not(unix))]
         Ok(-1)
+    }
+
+    /// Nobody watches the descriptor any more.
+    fn release(&self) {
+        #[cfg(unix)]
+        self.descriptor.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     fn take<'py>(&self, py: Python<'py>, most: usize) -> PyResult<Option<Bound<'py, PyList>>> {

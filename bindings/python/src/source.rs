@@ -22,6 +22,8 @@ pub(crate) struct EventSource {
     source: blocking::EventSource,
     /// Taken by `wait` and not yet by `take`; `None` in it means that nothing more comes.
     ahead: Mutex<Option<Option<SourceEvent>>>,
+    #[cfg(unix)]
+    descriptor: Mutex<Option<blocking::Descriptor>>,
 }
 
 impl EventSource {
@@ -43,17 +45,34 @@ impl EventSource {
     #[new]
     fn new(url: &str, options: &Bound<'_, PyDict>) -> PyResult<Self> {
         let source = blocking::EventSource::build(options::event_source(url, options)?).map_err(raise)?;
-        Ok(Self { source, ahead: Mutex::default() })
+        Ok(Self {
+            source,
+            ahead: Mutex::default(),
+            #[cfg(unix)]
+            descriptor: Mutex::default(),
+        })
     }
 
     fn fileno(&self) -> PyResult<i32> {
         #[cfg(unix)]
         {
             use std::os::fd::AsRawFd;
-            self.source.descriptor().map(|descriptor| descriptor.as_raw_fd()).map_err(raise)
+            let descriptor = self.source.descriptor().map_err(raise)?;
+            Ok(self
+                .descriptor
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get_or_insert(descriptor)
+                .as_raw_fd())
         }
         #[cfg(not(unix))]
         Ok(-1)
+    }
+
+    /// Nobody watches the descriptor any more.
+    fn release(&self) {
+        #[cfg(unix)]
+        self.descriptor.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {

@@ -27,6 +27,9 @@ class AsyncEventSource(BaseEventSource):
     As `EventSource` otherwise. One task at a time may read it; cancelling that loses nothing.
     """
 
+    # How many wait for the descriptor.
+    _watching = 0
+
     async def next(self, timeout: float | None = None) -> Message:
         """The next message.
 
@@ -75,6 +78,8 @@ class AsyncEventSource(BaseEventSource):
         """Ends the stream within a second, and with it the iteration. Harmless when done before."""
         self._is_closed = True
         await on_thread(self._source.close)
+        if self._watching == 0:
+            self._source.release()
 
     async def __aenter__(self) -> AsyncEventSource:
         return self
@@ -95,6 +100,7 @@ class AsyncEventSource(BaseEventSource):
             if descriptor < 0:
                 raise NotImplementedError
             loop.add_reader(descriptor, wake, readable)
+            self._watching += 1
         except NotImplementedError:
             # Windows' proactor has no readers.
             deadline = None if timeout is None else loop.time() + timeout
@@ -109,3 +115,6 @@ class AsyncEventSource(BaseEventSource):
         finally:
             loop.remove_reader(descriptor)
             readable.cancel()
+            self._watching -= 1
+            if self._is_closed and self._watching == 0:
+                self._source.release()

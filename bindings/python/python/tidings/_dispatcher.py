@@ -160,6 +160,7 @@ class Dispatcher:
             self._deliver(items)
             # What was delivered must not live until something else comes.
             del items
+        self._native.release()
         with self._lock:
             self._callbacks.clear()
             kept, self._kept = self._kept, None

@@ -120,6 +120,7 @@ class Pump:
         self._is_stopped = True
         if self._descriptor is not None and self._loop is not None:
             self._loop.remove_reader(self._descriptor)
+            self._native.release()
         for waiter in self._waiters.values():
             wake(waiter)
 

@@ -132,6 +132,7 @@ class Client:
     # backoff (float, float), queue int, overflow "drop_oldest" | "drop_newest" | "conflate", message_limit int,
     # rustbaas (realm, app), token_in_query bool, token_requests bool. Any other name is a TypeError.
     def fileno(self) -> int: ...  # readable exactly while `take` would give something; -1 where there is none
+    def release(self) -> None: ...  # nobody watches it any more, and the client is closed
     def take(self, most: int) -> list[tuple[int, Any, Any]] | None: ...  # never waits; None: closed
     def wait(
         self, timeout: float | None
@@ -184,6 +185,7 @@ class EventSource:
     # connect_timeout / retry float, backoff (float, float), once bool, comments bool, strict bool, message_limit int,
     # user_agent str, ca_pem bytes, client_certificate (bytes, bytes), proxy str | False
     def fileno(self) -> int: ...
+    def release(self) -> None: ...
     def wait(self, timeout: float | None) -> bool: ...  # whether `take` would give something
     # Never waits. None: nothing there. Otherwise one of
     # ("open", url, None, None), ("message", event, data, id), ("comment", text, None, None),
