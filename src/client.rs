@@ -86,7 +86,9 @@ impl Client {
 
     /// A guest's client of the same server, for a stream of its own, and its driver.
     pub(crate) fn beside(handle: &Handle) -> (Self, Driver) {
-        let engine = Engine::new(handle.dialect.clone(), Config::default(), seed());
+        // What it is made for stands and falls with its first stream, by whose id the server knows it.
+        let config = Config { hand_over: false, ..Config::default() };
+        let engine = Engine::new(handle.dialect.clone(), config, seed());
         let (runtime, http) = (handle.runtime.clone(), handle.http.clone());
         let settings = Settings {
             base: handle.base.clone(),

@@ -117,7 +117,8 @@ impl fmt::Display for Action {
 pub struct Gap {
     /// When the stream last brought a whole message. On a quiet topic that may be long before it was lost.
     pub since: Instant,
-    /// When the server acknowledged the subscription again. PocketBase promises no order and stamps `updated` before it
+    /// When the server acknowledged the subscription again. If another stream had taken over by then, and the one that was
+    /// replaced turned out to be broken, that may be minutes ago. PocketBase promises no order and stamps `updated` before it
     /// commits, so what is caught up by time should begin a little before `since`.
     pub until: Instant,
     /// What made the hole.

@@ -6,16 +6,22 @@
 //! sent in these is lost without a word, so the new set goes to another stream while the old one goes on. The stream that
 //! was replaced then waits its turn for the next change: in a burst of them, two streams take turns.
 
-use std::time::{Duration, Instant};
+use std::{
+    ops::Range,
+    time::{Duration, Instant},
+};
 
 use super::{
-    ConnId, Engine, Outlet, Output,
-    dialect::{Failure, Lifetimes},
+    ConnId, Engine, ListenerId, Outlet, Output, bounded,
+    dialect::{Failure, Lifetimes, SubmitVerdict},
     pairing::{Pairing, SKEW},
-    session::{Held, InFlight, Phase, Role, Second, Session, SessionId, Submit},
+    session::{Held, InFlight, Phase, Replaced, Second, Session, SessionId, Submit},
     state::Reason,
 };
-use crate::event::{Gap, GapReason};
+use crate::{
+    Error,
+    event::{Gap, GapReason},
+};
 
 /// From the request of a second stream until the server has acknowledged its topics. Callers wait for that.
 const PREPARATION: Duration = Duration::from_secs(5);
@@ -26,6 +32,9 @@ const ALONE: Duration = Duration::from_secs(60);
 /// Events come, as long as the last one is no older than this.
 const BUSY: Duration = Duration::from_secs(10);
 
+/// How long before its end a stream is replaced at the last.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
+
 /// How long a stream that was replaced is read on: what was sent before has come by then, and so has a copy of what it
 /// has brought since.
 pub(super) const OVERLAP: Duration = SKEW.saturating_mul(2);
@@ -33,39 +42,45 @@ pub(super) const OVERLAP: Duration = SKEW.saturating_mul(2);
 impl<L: Outlet> Engine<L> {
     /// Sends the changed set: to the stream itself where there is nothing to lose, otherwise to a second one.
     pub(super) fn change_set(&mut self, now: Instant, id: SessionId) {
+        if self.sessions.get(&id).is_none_or(Session::has_next) {
+            return;
+        }
         let is_at_stake = self.is_at_stake(now, id);
+        let until = self.preparation(now, id);
+        let spent =
+            self.dialect.lifetimes().and_then(|Lifetimes { life, .. }| now.checked_sub(life.mul_f64(0.9)));
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let Some(serial) = session.conn().map(|conn| conn.serial) else { return };
-        let own = ConnId { session: id, serial };
-        match session.second.as_deref_mut() {
-            Some(Second { role: Role::Next { .. }, .. }) => {}
-            None if is_at_stake => self.begin(now, id),
-            Some(second) if is_at_stake && second.may_take_over_again() => {
-                second.role = Role::Next { deadline: now + PREPARATION };
-                let serial = second.conn.serial;
-                self.submit(now, ConnId { session: id, serial });
+        let serial = match session.second.as_deref_mut() {
+            None if is_at_stake => return self.begin(now, id),
+            Some(second) if is_at_stake && second.may_take_over_again(spent) => {
+                second.next_until = Some(until);
+                second.conn.serial
             }
-            // If there is an old one it stands in for a moment, but for what it has not heard of.
-            _ => self.submit(now, own),
-        }
+            // If there is an old one it stands in, but for what it has not heard of.
+            _ => serial,
+        };
+        self.submit(now, ConnId { session: id, serial });
     }
 
     /// When the stream is to be replaced because the server would end it soon.
     pub(super) fn renewal(&self, session: &Session) -> Option<Instant> {
         let Lifetimes { idle, life } = self.dialect.lifetimes()?;
-        if self.held() != Held::Nothing || self.credentials.loss.is_some() || session.has_next() {
+        if !self.config.hand_over || self.held() != Held::Nothing || self.credentials.loss.is_some() {
             return None;
         }
         let conn = session.conn()?;
         let open = session.open()?;
         let is_settled = open.live_since.is_some() && !open.stale && matches!(open.submit, Submit::Ready);
-        if !is_settled || session.keys.iter().all(|key| self.dialect.is_local(key)) {
+        if !is_settled || session.has_next() || session.keys.iter().all(|key| self.dialect.is_local(key)) {
             return None;
         }
-        // One that was replaced has time to come to its own end first.
-        let at_last = session.second.is_some();
-        let idle = conn.heard + idle.mul_f64(if at_last { 0.97 } else { 0.8 + 0.15 * conn.draw });
-        let life = conn.born + life.mul_f64(if at_last { 0.99 } else { 0.9 + 0.08 * conn.draw });
+        // One that was replaced and not heard since has time to come to its own end, which shows that it was sound.
+        let is_last_chance = session.second.is_some();
+        let idle = conn.heard
+            + if is_last_chance { idle - LAST_MOMENT } else { idle.mul_f64(0.8 + 0.15 * conn.draw) };
+        let life = conn.born
+            + if is_last_chance { life - LAST_MOMENT } else { life.mul_f64(0.9 + 0.08 * conn.draw) };
         let due = idle.min(life);
         Some(session.alone_until.map_or(due, |until| due.max(until)))
     }
@@ -75,12 +90,31 @@ impl<L: Outlet> Engine<L> {
         second.is_some_and(|second| second.conn.serial == id.serial)
     }
 
+    /// Whether a change of the set waits for a sign of life of this stream, which was replaced.
+    pub(super) fn is_awaited(&self, id: ConnId) -> bool {
+        let session = self.sessions.get(&id.session);
+        session.is_some_and(|session| !session.has_next() && session.open().is_some_and(|open| open.stale))
+            && self.is_second(id)
+    }
+
     /// Opens a second stream.
     pub(super) fn begin(&mut self, now: Instant, id: SessionId) {
-        self.give_up_old(now, id);
+        self.let_go_of_second(now, id);
+        let next_until = Some(self.preparation(now, id));
         let Some(conn) = self.connect(now, id) else { return };
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.second = Some(Box::new(Second { conn, role: Role::Next { deadline: now + PREPARATION } }));
+        session.second = Some(Box::new(Second { conn, next_until, replaced: None }));
+    }
+
+    /// Until when a second stream is tried: callers wait for it, and the first has to have its turn in time.
+    fn preparation(&self, now: Instant, id: SessionId) -> Instant {
+        let waits = |listener: &ListenerId| {
+            self.registry.topic_of(*listener).is_some_and(|topic| topic.session == id)
+                && self.registry.entry(*listener).is_some_and(|entry| !entry.ready)
+        };
+        let first = self.impatient.iter().find(|(_, listener, _)| waits(listener));
+        let half = first.map(|(until, ..)| now + until.saturating_duration_since(now) / 2);
+        half.unwrap_or(now + PREPARATION).min(now + PREPARATION)
     }
 
     /// Does for the second stream, and for what it leaves, what its state and the time call for.
@@ -94,35 +128,38 @@ impl<L: Outlet> Engine<L> {
     }
 
     fn pump_second(&mut self, now: Instant, id: SessionId) {
-        let has_to_lose = self.has_to_lose(id);
-        let held = self.held();
         let silence = self.dialect.silence_limit();
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let is_submitting = session.is_submitting();
-        let Some(second) = &session.second else { return };
-        let conn = &second.conn;
-        match second.role {
-            Role::Next { deadline } if now >= deadline => self.abandon(now, id),
-            Role::Next { .. } => {
-                let Phase::Open(open) = &conn.phase else { return };
-                if matches!(open.submit, Submit::Ready) && held == Held::Nothing {
-                    if has_to_lose {
-                        let conn = ConnId { session: id, serial: conn.serial };
-                        session.pairing.get_or_insert_with(|| Box::new(Pairing::new(self.rng.u64(..))));
-                        self.submit(now, conn);
-                    } else {
-                        self.let_go_of_second(id);
-                    }
+        let Some(session) = self.sessions.get(&id) else { return };
+        let Some(second) = session.second.as_deref() else { return };
+        let conn = ConnId { session: id, serial: second.conn.serial };
+        match (second.next_until, second.replaced) {
+            (Some(until), _) if now >= until => self.abandon(now, id, ALONE),
+            (Some(_), _) => {
+                let is_ready = match &second.conn.phase {
+                    Phase::Open(open) => matches!(open.submit, Submit::Ready),
+                    _ => false,
+                };
+                if !is_ready || self.held() != Held::Nothing {
+                    return;
                 }
+                if !self.has_to_lose(id) || self.credentials.loss.is_some() {
+                    return self.withdraw(now, id);
+                }
+                let salt = self.rng.u64(..);
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    session.pairing.get_or_insert_with(|| Box::new(Pairing::new(salt))).together();
+                }
+                self.submit(now, conn);
             }
-            Role::Old { .. } if now >= conn.heard + silence => {
+            (None, _) if now >= second.conn.heard + silence => {
                 self.second_broke(now, id, &Reason::Silence(silence));
             }
-            Role::Old { since } => {
-                if conn.heard >= since && now >= since + OVERLAP && !is_submitting {
-                    self.let_go_of_second(id);
+            (None, Some(replaced)) => {
+                if second.is_sound() && now >= replaced.at + OVERLAP && !session.is_submitting() {
+                    self.let_go_of_second(now, id);
                 }
             }
+            (None, None) => {}
         }
     }
 
@@ -135,77 +172,143 @@ impl<L: Outlet> Engine<L> {
         answer: Result<(), Failure>,
     ) {
         let Some(session) = self.sessions.get_mut(&id.session) else { return };
-        match (session.second.as_ref().map(|second| second.role), answer) {
-            (Some(Role::Next { .. }), Ok(())) => {
-                let proof = session.open().and_then(|open| open.proof.given);
+        if !session.has_next() {
+            // That of a probe, of the time before it was replaced, or one that came too late.
+            return;
+        }
+        match answer {
+            Ok(()) => {
+                let Some(before) = session.open().map(|open| (open.live_since, open.proof)) else { return };
                 session.take_over(now);
                 self.stats.hand_overs += 1;
-                self.accepted(now, id, flight);
-                // Asked again at once, and if it is denied, so it has been since then.
+                self.step_in(now, id.session);
+                // What is in doubt stays in doubt.
                 if let Some(open) = self.sessions.get_mut(&id.session).and_then(Session::open_mut) {
-                    open.proof.given = open.proof.given.or(proof);
+                    open.proof.doubt = before.1.doubt;
+                    open.proof.is_suspected = before.1.is_suspected;
+                }
+                self.accepted(now, id, flight);
+                if let Some(open) = self.sessions.get_mut(&id.session).and_then(Session::open_mut) {
+                    // Asked again at once, and if it is denied, so it has been since then.
+                    open.proof.given = open.proof.given.or(before.1.given);
+                    // It is one life, in health too.
+                    open.live_since = before.0;
+                    if open.proof.is_suspected {
+                        open.proof.due = Some(now);
+                    }
                 }
             }
-            (Some(Role::Next { .. }), Err(_)) => self.abandon(now, id.session),
-            // A probe of the time before it was replaced.
-            (Some(Role::Old { .. }) | None, _) => {}
+            Err(failure) => {
+                self.stats.submits_failed += 1;
+                self.second_rejected(now, id.session, &flight, &failure);
+            }
         }
     }
 
-    /// The first stream may have been without topics until now: what the old one brought meanwhile may be on its way.
-    pub(super) fn stand_in(&mut self, now: Instant, id: SessionId) {
-        if let Some(session) = self.sessions.get_mut(&id)
-            && let Some(Second { role: Role::Old { since }, .. }) = session.second.as_deref_mut()
+    fn second_rejected(&mut self, now: Instant, id: SessionId, flight: &InFlight, failure: &Failure) {
+        let Failure::Refused(refusal) = failure else { return self.abandon(now, id, ALONE) };
+        let verdict = self.dialect.submits().map(|submits| submits.judge(refusal));
+        let error = Error::Refused(refusal.clone());
+        match verdict {
+            Some(SubmitVerdict::RefusedTopics(places))
+                if places.iter().any(|place| *place < flight.keys.len()) =>
+            {
+                // The others are submitted again.
+                for key in places.iter().filter_map(|place| flight.keys.get(*place)) {
+                    self.refuse_topic(now, id, key, &error);
+                }
+            }
+            _ => {
+                let wait = bounded(refusal.retry_after());
+                self.abandon(now, id, ALONE.max(wait));
+                if !wait.is_zero()
+                    && let Some(open) = self.sessions.get_mut(&id).and_then(Session::open_mut)
+                    && matches!(open.submit, Submit::Ready)
+                {
+                    open.submit = Submit::Waiting { until: now + wait };
+                }
+            }
+        }
+    }
+
+    /// Either stream may have been without topics until now: what the other brought meanwhile may be on its way.
+    pub(super) fn step_in(&mut self, now: Instant, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if let Some(second) = session.second.as_deref_mut()
+            && let Some(replaced) = &mut second.replaced
         {
-            *since = now;
+            *replaced = Replaced { at: now, whole: second.conn.whole };
+        }
+        if let Some(pairing) = &mut session.pairing {
+            pairing.settles_at(now + SKEW);
         }
     }
 
     /// The second stream could not be opened, or has ended.
     pub(super) fn second_ended(&mut self, now: Instant, id: SessionId, failure: Option<Failure>) {
-        let Some(second) = self.sessions.get(&id).and_then(|session| session.second.as_ref()) else { return };
-        match (second.role, failure) {
-            (Role::Next { .. }, _) => self.abandon(now, id),
-            // Its link was sound to the end, and the server sent on it until then, which was after it was replaced.
-            (Role::Old { since }, None) if now >= since + SKEW => {
-                self.stats.disconnects.count(&Reason::EndedByServer);
-                self.let_go_of_second(id);
+        let Some(second) = self.sessions.get(&id).and_then(|session| session.second.as_deref()) else {
+            return;
+        };
+        match (second.replaced, failure) {
+            (None, failure) => {
+                let retry_after = match failure {
+                    Some(Failure::Refused(refusal)) => refusal.retry_after(),
+                    _ => None,
+                };
+                self.abandon(now, id, ALONE.max(bounded(retry_after)));
             }
-            (Role::Old { .. }, None) => self.second_broke(now, id, &Reason::EndedByServer),
-            (Role::Old { .. }, Some(failure)) => self.second_broke(now, id, &Reason::Lost(failure.error())),
+            // Its link was sound to the end, and the server sent on it until then, which was after it was replaced.
+            (Some(replaced), None) if now >= replaced.at + OVERLAP => {
+                self.stats.disconnects.count(&Reason::EndedByServer);
+                self.drop_second(id);
+            }
+            (Some(_), None) => self.second_broke(now, id, &Reason::EndedByServer),
+            (Some(_), Some(failure)) => self.second_broke(now, id, &Reason::Lost(failure.error())),
         }
     }
 
-    /// Lets go of the second stream, if there is one.
-    pub(super) fn let_go_of_second(&mut self, id: SessionId) {
-        let second = self.sessions.get_mut(&id).and_then(|session| session.second.take());
-        if let Some(second) = second {
-            self.outputs.push_back(Output::Drop { conn: ConnId { session: id, serial: second.conn.serial } });
-        }
-    }
-
-    /// Nothing comes of the second stream: the first has to do.
-    fn abandon(&mut self, now: Instant, id: SessionId) {
-        self.let_go_of_second(id);
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.alone_until = Some(now + ALONE);
-        }
-    }
-
-    /// The link of the stream that was replaced broke. If it has brought nothing since, it may have been dead before.
+    /// The link of a stream that was replaced broke.
     fn second_broke(&mut self, now: Instant, id: SessionId, reason: &Reason) {
         self.stats.disconnects.count(reason);
-        self.give_up_old(now, id);
+        self.let_go_of_second(now, id);
     }
 
-    /// Lets go of the stream that was replaced, whether it has shown to be sound or not.
-    pub(super) fn give_up_old(&mut self, now: Instant, id: SessionId) {
-        let Some(second) = self.sessions.get(&id).and_then(|session| session.second.as_ref()) else { return };
-        let Role::Old { since: until } = second.role else { return };
-        if let Some(since) = second.in_doubt_since(now) {
+    /// Lets go of the second stream, if there is one. If it may have missed something, that is told.
+    pub(super) fn let_go_of_second(&mut self, now: Instant, id: SessionId) {
+        let second = self.sessions.get(&id).and_then(|session| session.second.as_deref());
+        if let Some(Range { start: since, end: until }) = second.and_then(|second| second.in_doubt(now)) {
             self.tell_gap(id, Gap { since, until, reason: GapReason::Disconnected });
         }
-        self.let_go_of_second(id);
+        self.drop_second(id);
+    }
+
+    /// The same where it makes no difference.
+    pub(super) fn drop_second(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(second) = session.second.take() else { return };
+        let serial = session.conn().map(|conn| conn.serial);
+        if let (Some(pairing), Some(serial)) = (&mut session.pairing, serial) {
+            pairing.alone(serial);
+        }
+        self.outputs.push_back(Output::Drop { conn: ConnId { session: id, serial: second.conn.serial } });
+    }
+
+    /// Nothing comes of the second stream, for some time: the first has to do.
+    fn abandon(&mut self, now: Instant, id: SessionId, time: Duration) {
+        self.withdraw(now, id);
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.alone_until = Some(now + time);
+        }
+    }
+
+    /// The second stream is not to take over.
+    pub(super) fn withdraw(&mut self, now: Instant, id: SessionId) {
+        let second = self.sessions.get_mut(&id).and_then(|session| session.second.as_deref_mut());
+        match second {
+            Some(second) if second.replaced.is_some() => second.next_until = None,
+            Some(_) => self.let_go_of_second(now, id),
+            None => {}
+        }
     }
 
     /// Whether a change of the set may cost events: some are coming, for topics that stay.
@@ -218,7 +321,7 @@ impl<L: Outlet> Engine<L> {
         let is_certain = self.credentials.loss.is_none()
             && open.acked_identity.as_ref() == Some(&self.credentials.identity())
             && open.batch >= session.keys.len();
-        is_busy && !is_alone && is_certain && self.has_to_lose(id)
+        self.config.hand_over && is_busy && !is_alone && is_certain && self.has_to_lose(id)
     }
 
     /// Whether some of what is wanted is acknowledged, by a server that would forget it for a moment.

@@ -121,6 +121,8 @@ pub(crate) struct Config {
     /// How often to ask whether the server still takes the client for who it is.
     pub(crate) proof_interval: Duration,
     pub(crate) has_provider: bool,
+    /// Whether streams are replaced while they work.
+    pub(crate) hand_over: bool,
 }
 
 impl Default for Config {
@@ -134,6 +136,7 @@ impl Default for Config {
             message_limit: 16 << 20,
             proof_interval: Duration::from_secs(300),
             has_provider: false,
+            hand_over: true,
         }
     }
 }
@@ -539,7 +542,7 @@ impl<L: Outlet> Engine<L> {
 
     /// Lets go of what carries a session.
     fn drop_streams(&mut self, id: SessionId) -> Option<Conn> {
-        self.let_go_of_second(id);
+        self.drop_second(id);
         let session = self.sessions.get_mut(&id)?;
         session.pairing = None;
         let conn = session.take_conn()?;
@@ -550,7 +553,7 @@ impl<L: Outlet> Engine<L> {
     /// The connection is of no use any more, for whatever reason: plan the next one.
     fn lose(&mut self, now: Instant, id: SessionId, reason: Reason, retry_after: Option<Duration>) {
         let second = self.sessions.get(&id).and_then(|session| session.second.as_deref());
-        let in_doubt = second.and_then(|second| second.in_doubt_since(now));
+        let in_doubt = second.and_then(|second| second.in_doubt(now));
         let Some(conn) = self.drop_streams(id) else { return };
         let Some(session) = self.sessions.get_mut(&id) else { return };
         self.stats.disconnects.count(&reason);
@@ -565,7 +568,7 @@ impl<L: Outlet> Engine<L> {
                 _ => GapReason::Disconnected,
             };
             // Whatever ended it: the link may have been dead since it last brought a whole message.
-            session.hole = Some((in_doubt.map_or(conn.whole, |since| since.min(conn.whole)), gap));
+            session.hole = Some((in_doubt.map_or(conn.whole, |doubt| doubt.start.min(conn.whole)), gap));
         }
         session.went_offline(now, reason.clone());
         // Any other end than by such an answer makes the next one the first.

@@ -9,8 +9,11 @@ use std::{
 use super::session::Serial;
 use crate::sse::Message;
 
-/// How far apart the copies of one event may come.
+/// How far apart the copies of one event come, unless a link stalls.
 pub(super) const SKEW: Duration = Duration::from_secs(1);
+
+/// And if it does.
+const LONGEST_SKEW: Duration = Duration::from_secs(10);
 
 /// Events that are remembered; over it the oldest are forgotten, and their copies would be taken for new. With both
 /// copies within milliseconds, a server would have to send millions in a second.
@@ -25,29 +28,61 @@ pub(super) struct Pairing {
     likes: HashMap<u64, Like>,
     /// What was delivered, and when; in order.
     delivered: VecDeque<(Instant, u64)>,
+    /// From then on what one stream brings comes on the other too.
+    settled_at: Option<Instant>,
+    /// There is one stream left, and copies may be on their way on it.
+    is_over: bool,
 }
 
 #[derive(Debug, Default)]
 struct Like {
     delivered: u32,
-    /// By the serial of the stream that brought them.
-    came: Vec<(Serial, u32)>,
+    came: Vec<Came>,
+    /// Since when `behind` is counted.
+    settled_at: Option<Instant>,
+}
+
+/// What one stream has brought.
+#[derive(Debug)]
+struct Came {
+    on: Serial,
+    times: u32,
+    /// The fewest that were delivered and not come on this stream, each time one had come on it. What never comes, since
+    /// the stream did not have the topic yet, is among them each time.
+    behind: Option<u32>,
 }
 
 impl Pairing {
     pub(super) fn new(salt: u64) -> Self {
-        Self { salt, likes: HashMap::new(), delivered: VecDeque::new() }
+        Self { salt, likes: HashMap::new(), delivered: VecDeque::new(), settled_at: None, is_over: false }
     }
 
-    /// Whether a message that a stream brings is to be delivered. With `is_last`, it is the only stream that is left, and
-    /// there will be no other copy.
-    pub(super) fn is_new(
-        &mut self,
-        now: Instant,
-        serial: Serial,
-        is_last: bool,
-        message: &Message<'_>,
-    ) -> bool {
+    /// There are two streams, or will be.
+    pub(super) fn together(&mut self) {
+        self.is_over = false;
+        self.settled_at = None;
+    }
+
+    /// What was sent before now may come on one of them only; it has come by then.
+    pub(super) fn settles_at(&mut self, at: Instant) {
+        self.settled_at = Some(at);
+    }
+
+    /// There is one stream left.
+    pub(super) fn alone(&mut self, serial: Serial) {
+        self.is_over = true;
+        for like in self.likes.values_mut().filter(|like| like.settled_at.is_some()) {
+            if like.settled_at == self.settled_at
+                && let Some(came) = like.came.iter_mut().find(|came| came.on == serial)
+            {
+                // No longer waited for.
+                came.times += came.behind.unwrap_or_default();
+            }
+        }
+    }
+
+    /// Whether a message that a stream brings is to be delivered.
+    pub(super) fn is_new(&mut self, now: Instant, serial: Serial, message: &Message<'_>) -> bool {
         self.expire(now);
         // Not the id: it is that of the stream.
         let mut hasher = DefaultHasher::new();
@@ -56,29 +91,34 @@ impl Pairing {
         hasher.write_u8(0xff);
         hasher.write(message.data().as_bytes());
         let hash = hasher.finish();
-        if is_last && !self.likes.contains_key(&hash) {
+        if self.is_over && !self.likes.contains_key(&hash) {
             return true;
         }
         let like = self.likes.entry(hash).or_default();
-        let at = like.came.iter().position(|(of, _)| *of == serial).unwrap_or_else(|| {
-            like.came.push((serial, 0));
+        if like.settled_at != self.settled_at && self.settled_at.is_some_and(|at| now >= at) {
+            like.settled_at = self.settled_at;
+            like.came.iter_mut().for_each(|came| came.behind = None);
+        }
+        let at = like.came.iter().position(|came| came.on == serial).unwrap_or_else(|| {
+            like.came.push(Came { on: serial, times: 0, behind: None });
             like.came.len() - 1
         });
-        let (_, came) = &mut like.came[at];
-        if *came < like.delivered {
-            *came += 1;
-            return false;
-        }
-        if is_last {
+        let came = &mut like.came[at];
+        let is_new = came.times == like.delivered;
+        if is_new && self.is_over {
             return true;
         }
-        *came += 1;
-        like.delivered += 1;
-        if self.delivered.len() == LIMIT {
-            self.forget_oldest();
+        came.times += 1;
+        if is_new {
+            like.delivered += 1;
+            if self.delivered.len() == LIMIT {
+                self.forget_oldest();
+            }
+            self.delivered.push_back((now, hash));
+        } else {
+            came.limit(like.delivered - came.times);
         }
-        self.delivered.push_back((now, hash));
-        true
+        is_new
     }
 
     /// When the copy of the last one may still come, at the latest.
@@ -87,7 +127,8 @@ impl Pairing {
     }
 
     fn expire(&mut self, now: Instant) {
-        while self.delivered.front().is_some_and(|(at, _)| *at + SKEW < now) {
+        let skew = if self.is_over { SKEW } else { LONGEST_SKEW };
+        while self.delivered.front().is_some_and(|(at, _)| *at + skew < now) {
             self.forget_oldest();
         }
     }
@@ -97,10 +138,21 @@ impl Pairing {
         let Some((_, hash)) = self.delivered.pop_front() else { return };
         let Some(like) = self.likes.get_mut(&hash) else { return };
         like.delivered -= 1;
-        like.came.iter_mut().for_each(|(_, came)| *came = came.saturating_sub(1));
+        for came in &mut like.came {
+            came.times = came.times.saturating_sub(1);
+            if came.behind.is_some() {
+                came.limit(like.delivered - came.times);
+            }
+        }
         if like.delivered == 0 {
             self.likes.remove(&hash);
         }
+    }
+}
+
+impl Came {
+    fn limit(&mut self, behind: u32) {
+        self.behind = Some(self.behind.map_or(behind, |least| least.min(behind)));
     }
 }
 
@@ -121,7 +173,6 @@ mod tests {
             new.push(pairing.is_new(
                 start + Duration::from_millis(*at),
                 Serial::new(*serial).unwrap(),
-                false,
                 &message,
             ));
         }
@@ -137,11 +188,40 @@ mod tests {
     }
 
     #[test]
-    fn one_that_came_before_the_other_stream_had_the_topic_is_not_paired_for_ever() {
-        let end = SKEW.as_millis() as u64 + 1;
-        // The first was of stream 1 only; the second is of both.
-        assert_eq!(news(&[(1, "x", 0), (1, "x", 900), (2, "x", end + 1)]), [true, true, false]);
-        assert_eq!(news(&[(1, "x", 0), (2, "x", end)]), [true, true], "stream 1 is gone by then");
+    fn a_copy_that_is_seconds_late_is_still_one() {
+        assert_eq!(news(&[(1, "x", 0), (2, "x", 5000)]), [true, false]);
+        let end = LONGEST_SKEW.as_millis() as u64 + 1;
+        assert_eq!(news(&[(1, "x", 0), (1, "x", 9000), (2, "x", end)]), [true, true, false]);
+        assert_eq!(news(&[(1, "x", 0), (2, "x", end)]), [true, true]);
+    }
+
+    /// What comes on the last stream after the other is gone, at 2 s: whether each is new.
+    fn after(story: &[(u64, u64)], then: &[u64]) -> Vec<bool> {
+        let (start, mut pairing) = (Instant::now(), Pairing::new(7));
+        let mut decoder = Decoder::default();
+        let mut is_new = |pairing: &mut Pairing, serial: u64, at: u64| {
+            let mut items = decoder.feed(b"data:tick\n\n");
+            let Some(crate::sse::Item::Message(message)) = items.next() else { panic!("a message") };
+            pairing.is_new(start + Duration::from_millis(at), Serial::new(serial).unwrap(), &message)
+        };
+        pairing.together();
+        pairing.settles_at(start + SKEW);
+        for (serial, at) in story {
+            is_new(&mut pairing, *serial, *at);
+        }
+        pairing.alone(Serial::new(2).unwrap());
+        then.iter().map(|at| is_new(&mut pairing, 2, *at)).collect()
+    }
+
+    #[test]
+    fn what_only_the_old_stream_had_is_not_waited_for_once_it_is_gone() {
+        // The first was sent before the second stream had the topic, and its like has come ever since.
+        assert_eq!(after(&[(1, 0), (1, 500), (2, 501), (1, 1500), (2, 1501)], &[2000]), [true]);
+        // But the copy of the last one is on its way.
+        assert_eq!(after(&[(1, 0), (1, 1500), (2, 1501), (1, 1999)], &[2000, 2001]), [false, true]);
+        assert_eq!(after(&[(1, 1500), (2, 1501), (1, 1999)], &[2000, 2001]), [false, true]);
+        assert_eq!(after(&[(1, 0), (1, 1999)], &[2000, 2001]), [false, true]);
+        assert_eq!(after(&[(1, 0)], &[2000]), [true]);
     }
 
     #[test]
@@ -153,10 +233,10 @@ mod tests {
             let bytes = format!("data:{n}\n\n");
             let mut items = decoder.feed(bytes.as_bytes());
             let Some(crate::sse::Item::Message(message)) = items.next() else { panic!("a message") };
-            assert!(pairing.is_new(now, Serial::MIN, false, &message));
+            assert!(pairing.is_new(now, Serial::MIN, &message));
         }
         assert_eq!((pairing.likes.len(), pairing.delivered.len()), (LIMIT, LIMIT));
-        pairing.expire(now + 2 * SKEW);
+        pairing.expire(now + 2 * LONGEST_SKEW);
         assert!(pairing.likes.is_empty() && pairing.until().is_none());
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     num::NonZeroU64,
+    ops::Range,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -94,15 +95,18 @@ pub(super) enum Link {
 #[derive(Debug)]
 pub(super) struct Second {
     pub(super) conn: Box<Conn>,
-    pub(super) role: Role,
+    /// It is to carry the topics, once the server has acknowledged them on it, which is tried until then.
+    pub(super) next_until: Option<Instant>,
+    /// It has carried them, and is read until it is certain that nothing was lost with it.
+    pub(super) replaced: Option<Replaced>,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Role {
-    /// To carry the topics, once the server has acknowledged them on it.
-    Next { deadline: Instant },
-    /// Replaced at this time, and read until it is certain that nothing was lost with it.
-    Old { since: Instant },
+pub(super) struct Replaced {
+    /// When another stream last took over from it, or may have needed it to stand in.
+    pub(super) at: Instant,
+    /// What it had brought by then was whole at this time.
+    pub(super) whole: Instant,
 }
 
 #[derive(Debug)]
@@ -162,7 +166,7 @@ pub(super) struct Open {
 
 /// Whether the server takes the stream for whom the client says. It never says so by itself: a token that it does not
 /// take is answered as a guest's, and an identity that it drops is dropped in silence.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Proof {
     /// When to ask.
     pub(super) due: Option<Instant>,
@@ -223,16 +227,23 @@ impl Open {
 }
 
 impl Second {
-    /// Since when the stream that was replaced may have missed events: it has not shown since that its link was sound.
-    pub(super) fn in_doubt_since(&self, now: Instant) -> Option<Instant> {
-        let Role::Old { since } = self.role else { return None };
-        (self.conn.heard < since || now < since + SKEW).then_some(self.conn.whole)
+    /// The time in which a stream that was replaced may have missed events: what the server sent on it before may not
+    /// have come, as it has not shown since that its link was sound, or is not long replaced.
+    pub(super) fn in_doubt(&self, now: Instant) -> Option<Range<Instant>> {
+        let Replaced { at, whole } = self.replaced?;
+        (!self.is_sound() || now < at + OVERLAP).then_some(whole..at)
     }
 
-    /// Whether the stream that was replaced may take its turn again: its link has shown to be sound since.
-    pub(super) fn may_take_over_again(&self) -> bool {
-        let (Role::Old { since }, Phase::Open(open)) = (self.role, &self.conn.phase) else { return false };
-        self.conn.heard >= since && matches!(open.submit, Submit::Ready) && open.batch == usize::MAX
+    /// It has been heard since it was replaced.
+    pub(super) fn is_sound(&self) -> bool {
+        self.replaced.is_some_and(|replaced| self.conn.heard >= replaced.at)
+    }
+
+    /// Whether a stream that was replaced may take its turn again, which does not end `before` long.
+    pub(super) fn may_take_over_again(&self, before: Option<Instant>) -> bool {
+        let Phase::Open(open) = &self.conn.phase else { return false };
+        let is_old = before.is_some_and(|before| self.conn.born < before);
+        self.is_sound() && !is_old && matches!(open.submit, Submit::Ready) && open.batch == usize::MAX
     }
 }
 
@@ -299,8 +310,8 @@ impl Session {
 
     /// A set is on its way to the server.
     pub(super) fn is_submitting(&self) -> bool {
-        let second = self.second.as_ref().map(|second| &*second.conn);
-        self.conn().into_iter().chain(second).any(|conn| match &conn.phase {
+        let second = self.second.as_ref().filter(|second| second.next_until.is_some());
+        self.conn().into_iter().chain(second.map(|second| &*second.conn)).any(|conn| match &conn.phase {
             Phase::Open(open) => matches!(&open.submit, Submit::InFlight(flight) if !flight.is_probe),
             _ => false,
         })
@@ -315,7 +326,14 @@ impl Session {
     /// When the set has been quiet for long enough. In the past when it has not changed.
     pub(super) fn due(&self, now: Instant) -> Instant {
         let quiet = if self.in_burst { QUIET_IN_BURST } else { QUIET };
-        self.changed.map_or(now, |(first, last)| (last + quiet).min(first + PUT_OFF))
+        let due = self.changed.map_or(now, |(first, last)| (last + quiet).min(first + PUT_OFF));
+        // One that has just been replaced takes the set as soon as it is heard.
+        match self.second.as_deref() {
+            Some(second) if !second.is_sound() => {
+                second.replaced.map_or(due, |replaced| due.max(replaced.at + SKEW))
+            }
+            _ => due,
+        }
     }
 
     pub(super) fn conn(&self) -> Option<&Conn> {
@@ -346,7 +364,8 @@ impl Session {
     pub(super) fn take_over(&mut self, now: Instant) {
         if let (Link::Up(first), Some(second)) = (&mut self.link, &mut self.second) {
             std::mem::swap(first, &mut second.conn);
-            second.role = Role::Old { since: now };
+            second.next_until = None;
+            second.replaced = Some(Replaced { at: now, whole: second.conn.whole });
         }
     }
 
@@ -418,20 +437,21 @@ impl Session {
     }
 
     fn second_deadline(&self, silence: Duration) -> Option<Instant> {
-        let Some(Second { conn, role }) = self.second.as_deref() else {
+        let Some(second) = self.second.as_deref() else {
             return self.pairing.as_ref()?.until();
         };
-        match *role {
-            Role::Next { deadline } => Some(deadline),
-            Role::Old { since } if conn.heard < since => Some(conn.heard + silence),
+        let end = second.conn.heard + silence;
+        match second.replaced {
+            _ if second.next_until.is_some() => second.next_until,
             // It stands in while the first changes its set.
-            Role::Old { .. } if self.is_submitting() => None,
-            Role::Old { since } => Some((since + OVERLAP).min(conn.heard + silence)),
+            Some(_) if self.is_submitting() => None,
+            Some(replaced) if second.is_sound() => Some(end.min(replaced.at + OVERLAP)),
+            _ => Some(end),
         }
     }
 
     pub(super) fn has_next(&self) -> bool {
-        matches!(self.second.as_deref(), Some(Second { role: Role::Next { .. }, .. }))
+        self.second.as_ref().is_some_and(|second| second.next_until.is_some())
     }
 
     /// With `wanted`, it is live only once the server has acknowledged its topics for that identity.

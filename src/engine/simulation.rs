@@ -350,7 +350,7 @@ impl World {
         for conn in gone {
             // Some ends are never heard of: the link is dead, and only a submit finds out.
             match self.rng.u8(0..8) {
-                0..=2 => self.plan(0..1000, Coming::End(conn, None)),
+                0..=2 => self.plan(0..2000, Coming::End(conn, None)),
                 3..=5 => self.plan(0..2000, Coming::End(conn, Some(lost()))),
                 _ => {}
             }

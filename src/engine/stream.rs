@@ -20,6 +20,7 @@ use crate::{
 /// A server that was live and now gives a final answer (a proxy says 404 while the server behind it restarts) is
 /// believed only when it has said so for this long.
 pub(super) const FINAL_AFTER: Duration = Duration::from_secs(30);
+
 impl<L: Outlet> Engine<L> {
     /// The head of a stream has come, with success and the content type of an event stream.
     pub(crate) fn opened(&mut self, now: Instant, id: ConnId, peer: Option<SocketAddr>) {
@@ -91,8 +92,9 @@ impl<L: Outlet> Engine<L> {
                 conn.whole = now;
             }
         }
-        // Events call for nothing else, and streams bring little else: time has its own call.
-        if opened {
+        // Events call for nothing else, and streams bring little else: time has its own call. But for the old stream that a
+        // change of the set waits for.
+        if opened || self.is_awaited(id) {
             self.pump(now, id.session);
         }
     }
@@ -163,11 +165,11 @@ impl<L: Outlet> Engine<L> {
     fn deliver(&mut self, now: Instant, id: ConnId, message: &Message<'_>) -> bool {
         let Self { registry, sessions, dialect, stats, woken, .. } = self;
         let from = id.session;
-        let Some(Session { stream, pairing, event_at, second, .. }) = sessions.get_mut(&from) else {
+        let Some(Session { stream, pairing, event_at, .. }) = sessions.get_mut(&from) else {
             return false;
         };
         if let Some(pairing) = pairing
-            && !pairing.is_new(now, id.serial, second.is_none(), message)
+            && !pairing.is_new(now, id.serial, message)
         {
             return true;
         }

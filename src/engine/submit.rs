@@ -37,7 +37,7 @@ impl<L: Outlet> Engine<L> {
             answer if is_second => self.second_submitted(now, id, flight, answer),
             answer if flight.is_probe => self.probed(now, id, flight, answer),
             answer => {
-                self.stand_in(now, id.session);
+                self.step_in(now, id.session);
                 match answer {
                     Ok(()) => self.accepted(now, id, flight),
                     Err(failure) => self.rejected(now, id, flight, failure),
@@ -218,6 +218,8 @@ impl<L: Outlet> Engine<L> {
                 } else {
                     open.stale = true;
                 }
+                // Another stream would not know of the doubt.
+                self.withdraw(now, id.session);
             }
         }
     }
@@ -327,7 +329,7 @@ impl<L: Outlet> Engine<L> {
         }
     }
 
-    fn refuse_topic(&mut self, now: Instant, id: SessionId, key: &Arc<str>, error: &Error) {
+    pub(super) fn refuse_topic(&mut self, now: Instant, id: SessionId, key: &Arc<str>, error: &Error) {
         if self.registry.get(key).is_some_and(|topic| topic.session == id) {
             self.end_topic(key, error);
             if let Some(session) = self.sessions.get_mut(&id) {

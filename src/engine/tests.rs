@@ -201,10 +201,13 @@ fn a_set_that_changes_while_events_come_goes_to_another_stream() {
     assert!(other.0.borrow().is_empty());
     scene.engine.submitted(scene.now, second, Ok(()));
     assert_eq!(*other.0.borrow(), ["ready"]);
+    scene.outputs();
+    let is_to = |conn| move |out: &Output| matches!(out, Output::Submit { conn: to, .. } if *to == conn);
     // The first has shown nothing since: it may be dead, and the next change is made in place.
     scene.engine.subscribe(scene.now, &"third".into(), Listener::default(), false).unwrap();
-    scene.pass(Duration::from_millis(10));
-    let is_to = |conn| move |out: &Output| matches!(out, Output::Submit { conn: to, .. } if *to == conn);
+    scene.pass(Duration::from_millis(500));
+    assert!(!scene.outputs().iter().any(is_to(second)), "it may show in a moment that it is not");
+    scene.pass(Duration::from_millis(510));
     assert!(scene.outputs().iter().any(is_to(second)));
     scene.engine.submitted(scene.now, second, Ok(()));
     // Now it has, and takes its turn.
@@ -212,10 +215,10 @@ fn a_set_that_changes_while_events_come_goes_to_another_stream() {
     scene.engine.subscribe(scene.now, &"fourth".into(), Listener::default(), false).unwrap();
     scene.pass(Duration::from_millis(10));
     assert!(scene.outputs().iter().any(is_to(first)));
-    // What fails there is tried where it is known to work.
+    // What fails there is tried where it is known to work, and the first is read on.
     scene.engine.submitted(scene.now, first, Err(refusal(503, "busy")));
     let outputs = scene.outputs();
-    assert!(outputs.iter().any(|out| matches!(out, Output::Drop { conn } if *conn == first)));
+    assert!(!outputs.iter().any(|out| matches!(out, Output::Drop { .. })));
     assert!(outputs.iter().any(is_to(second)));
     assert!(scene.engine.state().is_live());
     assert_eq!(scene.engine.stats().hand_overs, 1);

@@ -13,6 +13,7 @@ use crate::Error;
 
 /// A difference between the clocks that is more than a correction of the one on the wall.
 const SLEPT: Duration = Duration::from_secs(10);
+
 impl<L: Outlet> Engine<L> {
     /// Sets the token of everything that follows. Streams that the server has bound to another user are
     /// replaced, and nothing that they still bring reaches a listener.
@@ -50,8 +51,7 @@ impl<L: Outlet> Engine<L> {
                             session.outdate();
                         }
                         if is_other {
-                            self.give_up_old(now, id);
-                            self.let_go_of_second(id);
+                            self.let_go_of_second(now, id);
                         }
                         self.pump(now, id);
                     } else {

@@ -157,8 +157,8 @@ fn has_lost_options(key: &str) -> bool {
         #[serde(rename = "headers")]
         _headers: Option<Map<String, Value>>,
     }
-    let Some((_, query)) = key.split_once('?') else { return false };
-    let query = query.split('#').next().unwrap_or_default();
+    let (sent, fragment) = key.split_once('#').unwrap_or((key, ""));
+    let Some((_, query)) = sent.split_once('?') else { return fragment.contains("?options=") };
     // As it reads them: the first of that name; a semicolon or half an escape spoils a pair.
     let Some(raw) = query.split('&').find(|pair| pair.starts_with("options=")) else { return false };
     let mut escapes = raw.split('%').skip(1);
@@ -227,6 +227,7 @@ mod tests {
             format!("posts/*?options={json}"),
             "posts/*?options={%7".into(),
             "posts/*?options={\"query\":1}".into(),
+            format!("posts/*#?options={encoded}"),
             format!("posts/*?options={encoded};"),
         ] {
             let error = key(&bad).unwrap_err().to_string();
