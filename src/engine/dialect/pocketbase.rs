@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{Dialect, Lifetimes, Request, Streams, SubmitVerdict, Submits, TokenPlace, is_transient};
 use crate::{
@@ -150,24 +150,22 @@ impl Submits for PocketBase {
 
 /// Whether a topic has options that the server would drop without an error, and then send without a filter.
 fn has_lost_options(key: &str) -> bool {
-    #[derive(Deserialize)]
-    struct Options {
-        #[serde(rename = "query")]
-        _query: Option<Map<String, Value>>,
-        #[serde(rename = "headers")]
-        _headers: Option<Map<String, Value>>,
-    }
     let (sent, fragment) = key.split_once('#').unwrap_or((key, ""));
     let Some((_, query)) = sent.split_once('?') else { return fragment.contains("?options=") };
     // As it reads them: the first of that name; a semicolon or half an escape spoils a pair.
     let Some(raw) = query.split('&').find(|pair| pair.starts_with("options=")) else { return false };
+    let is_read = |options: &str| {
+        let options = serde_json::from_str(options).unwrap_or(Value::Bool(false));
+        let fits = |field| matches!(options.get(field), None | Some(Value::Null | Value::Object(_)));
+        matches!(options, Value::Null | Value::Object(_)) && fits("query") && fits("headers")
+    };
     let mut escapes = raw.split('%').skip(1);
     let is_whole = |escape: &str| escape.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
     let Some((_, options)) = url::form_urlencoded::parse(raw.as_bytes()).next() else { return false };
     if options.is_empty() {
         return false;
     }
-    raw.contains(';') || !escapes.all(is_whole) || serde_json::from_str::<Options>(&options).is_err()
+    raw.contains(';') || !escapes.all(is_whole) || !is_read(&options)
 }
 
 /// The keys of `data.subscriptions`, when they are places in the list: `{"1": {"code": "validation_…"}}`.
