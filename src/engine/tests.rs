@@ -528,3 +528,83 @@ fn a_new_token_does_not_shorten_the_wait_that_a_busy_server_asks_for() {
     scene.engine.set_token(scene.now, Some(jwt("a")), None);
     scene.opening();
 }
+
+/// A stream on which an event has just come, and a second one being opened for a topic of `other`.
+fn changing(other: &Listener, patience: Duration) -> (Scene, ConnId, ConnId) {
+    let mut scene = Scene::new();
+    let first = scene.live();
+    scene.engine.received(scene.now, first, b"event:posts/*\ndata:{}\n\n");
+    let id = scene.engine.subscribe(scene.now, &"other".into(), other.clone(), false).unwrap();
+    scene.engine.set_patience(scene.now, id, patience);
+    scene.pass(Duration::from_millis(10));
+    let (second, _) = scene.opening();
+    (scene, first, second)
+}
+
+fn submitted_to(scene: &mut Scene) -> Vec<ConnId> {
+    let to = |output| match output {
+        Output::Submit { conn, .. } => Some(conn),
+        _ => None,
+    };
+    scene.outputs().into_iter().filter_map(to).collect()
+}
+
+#[test]
+fn a_topic_that_a_second_stream_does_not_get_is_told_and_the_others_go_on() {
+    let other = Listener::default();
+    let (mut scene, _, second) = changing(&other, Duration::from_secs(30));
+    scene.shake_hands(second);
+    assert_eq!(submitted_to(&mut scene), [second]);
+    let body = r#"{"message":"x","data":{"subscriptions":{"1":{"code":"c"}}}}"#;
+    let refused = Failure::Refused(Refusal::new(400, body.into(), None));
+    scene.engine.submitted(scene.now, second, Err(refused));
+    assert_eq!(*other.0.borrow(), ["end Some(400)"]);
+    assert_eq!(submitted_to(&mut scene), [second]);
+    scene.engine.submitted(scene.now, second, Ok(()));
+    assert_eq!(scene.engine.stats().hand_overs, 1);
+}
+
+#[test]
+fn a_server_that_is_too_busy_for_a_second_stream_is_left_alone() {
+    let other = Listener::default();
+    let (mut scene, first, second) = changing(&other, Duration::from_secs(30));
+    let busy = || Failure::Refused(Refusal::new(429, b"{}".to_vec(), Some(Duration::from_secs(600))));
+    scene.engine.ended(scene.now, second, Some(busy()));
+    assert_eq!(submitted_to(&mut scene), [first]);
+    scene.engine.submitted(scene.now, first, Ok(()));
+    assert_eq!(*other.0.borrow(), ["ready"]);
+    for after in [100, 290, 205] {
+        scene.pass(Duration::from_secs(after));
+        scene.engine.received(scene.now, first, b"event:posts/*\ndata:{}\n\n");
+        let topic = format!("after {after}").as_str().into();
+        scene.engine.subscribe(scene.now, &topic, Listener::default(), true).unwrap();
+        scene.pass(Duration::from_millis(10));
+        assert_eq!(submitted_to(&mut scene), [first]);
+        scene.engine.submitted(scene.now, first, Ok(()));
+    }
+    // And where it says so of the topics, these wait as long too.
+    scene.pass(Duration::from_secs(5));
+    scene.engine.subscribe(scene.now, &"last".into(), Listener::default(), true).unwrap();
+    scene.pass(Duration::from_millis(10));
+    let (second, _) = scene.opening();
+    scene.shake_hands(second);
+    assert_eq!(submitted_to(&mut scene), [second]);
+    scene.engine.submitted(scene.now, second, Err(busy()));
+    for _ in 0..3 {
+        scene.pass(Duration::from_secs(199));
+        scene.engine.received(scene.now, first, b"event:posts/*\ndata:{}\n\n");
+    }
+    assert!(submitted_to(&mut scene).is_empty());
+    scene.pass(Duration::from_secs(4));
+    assert_eq!(submitted_to(&mut scene), [first]);
+}
+
+#[test]
+fn a_second_stream_is_not_waited_for_until_the_caller_has_left() {
+    let other = Listener::default();
+    let (mut scene, first, _) = changing(&other, Duration::from_secs(3));
+    scene.pass(Duration::from_secs(2));
+    assert_eq!(submitted_to(&mut scene), [first]);
+    scene.engine.submitted(scene.now, first, Ok(()));
+    assert_eq!(*other.0.borrow(), ["ready"]);
+}
