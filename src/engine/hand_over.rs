@@ -286,9 +286,8 @@ impl<L: Outlet> Engine<L> {
     pub(super) fn drop_second(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let Some(second) = session.second.take() else { return };
-        let serial = session.conn().map(|conn| conn.serial);
-        if let (Some(pairing), Some(serial)) = (&mut session.pairing, serial) {
-            pairing.alone(serial);
+        if let Some(pairing) = &mut session.pairing {
+            pairing.alone();
         }
         self.outputs.push_back(Output::Drop { conn: ConnId { session: id, serial: second.conn.serial } });
     }

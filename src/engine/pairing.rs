@@ -34,12 +34,24 @@ pub(super) struct Pairing {
     is_over: bool,
 }
 
+/// Messages that are equal.
 #[derive(Debug, Default)]
 struct Like {
     delivered: u32,
     came: Vec<Came>,
-    /// Since when `behind` is counted.
-    settled_at: Option<Instant>,
+    /// Since streams have [settled](Pairing::settles_at).
+    settled: Option<Settled>,
+}
+
+#[derive(Debug)]
+struct Settled {
+    at: Instant,
+    delivered: u32,
+    last: Instant,
+    /// The longest time without one: no copy was on its way then.
+    longest: Duration,
+    /// The streams are not waited for any more for what did not come on them by then.
+    is_even: bool,
 }
 
 /// What one stream has brought.
@@ -47,9 +59,9 @@ struct Like {
 struct Came {
     on: Serial,
     times: u32,
-    /// The fewest that were delivered and not come on this stream, each time one had come on it. What never comes, since
-    /// the stream did not have the topic yet, is among them each time.
-    behind: Option<u32>,
+    /// What had been delivered and not come on this stream in the longest quiet time: it did not have the topic yet when
+    /// that was sent.
+    behind: u32,
 }
 
 impl Pairing {
@@ -69,16 +81,9 @@ impl Pairing {
     }
 
     /// There is one stream left.
-    pub(super) fn alone(&mut self, serial: Serial) {
+    pub(super) fn alone(&mut self) {
         self.is_over = true;
-        for like in self.likes.values_mut().filter(|like| like.settled_at.is_some()) {
-            if like.settled_at == self.settled_at
-                && let Some(came) = like.came.iter_mut().find(|came| came.on == serial)
-            {
-                // No longer waited for.
-                came.times += came.behind.unwrap_or_default();
-            }
-        }
+        self.likes.values_mut().for_each(Like::even_out);
     }
 
     /// Whether a message that a stream brings is to be delivered.
@@ -95,28 +100,28 @@ impl Pairing {
             return true;
         }
         let like = self.likes.entry(hash).or_default();
-        if like.settled_at != self.settled_at && self.settled_at.is_some_and(|at| now >= at) {
-            like.settled_at = self.settled_at;
-            like.came.iter_mut().for_each(|came| came.behind = None);
+        if let Some(at) = self.settled_at.filter(|at| now >= *at) {
+            like.measure(now, at);
         }
         let at = like.came.iter().position(|came| came.on == serial).unwrap_or_else(|| {
-            like.came.push(Came { on: serial, times: 0, behind: None });
+            like.came.push(Came { on: serial, times: 0, behind: 0 });
             like.came.len() - 1
         });
         let came = &mut like.came[at];
-        let is_new = came.times == like.delivered;
+        let is_new = came.times >= like.delivered;
         if is_new && self.is_over {
             return true;
         }
         came.times += 1;
         if is_new {
             like.delivered += 1;
+            if let Some(settled) = &mut like.settled {
+                settled.delivered += 1;
+            }
             if self.delivered.len() == LIMIT {
                 self.forget_oldest();
             }
             self.delivered.push_back((now, hash));
-        } else {
-            came.limit(like.delivered - came.times);
         }
         is_new
     }
@@ -140,9 +145,6 @@ impl Pairing {
         like.delivered -= 1;
         for came in &mut like.came {
             came.times = came.times.saturating_sub(1);
-            if came.behind.is_some() {
-                came.limit(like.delivered - came.times);
-            }
         }
         if like.delivered == 0 {
             self.likes.remove(&hash);
@@ -150,9 +152,36 @@ impl Pairing {
     }
 }
 
-impl Came {
-    fn limit(&mut self, behind: u32) {
-        self.behind = Some(self.behind.map_or(behind, |least| least.min(behind)));
+impl Like {
+    /// Another one has come: looks at the quiet time before it.
+    fn measure(&mut self, now: Instant, settled_at: Instant) {
+        let fresh =
+            Settled { at: settled_at, delivered: 0, last: now, longest: Duration::ZERO, is_even: false };
+        let settled = match &mut self.settled {
+            Some(settled) if settled.at == settled_at => settled,
+            other => other.insert(fresh),
+        };
+        let quiet = now.saturating_duration_since(std::mem::replace(&mut settled.last, now));
+        if quiet > settled.longest {
+            settled.longest = quiet;
+            for came in &mut self.came {
+                came.behind = self.delivered.saturating_sub(came.times);
+            }
+        }
+        if now >= settled_at + SKEW / 2 {
+            self.even_out();
+        }
+    }
+
+    /// What was sent when a stream did not have the topic is not waited for on it. That shows only where there are
+    /// more of the like: of a single one the copy is late.
+    fn even_out(&mut self) {
+        if let Some(settled) =
+            self.settled.as_mut().filter(|settled| settled.delivered > 1 && !settled.is_even)
+        {
+            settled.is_even = true;
+            self.came.iter_mut().for_each(|came| came.times += std::mem::take(&mut came.behind));
+        }
     }
 }
 
@@ -195,8 +224,8 @@ mod tests {
         assert_eq!(news(&[(1, "x", 0), (2, "x", end)]), [true, true]);
     }
 
-    /// What comes on the last stream after the other is gone, at 2 s: whether each is new.
-    fn after(story: &[(u64, u64)], then: &[u64]) -> Vec<bool> {
+    /// How many equal messages are delivered of those that two streams bring until 2 s, and then the second alone.
+    fn ticks(story: &[(u64, u64)], then: &[u64]) -> usize {
         let (start, mut pairing) = (Instant::now(), Pairing::new(7));
         let mut decoder = Decoder::default();
         let mut is_new = |pairing: &mut Pairing, serial: u64, at: u64| {
@@ -206,22 +235,32 @@ mod tests {
         };
         pairing.together();
         pairing.settles_at(start + SKEW);
-        for (serial, at) in story {
-            is_new(&mut pairing, *serial, *at);
-        }
-        pairing.alone(Serial::new(2).unwrap());
-        then.iter().map(|at| is_new(&mut pairing, 2, *at)).collect()
+        let before = story.iter().filter(|(serial, at)| is_new(&mut pairing, *serial, *at)).count();
+        pairing.alone();
+        before + then.iter().filter(|at| is_new(&mut pairing, 2, **at)).count()
     }
 
     #[test]
-    fn what_only_the_old_stream_had_is_not_waited_for_once_it_is_gone() {
-        // The first was sent before the second stream had the topic, and its like has come ever since.
-        assert_eq!(after(&[(1, 0), (1, 500), (2, 501), (1, 1500), (2, 1501)], &[2000]), [true]);
-        // But the copy of the last one is on its way.
-        assert_eq!(after(&[(1, 0), (1, 1500), (2, 1501), (1, 1999)], &[2000, 2001]), [false, true]);
-        assert_eq!(after(&[(1, 1500), (2, 1501), (1, 1999)], &[2000, 2001]), [false, true]);
-        assert_eq!(after(&[(1, 0), (1, 1999)], &[2000, 2001]), [false, true]);
-        assert_eq!(after(&[(1, 0)], &[2000]), [true]);
+    fn what_only_the_old_stream_had_is_not_waited_for_on_the_new_one() {
+        for alone in 0..4 {
+            for (first, second) in [(1, 2), (2, 1)] {
+                // Sent before the second stream had the topic; and then ever again, with either copy first.
+                let mut story: Vec<_> = (0..alone).map(|n| (1, 10 * n)).collect();
+                for n in 2..20 {
+                    let at = 100 * n;
+                    // Now and then the order is another one.
+                    let (first, second) = if n % 5 == 0 { (second, first) } else { (first, second) };
+                    story.extend([(first, at), (second, at + 3)]);
+                }
+                let sent = alone as usize + 18;
+                assert_eq!(ticks(&story, &[2000, 2100]), sent + 2, "{alone} {first}");
+                // The copy of the last one is on its way when the first stream is let go.
+                story.push((1, 1999));
+                assert_eq!(ticks(&story, &[2002, 2100]), sent + 2, "{alone} {first}");
+            }
+        }
+        assert_eq!(ticks(&[(1, 1999)], &[2000, 2001]), 2);
+        assert_eq!(ticks(&[(1, 0)], &[2000]), 2);
     }
 
     #[test]
