@@ -103,7 +103,7 @@ impl<L: Outlet> Engine<L> {
         let next_until = Some(self.preparation(now, id));
         let Some(conn) = self.connect(now, id) else { return };
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.second = Some(Box::new(Second { conn, next_until, replaced: None }));
+        session.second = Some(Box::new(Second { conn, next_until, replaced: None, paired: None }));
     }
 
     /// Until when a second stream is tried: callers wait for it, and the first has to have its turn in time.
@@ -154,12 +154,11 @@ impl<L: Outlet> Engine<L> {
             (None, _) if now >= second.conn.heard + silence => {
                 self.second_broke(now, id, &Reason::Silence(silence));
             }
-            (None, Some(replaced)) => {
-                if second.is_sound() && now >= replaced.at + OVERLAP && !session.is_submitting() {
+            (None, _) => {
+                if second.done_at().is_some_and(|done| now >= done) && !session.is_submitting() {
                     self.let_go_of_second(now, id);
                 }
             }
-            (None, None) => {}
         }
     }
 
@@ -181,7 +180,7 @@ impl<L: Outlet> Engine<L> {
                 let Some(before) = session.open().map(|open| (open.live_since, open.proof)) else { return };
                 session.take_over(now);
                 self.stats.hand_overs += 1;
-                self.step_in(now, id.session);
+                self.settle(now, id.session);
                 // What is in doubt stays in doubt.
                 if let Some(open) = self.sessions.get_mut(&id.session).and_then(Session::open_mut) {
                     open.proof.doubt = before.1.doubt;
@@ -237,9 +236,15 @@ impl<L: Outlet> Engine<L> {
         if let Some(second) = session.second.as_deref_mut()
             && let Some(replaced) = &mut second.replaced
         {
-            *replaced = Replaced { at: now, whole: second.conn.whole };
+            *replaced =
+                Replaced { at: now, whole: second.conn.whole, proved: None, proof_from: now, ..*replaced };
         }
-        if let Some(pairing) = &mut session.pairing {
+        self.settle(now, id);
+    }
+
+    /// Both streams have the set from now on.
+    fn settle(&mut self, now: Instant, id: SessionId) {
+        if let Some(pairing) = self.sessions.get_mut(&id).and_then(|session| session.pairing.as_mut()) {
             pairing.settles_at(now + SKEW);
         }
     }

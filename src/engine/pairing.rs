@@ -13,7 +13,7 @@ use crate::sse::Message;
 pub(super) const SKEW: Duration = Duration::from_secs(1);
 
 /// And if it does.
-const LONGEST_SKEW: Duration = Duration::from_secs(10);
+pub(super) const LONGEST_SKEW: Duration = Duration::from_secs(10);
 
 /// Events that are remembered; over it the oldest are forgotten, and their copies would be taken for new. With both
 /// copies within milliseconds, a server would have to send millions in a second.
@@ -38,6 +38,8 @@ pub(super) struct Pairing {
 #[derive(Debug, Default)]
 struct Like {
     delivered: u32,
+    /// When one was last delivered.
+    last: Option<Instant>,
     came: Vec<Came>,
     /// Since streams have [settled](Pairing::settles_at).
     settled: Option<Settled>,
@@ -86,8 +88,8 @@ impl Pairing {
         self.likes.values_mut().for_each(Like::even_out);
     }
 
-    /// Whether a message that a stream brings is to be delivered.
-    pub(super) fn is_new(&mut self, now: Instant, serial: Serial, message: &Message<'_>) -> bool {
+    /// When the message of which a stream brings a copy came, if it is one; else it is to be delivered.
+    pub(super) fn copy_of(&mut self, now: Instant, serial: Serial, message: &Message<'_>) -> Option<Instant> {
         self.expire(now);
         // Not the id: it is that of the stream.
         let mut hasher = DefaultHasher::new();
@@ -97,7 +99,7 @@ impl Pairing {
         hasher.write(message.data().as_bytes());
         let hash = hasher.finish();
         if self.is_over && !self.likes.contains_key(&hash) {
-            return true;
+            return None;
         }
         let like = self.likes.entry(hash).or_default();
         if let Some(at) = self.settled_at.filter(|at| now >= *at) {
@@ -108,22 +110,24 @@ impl Pairing {
             like.came.len() - 1
         });
         let came = &mut like.came[at];
-        let is_new = came.times >= like.delivered;
-        if is_new && self.is_over {
-            return true;
+        if came.times < like.delivered {
+            came.times += 1;
+            return like.last;
+        }
+        if self.is_over {
+            return None;
         }
         came.times += 1;
-        if is_new {
-            like.delivered += 1;
-            if let Some(settled) = &mut like.settled {
-                settled.delivered += 1;
-            }
-            if self.delivered.len() == LIMIT {
-                self.forget_oldest();
-            }
-            self.delivered.push_back((now, hash));
+        like.delivered += 1;
+        like.last = Some(now);
+        if let Some(settled) = &mut like.settled {
+            settled.delivered += 1;
         }
-        is_new
+        if self.delivered.len() == LIMIT {
+            self.forget_oldest();
+        }
+        self.delivered.push_back((now, hash));
+        None
     }
 
     /// When the copy of the last one may still come, at the latest.
@@ -199,11 +203,11 @@ mod tests {
             let bytes = format!("id:{serial}\nevent:a\ndata:{data}\n\n");
             let mut items = decoder.feed(bytes.as_bytes());
             let Some(crate::sse::Item::Message(message)) = items.next() else { panic!("a message") };
-            new.push(pairing.is_new(
-                start + Duration::from_millis(*at),
-                Serial::new(*serial).unwrap(),
-                &message,
-            ));
+            new.push(
+                pairing
+                    .copy_of(start + Duration::from_millis(*at), Serial::new(*serial).unwrap(), &message)
+                    .is_none(),
+            );
         }
         new
     }
@@ -231,7 +235,9 @@ mod tests {
         let mut is_new = |pairing: &mut Pairing, serial: u64, at: u64| {
             let mut items = decoder.feed(b"data:tick\n\n");
             let Some(crate::sse::Item::Message(message)) = items.next() else { panic!("a message") };
-            pairing.is_new(start + Duration::from_millis(at), Serial::new(serial).unwrap(), &message)
+            pairing
+                .copy_of(start + Duration::from_millis(at), Serial::new(serial).unwrap(), &message)
+                .is_none()
         };
         pairing.together();
         pairing.settles_at(start + SKEW);
@@ -272,7 +278,7 @@ mod tests {
             let bytes = format!("data:{n}\n\n");
             let mut items = decoder.feed(bytes.as_bytes());
             let Some(crate::sse::Item::Message(message)) = items.next() else { panic!("a message") };
-            assert!(pairing.is_new(now, Serial::MIN, &message));
+            assert!(pairing.copy_of(now, Serial::MIN, &message).is_none());
         }
         assert_eq!((pairing.likes.len(), pairing.delivered.len()), (LIMIT, LIMIT));
         pairing.expire(now + 2 * LONGEST_SKEW);

@@ -13,7 +13,7 @@ use super::{
     backoff::Backoff,
     hand_over::OVERLAP,
     identity::Identity,
-    pairing::{Pairing, SKEW},
+    pairing::{LONGEST_SKEW, Pairing, SKEW},
     state::Reason,
 };
 use crate::{Error, GapReason, event::Event, sse::Decoder};
@@ -99,14 +99,22 @@ pub(super) struct Second {
     pub(super) next_until: Option<Instant>,
     /// It has carried them, and is read until it is certain that nothing was lost with it.
     pub(super) replaced: Option<Replaced>,
+    /// When it last brought something that the first had brought or brought then.
+    pub(super) paired: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Replaced {
-    /// When another stream last took over from it, or may have needed it to stand in.
+    /// When another stream took over from it.
+    pub(super) first: Instant,
+    /// When it last did, or may have needed this one to stand in.
     pub(super) at: Instant,
     /// What it had brought by then was whole at this time.
     pub(super) whole: Instant,
+    /// When it had brought something that came on the other stream too, both since `proof_from`: it is not behind any
+    /// more. That it is heard shows nothing, since what it brings may have been on its way for long.
+    pub(super) proved: Option<Instant>,
+    pub(super) proof_from: Instant,
 }
 
 #[derive(Debug)]
@@ -144,8 +152,9 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) client_id: Box<str>,
-    /// The handshake, told to its listeners once the topics are acknowledged.
+    /// The handshake, told to its listeners once the topics are acknowledged, and again when it takes over again.
     pub(super) handshake: Option<Event>,
+    pub(super) is_told: bool,
     /// Since when everything was acknowledged for the first time.
     pub(super) live_since: Option<Instant>,
     /// Whom it took the stream for when it last acknowledged a set.
@@ -206,6 +215,7 @@ impl Open {
         Self {
             client_id: client_id.into(),
             handshake,
+            is_told: false,
             live_since: None,
             acked_identity: None,
             proof: Proof::default(),
@@ -230,13 +240,33 @@ impl Second {
     /// The time in which a stream that was replaced may have missed events: what the server sent on it before may not
     /// have come, as it has not shown since that its link was sound, or is not long replaced.
     pub(super) fn in_doubt(&self, now: Instant) -> Option<Range<Instant>> {
-        let Replaced { at, whole } = self.replaced?;
-        (!self.is_sound() || now < at + OVERLAP).then_some(whole..at)
+        let Replaced { at, whole, .. } = self.replaced?;
+        // What was on its way when it came to this was sent before.
+        let since = whole.checked_sub(SKEW).unwrap_or(whole);
+        self.done_at().is_none_or(|done| now < done).then_some(since..at)
     }
 
-    /// It has been heard since it was replaced.
+    /// Something has come on both streams, for the first time at `first`.
+    pub(super) fn paired(&mut self, now: Instant, first: Instant) {
+        match &mut self.replaced {
+            None => self.paired = Some(now),
+            Some(replaced) if first >= replaced.proof_from => _ = replaced.proved.get_or_insert(now),
+            Some(_) => {}
+        }
+    }
+
+    /// It is not behind the stream that replaced it.
     pub(super) fn is_sound(&self) -> bool {
-        self.replaced.is_some_and(|replaced| self.conn.heard >= replaced.at)
+        self.replaced.is_some_and(|replaced| replaced.proved.is_some())
+    }
+
+    /// When all that only it was sent has come.
+    pub(super) fn done_at(&self) -> Option<Instant> {
+        let Replaced { at, proved, .. } = self.replaced?;
+        let proved = proved.map(|proved| (at + OVERLAP).max(proved + SKEW));
+        // What was on its way comes in one go; after that it may bring nothing that the other brings too.
+        let drained = (self.conn.heard >= at).then_some(self.conn.heard + LONGEST_SKEW);
+        [proved, drained].into_iter().flatten().min()
     }
 
     /// Whether a stream that was replaced may take its turn again, which does not end `before` long.
@@ -327,10 +357,10 @@ impl Session {
     pub(super) fn due(&self, now: Instant) -> Instant {
         let quiet = if self.in_burst { QUIET_IN_BURST } else { QUIET };
         let due = self.changed.map_or(now, |(first, last)| (last + quiet).min(first + PUT_OFF));
-        // One that has just been replaced takes the set as soon as it is heard.
+        // One that has just been replaced takes the set as soon as it has shown to be sound.
         match self.second.as_deref() {
             Some(second) if !second.is_sound() => {
-                second.replaced.map_or(due, |replaced| due.max(replaced.at + SKEW))
+                second.replaced.map_or(due, |replaced| due.max(replaced.first + SKEW))
             }
             _ => due,
         }
@@ -365,7 +395,17 @@ impl Session {
         if let (Link::Up(first), Some(second)) = (&mut self.link, &mut self.second) {
             std::mem::swap(first, &mut second.conn);
             second.next_until = None;
-            second.replaced = Some(Replaced { at: now, whole: second.conn.whole });
+            // All that a new one has brought was sent after it had the topics.
+            let (proved, proof_from) = match second.replaced {
+                None => (second.paired, first.born),
+                Some(_) => (None, now),
+            };
+            let whole = second.conn.whole;
+            second.replaced = Some(Replaced { first: now, at: now, whole, proved, proof_from });
+            if let Phase::Open(open) = &mut first.phase {
+                // It is another stream to those who want its id.
+                open.is_told = false;
+            }
         }
     }
 
@@ -445,8 +485,7 @@ impl Session {
             _ if second.next_until.is_some() => second.next_until,
             // It stands in while the first changes its set.
             Some(_) if self.is_submitting() => None,
-            Some(replaced) if second.is_sound() => Some(end.min(replaced.at + OVERLAP)),
-            _ => Some(end),
+            _ => Some(second.done_at().map_or(end, |done| end.min(done))),
         }
     }
 

@@ -165,12 +165,15 @@ impl<L: Outlet> Engine<L> {
     fn deliver(&mut self, now: Instant, id: ConnId, message: &Message<'_>) -> bool {
         let Self { registry, sessions, dialect, stats, woken, .. } = self;
         let from = id.session;
-        let Some(Session { stream, pairing, event_at, .. }) = sessions.get_mut(&from) else {
+        let Some(Session { stream, pairing, event_at, second, .. }) = sessions.get_mut(&from) else {
             return false;
         };
         if let Some(pairing) = pairing
-            && !pairing.is_new(now, id.serial, message)
+            && let Some(first) = pairing.copy_of(now, id.serial, message)
         {
+            if let Some(second) = second {
+                second.paired(now, first);
+            }
             return true;
         }
         let mut any = false;

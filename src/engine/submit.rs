@@ -295,7 +295,9 @@ impl<L: Outlet> Engine<L> {
     fn went_live(&mut self, now: Instant, id: SessionId, complete: bool) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let Some(open) = session.open_mut() else { return };
-        let handshake = if complete { open.handshake.take() } else { None };
+        let is_due = complete && !open.is_told;
+        open.is_told |= complete;
+        let handshake = open.handshake.clone().filter(|_| is_due);
         if open.live_since.is_none() {
             open.live_since = Some(now);
             self.stats.connected += 1;

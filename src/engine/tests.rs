@@ -210,8 +210,11 @@ fn a_set_that_changes_while_events_come_goes_to_another_stream() {
     scene.pass(Duration::from_millis(510));
     assert!(scene.outputs().iter().any(is_to(second)));
     scene.engine.submitted(scene.now, second, Ok(()));
-    // Now it has, and takes its turn.
+    // What it brings may have been on its way for long, until it is what the other brings too.
     scene.engine.received(scene.now, first, b"event:posts/*\ndata:{ }\n\n");
+    assert!(scene.engine.sessions.values().all(|session| !session.second.as_ref().unwrap().is_sound()));
+    scene.engine.received(scene.now, second, b"event:posts/*\ndata:{ }\n\n");
+    // It takes its turn.
     scene.engine.subscribe(scene.now, &"fourth".into(), Listener::default(), false).unwrap();
     scene.pass(Duration::from_millis(10));
     assert!(scene.outputs().iter().any(is_to(first)));
