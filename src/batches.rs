@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Wake, Waker},
     time::Instant,
@@ -80,6 +80,8 @@ pub(crate) struct Batches {
     inbox: Inbox<Waiting>,
     /// Whether changes of the connection are wanted here.
     notices: bool,
+    /// How many times what waited was forgotten.
+    forgotten: AtomicU64,
 }
 
 #[derive(Default)]
@@ -100,7 +102,7 @@ impl Contents for Waiting {
 
 impl Batches {
     pub(crate) fn new(notices: bool) -> Arc<Self> {
-        Arc::new(Self { inbox: Inbox::new(), notices })
+        Arc::new(Self { inbox: Inbox::new(), notices, forgotten: AtomicU64::new(0) })
     }
 
     pub(crate) fn line_up(&self, mailbox: Arc<Mailbox>) {
@@ -175,6 +177,15 @@ impl Batches {
 
     pub(crate) fn close(&self) {
         self.inbox.close();
+    }
+
+    /// What was taken before this is not for who the client is now.
+    pub(crate) fn forget(&self) {
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.forgotten.load(Ordering::SeqCst)
     }
 
     #[cfg(unix)]

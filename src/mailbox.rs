@@ -297,7 +297,11 @@ impl Outlet for Arc<Mailbox> {
     }
 
     fn forget(&self) {
-        self.lock().queue.forget();
+        let mut inner = self.lock();
+        inner.queue.forget();
+        if let Reader::Batches { batches, .. } = &inner.reader {
+            batches.forget();
+        }
     }
 
     fn end(&self, error: Option<Error>) {

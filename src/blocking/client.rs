@@ -162,6 +162,15 @@ impl Client {
         self.inner.get()?.batches.take(batch, most.max(1), deadline)
     }
 
+    /// Changes when another user's token is set: events that [`next`](Self::next) took before it last changed were meant
+    /// for the old user. The [`Gap`](crate::Action::Gap) that tells of it may be among them.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    pub fn forgotten(&self) -> Result<u64, Error> {
+        Ok(self.inner.get()?.batches.forgotten())
+    }
+
     /// A descriptor that is readable exactly while [`next`](Self::next) would not wait. It is one as long as the client is
     /// open.
     ///

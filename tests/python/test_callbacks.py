@@ -261,3 +261,28 @@ def test_a_forgotten_client_with_callbacks_goes_on(hub: Hub, box: Box) -> None:
     set_up()
     hub.create("posts", {"title": "x"})
     assert box.wait()[0]["record"]["title"] == "x"
+
+
+def test_events_that_were_taken_for_the_old_user_reach_nobody(hub: Hub) -> None:
+    ann = hub.add_user("users", "ann@example.com", "correct-horse-1")
+    bob = hub.add_user("users", "bob@example.com", "correct-horse-1")
+    with Client(hub.url) as client:
+        client.auth_store.save(hub.token("users", ann), {"id": ann})
+        all_there = threading.Event()
+        came: list[str] = []
+
+        def take(event: tidings.Event) -> None:
+            came.append(event["action"] if event.is_notice else event["record"]["title"])
+            if len(came) == 1:
+                assert all_there.wait(PATIENCE)
+                client.auth_store.save(hub.token("users", bob), {"id": bob})
+
+        client.collection("posts").subscribe("*", take)
+        for number in range(100):
+            hub.create("posts", {"title": f"old {number}"})
+        soon(lambda: client.stats()["delivered"] == 100)
+        all_there.set()
+        soon(lambda: "gap" in came)
+        hub.create("posts", {"title": "new"})
+        soon(lambda: "new" in came)
+        assert came == ["old 0", "gap", "new"]

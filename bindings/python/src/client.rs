@@ -109,6 +109,10 @@ impl Client {
         Ok(-1)
     }
 
+    fn forgotten(&self) -> PyResult<u64> {
+        self.client.forgotten().map_err(raise)
+    }
+
     /// Nobody watches the descriptor any more.
     fn release(&self) {
         #[cfg(unix)]

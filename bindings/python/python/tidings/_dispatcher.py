@@ -58,6 +58,8 @@ class Dispatcher:
         self._is_calling = False
         # Taken out of turn, see `attend`.
         self._ahead: deque[Item] = deque()
+        # What the native client said when these, and what is being delivered, were taken.
+        self._forgotten_ahead = self._forgotten = 0
 
     def start(self) -> None:
         """Starts the thread, unless it runs."""
@@ -116,6 +118,10 @@ class Dispatcher:
         token."""
         while self._provider is not None and (batch := self._native.take(1)):
             item = batch[0]
+            if (forgotten := self._native.forgotten()) != self._forgotten_ahead:
+                self._forgotten_ahead = forgotten
+                kept = [old for old in self._ahead if old[0] != _tidings.EVENT or old[2].is_notice]
+                self._ahead = deque(kept)
             if item[0] == _tidings.TOKEN_WANTED:
                 self._answer(item[1])
                 continue
@@ -148,8 +154,10 @@ class Dispatcher:
             if self._ahead:
                 items = list(self._ahead)
                 self._ahead.clear()
+                self._forgotten = self._forgotten_ahead
             else:
                 batch = self._native.take(_BATCH)
+                self._forgotten = self._native.forgotten()
                 if batch is None:
                     break
                 if not batch:
@@ -191,6 +199,9 @@ class Dispatcher:
                     continue
                 if payload.is_notice:
                     log_notice(payload)
+                elif self._native.forgotten() != self._forgotten:
+                    # Taken for the user that the client was.
+                    continue
                 try:
                     callback(payload)
                 except BaseException as error:

@@ -134,6 +134,7 @@ class Client:
     def fileno(self) -> int: ...  # readable exactly while `take` would give something; -1 where there is none
     def release(self) -> None: ...  # nobody watches it any more, and the client is closed
     def take(self, most: int) -> list[tuple[int, Any, Any]] | None: ...  # never waits; None: closed
+    def forgotten(self) -> int: ...  # changes when what was taken before is not for who the client is now
     def wait(
         self, timeout: float | None
     ) -> bool: ...  # whether `take` would give something; for where fileno is -1
