@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -134,6 +135,8 @@ class Program:
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, **(env or {})},
+            # A shell ignores Ctrl-C for what it starts in the background, and so does what that starts.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         self.lines = Box()
         self.errors = Box()
