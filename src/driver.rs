@@ -118,7 +118,7 @@ impl Driver {
                 Output::State(state) => self.shared.tell_state(state),
                 Output::Disconnected(topics) => self.shared.tell_disconnected(topics),
                 Output::WantToken => {
-                    let asking = crate::auth::ask_provider(self.shared.clone());
+                    let asking = crate::client::auth::ask_provider(self.shared.clone());
                     self.jobs.push(Box::pin(asking.map(|()| Done::Connection)));
                 }
             }

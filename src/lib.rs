@@ -76,49 +76,37 @@
 #![warn(clippy::print_stdout)]
 
 mod alarm;
-mod auth;
 #[cfg(any(feature = "async-io", feature = "tokio"))]
 mod background;
 mod batches;
 pub mod blocking;
 mod callbacks;
 mod client;
-mod collection;
 mod driver;
 mod engine;
 mod error;
 mod event;
 mod event_source;
-mod filter;
 mod http;
 #[cfg(feature = "hub")]
 pub mod hub;
 mod inbox;
 mod mailbox;
-mod oauth2;
-mod realtime;
-mod request;
 #[path = "runtime/mod.rs"]
 pub mod rt;
-mod server_url;
 mod shared;
 pub mod sse;
-mod subscription;
 
-pub use auth::{Auth, TokenChanges};
-pub use client::{Client, ClientBuilder, Close, States};
-pub use collection::{AuthResponse, Collection};
+pub use client::{
+    Auth, AuthResponse, Client, ClientBuilder, Close, Collection, OAuth2, Realtime, Request, Response,
+    States, Subscribe, Subscription, SubscriptionState, TokenChanges, filter,
+};
 pub use engine::{Disconnects, Overflow, Reason, State, Stats};
 pub use error::{Error, NetworkError, Refusal};
 pub use event::{Action, Event, Gap, GapReason};
 pub use event_source::{
     EventSource, EventSourceBuilder, Opened, Policy, SourceEvent, SourceHandle, SourceMessage,
 };
-pub use filter::filter;
-pub use oauth2::OAuth2;
-pub use realtime::Realtime;
-pub use request::{Request, Response};
-pub use subscription::{Subscribe, Subscription, SubscriptionState};
 
 /// The examples of the README, compiled.
 #[cfg(doctest)]

@@ -11,11 +11,11 @@ use serde::Serialize;
 use crate::{
     Error,
     client::LONGEST,
+    client::request::insert_headers,
+    client::server_url,
     engine::{Bounds, identity::Token},
     http::{ClientCertificate, HttpClient, HttpConfig, ProxyMode, Request},
-    request::insert_headers,
     rt::Runtime,
-    server_url,
     shared::seed,
     sse::{DEFAULT_LIMIT, Decoder},
 };

@@ -6,7 +6,7 @@ use hyper::header::HeaderMap;
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use crate::{Error, Reason, engine::dialect::is_transient, server_url, sse};
+use crate::{Error, Reason, client::server_url, engine::dialect::is_transient, sse};
 
 /// One item of an [`EventSource`](super::EventSource): a message, or a change of the connection.
 #[derive(Clone, Debug)]

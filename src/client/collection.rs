@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use crate::{
     Error, OAuth2, Subscribe,
-    auth::Auth,
+    client::auth::Auth,
+    client::request::{Request, Response},
     engine::topic::{has_prefix, is_named, without_options},
-    request::{Request, Response},
     shared::Handle,
 };
 

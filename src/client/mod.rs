@@ -1,5 +1,14 @@
 //! The client: a cheap handle to one driver.
 
+pub(crate) mod auth;
+mod collection;
+pub(crate) mod filter;
+mod oauth2;
+mod realtime;
+pub(crate) mod request;
+pub(crate) mod server_url;
+mod subscription;
+
 use std::{
     fmt,
     future::Future,
@@ -15,8 +24,19 @@ use serde::Serialize;
 use serde_json::Value;
 use url::Url;
 
+pub use self::{
+    auth::{Auth, TokenChanges},
+    collection::{AuthResponse, Collection},
+    filter::filter,
+    oauth2::OAuth2,
+    realtime::Realtime,
+    request::{Request, Response},
+    subscription::{Subscribe, Subscription, SubscriptionState},
+};
+
+use self::request::insert_headers;
 use crate::{
-    Auth, Collection, Error, Overflow, Realtime, State, Stats,
+    Error, Overflow, State, Stats,
     batches::Batches,
     driver::Driver,
     engine::{
@@ -28,11 +48,8 @@ use crate::{
         },
         identity::Token,
     },
-    filter,
     http::{ClientCertificate, HttpClient, HttpConfig, ProxyMode},
-    request::{Request, insert_headers},
     rt::Runtime,
-    server_url,
     shared::{Failed, Handle, Settings, Shared, TokenProvider, seed},
 };
 
@@ -519,7 +536,7 @@ impl ClientBuilder {
         let config = Config { has_provider: self.provider.is_some(), ..self.engine };
         let mut engine = Engine::new(dialect.clone(), config, seed);
         if let Some(token) = token {
-            let lasts = crate::auth::remaining(&token);
+            let lasts = crate::client::auth::remaining(&token);
             engine.set_token(runtime.now(), Some(token), lasts);
         }
         let settings = Settings { base, headers, limits: self.limits, provider: self.provider, batches };

@@ -11,7 +11,8 @@ use serde_json::json;
 use url::Url;
 
 use crate::{
-    AuthResponse, Client, Error, client::LONGEST, collection::Collection, driver::run_job, request::Request,
+    AuthResponse, Client, Error, client::LONGEST, client::collection::Collection, client::request::Request,
+    driver::run_job,
 };
 
 type Open = Box<dyn FnOnce(&str) + Send>;
