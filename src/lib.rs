@@ -78,10 +78,9 @@
 mod alarm;
 #[cfg(any(feature = "async-io", feature = "tokio"))]
 mod background;
-mod batches;
 pub mod blocking;
-mod callbacks;
 mod client;
+mod delivery;
 mod driver;
 mod engine;
 mod error;
@@ -90,8 +89,6 @@ mod event_source;
 mod http;
 #[cfg(feature = "hub")]
 pub mod hub;
-mod inbox;
-mod mailbox;
 #[path = "runtime/mod.rs"]
 pub mod rt;
 mod shared;

@@ -18,11 +18,11 @@ use url::Url;
 
 use crate::{
     Error, NetworkError, State,
-    batches::Batches,
-    callbacks::Callbacks,
+    delivery::batches::Batches,
+    delivery::callbacks::Callbacks,
+    delivery::mailbox::Mailbox,
     engine::{Engine, Limits, dialect::Dialect, identity::Token},
     http::{self, HttpClient, HttpError},
-    mailbox::Mailbox,
     rt::Runtime,
 };
 

@@ -11,7 +11,7 @@ use std::{
 use futures::{FutureExt, TryFutureExt, future::BoxFuture};
 
 use super::process::Owned;
-use crate::{Error, batches::Batches};
+use crate::{Error, delivery::batches::Batches};
 
 /// Something that was asked of a client and takes time: [`wait`](Self::wait) for it, for as long as you like. Dropping it
 /// withdraws what was asked.

@@ -10,8 +10,8 @@ use std::{
 
 use super::{Call, Item, Subscription, TokenRequest, process::Owned};
 use crate::{
-    Error, State, Subscribe, SubscriptionState, batches::Batches, client::ClientBuilder, engine::ListenerId,
-    rt::Runtime,
+    Error, State, Subscribe, SubscriptionState, client::ClientBuilder, delivery::batches::Batches,
+    engine::ListenerId, rt::Runtime,
 };
 
 /// A client whose calls block, with a queue for events. See the [module](super).

@@ -63,6 +63,6 @@ pub use self::{
     client::{Builder, Client},
     subscription::Subscription,
 };
-pub use crate::batches::{Item, TokenRequest};
+pub use crate::delivery::batches::{Item, TokenRequest};
 #[cfg(unix)]
-pub use crate::inbox::Descriptor;
+pub use crate::delivery::inbox::Descriptor;

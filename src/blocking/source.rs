@@ -16,7 +16,7 @@ use futures::StreamExt;
 use super::process::Owned;
 use crate::{
     Error, EventSourceBuilder, SourceEvent, SourceHandle, State,
-    inbox::{Contents, Inbox},
+    delivery::inbox::{Contents, Inbox},
     shared::lock,
 };
 

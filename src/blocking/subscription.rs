@@ -8,7 +8,7 @@ use super::{
     call::{Queued, wait_for},
     process::Owned,
 };
-use crate::{Error, Event, SubscriptionState, batches::Batches};
+use crate::{Error, Event, SubscriptionState, delivery::batches::Batches};
 
 /// One listener of one topic, whose events are taken from it and not from the queue of the client. Dropping it
 /// unsubscribes.

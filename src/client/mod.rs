@@ -37,7 +37,7 @@ pub use self::{
 use self::request::insert_headers;
 use crate::{
     Error, Overflow, State, Stats,
-    batches::Batches,
+    delivery::batches::Batches,
     driver::Driver,
     engine::{
         Bounds, Config, Engine, Limits,

@@ -16,9 +16,9 @@ use futures::{Stream, future::BoxFuture};
 
 use crate::{
     Error, Event,
-    batches::Batches,
+    delivery::batches::Batches,
+    delivery::mailbox::{Callback, Mailbox},
     engine::{Limits, ListenerId, Overflow, topic::Topic},
-    mailbox::{Callback, Mailbox},
     shared::{Handle, no_thread},
 };
 

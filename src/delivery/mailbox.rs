@@ -10,8 +10,8 @@ use event_listener::{Event as Notification, listener};
 
 use crate::{
     Error, Event, SubscriptionState,
-    batches::{Batches, Item},
-    callbacks::Callbacks,
+    delivery::batches::{Batches, Item},
+    delivery::callbacks::Callbacks,
     engine::{Delivered, Limits, ListenerId, Outlet, Queue, topic::without_options},
 };
 

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::mailbox::Mailbox;
+use crate::delivery::mailbox::Mailbox;
 
 /// A call that is not for a subscription, such as `on_disconnect`.
 type Call = Box<dyn FnOnce() + Send>;

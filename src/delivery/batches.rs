@@ -15,8 +15,8 @@ use futures::channel::oneshot;
 
 use crate::{
     Error, Event, State,
-    inbox::{Contents, Inbox},
-    mailbox::Mailbox,
+    delivery::inbox::{Contents, Inbox},
+    delivery::mailbox::Mailbox,
 };
 
 /// What a host takes out of the queue of a [`blocking::Client`](crate::blocking::Client).
@@ -189,7 +189,7 @@ impl Batches {
     }
 
     #[cfg(unix)]
-    pub(crate) fn descriptor(&self) -> std::io::Result<crate::inbox::Descriptor> {
+    pub(crate) fn descriptor(&self) -> std::io::Result<crate::delivery::inbox::Descriptor> {
         self.inbox.descriptor()
     }
 }
