@@ -75,9 +75,6 @@
 // Here and not in Cargo.toml, where it would hold for the examples too.
 #![warn(clippy::print_stdout)]
 
-mod alarm;
-#[cfg(any(feature = "async-io", feature = "tokio"))]
-mod background;
 pub mod blocking;
 mod client;
 mod delivery;
@@ -91,7 +88,6 @@ mod http;
 pub mod hub;
 #[path = "runtime/mod.rs"]
 pub mod rt;
-mod shared;
 pub mod sse;
 
 pub use client::{

@@ -279,7 +279,7 @@ impl Builder {
     #[cfg(any(feature = "async-io", feature = "tokio"))]
     pub fn build(self) -> Result<Client, Error> {
         let (builder, batches) = self.queue();
-        let client = builder.build_on(crate::background::own_runtime()?, Some(batches.clone()))?;
+        let client = builder.build_on(crate::driver::background::own_runtime()?, Some(batches.clone()))?;
         Ok(Client { inner: Owned::new(Inner { client, batches }) })
     }
 

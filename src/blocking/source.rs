@@ -17,7 +17,7 @@ use super::process::Owned;
 use crate::{
     Error, EventSourceBuilder, SourceEvent, SourceHandle, State,
     delivery::inbox::{Contents, Inbox},
-    shared::lock,
+    driver::shared::lock,
 };
 
 /// An [`EventSource`](crate::EventSource) with a background thread that reads it: for hosts that block, or poll a
@@ -84,7 +84,7 @@ impl EventSource {
     /// What is wrong with a setting, or that the system gives no thread.
     #[cfg(any(feature = "async-io", feature = "tokio"))]
     pub fn build(builder: EventSourceBuilder) -> Result<Self, Error> {
-        let (runtime, block_on) = crate::background::own_runtime()?;
+        let (runtime, block_on) = crate::driver::background::own_runtime()?;
         let mut source = builder.runtime_arc(runtime).build()?;
         let handle = source.handle();
         let ahead = Arc::new(Ahead { inbox: Inbox::new(), room: Notification::new() });
@@ -107,7 +107,7 @@ impl EventSource {
             }
             to.inbox.put(|read| read.is_over = true);
         };
-        let thread = crate::background::spawn(move || block_on(Box::pin(reads)))?;
+        let thread = crate::driver::background::spawn(move || block_on(Box::pin(reads)))?;
         let thread = Mutex::new(Some(thread));
         Ok(Self { inner: Owned::new(Inner { ahead, handle, last_event_id, thread }) })
     }

@@ -14,8 +14,8 @@ use serde_json::Value;
 
 use crate::{
     Error,
+    driver::shared::{Handle, Shared, lock},
     engine::identity::{Identity, Token},
-    shared::{Handle, Shared, lock},
 };
 
 /// The identity of a client: its token and the record that came with it. Made by

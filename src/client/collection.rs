@@ -9,8 +9,8 @@ use crate::{
     Error, OAuth2, Subscribe,
     client::auth::Auth,
     client::request::{Request, Response},
+    driver::shared::Handle,
     engine::topic::{has_prefix, is_named, without_options},
-    shared::Handle,
 };
 
 /// A collection of records, by name or id. Made by [`Client::collection`](crate::Client::collection); cheap to clone.

@@ -39,6 +39,7 @@ use crate::{
     Error, Overflow, State, Stats,
     delivery::batches::Batches,
     driver::Driver,
+    driver::shared::{Failed, Handle, Settings, Shared, TokenProvider, seed},
     engine::{
         Bounds, Config, Engine, Limits,
         dialect::{
@@ -50,11 +51,10 @@ use crate::{
     },
     http::{ClientCertificate, HttpClient, HttpConfig, ProxyMode},
     rt::Runtime,
-    shared::{Failed, Handle, Settings, Shared, TokenProvider, seed},
 };
 
 #[cfg(any(feature = "async-io", feature = "tokio"))]
-use crate::background::Background;
+use crate::driver::background::Background;
 
 /// A client of one server. Cheap to clone: clones are handles to one connection.
 ///
@@ -440,7 +440,7 @@ impl ClientBuilder {
     /// What is wrong with the URL or with a setting, or that the system gives no thread.
     #[cfg(any(feature = "async-io", feature = "tokio"))]
     pub fn build(self) -> Result<Client, Error> {
-        self.build_on(crate::background::runtime()?, None)
+        self.build_on(crate::driver::background::runtime()?, None)
     }
 
     #[cfg(any(feature = "async-io", feature = "tokio"))]
@@ -450,7 +450,7 @@ impl ClientBuilder {
         batches: Option<Arc<Batches>>,
     ) -> Result<Client, Error> {
         let (client, driver) = self.assemble(runtime, batches)?;
-        client.handle.set_thread(crate::background::spawn(move || block_on(Box::pin(driver)))?);
+        client.handle.set_thread(crate::driver::background::spawn(move || block_on(Box::pin(driver)))?);
         Ok(client)
     }
 

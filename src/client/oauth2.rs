@@ -71,7 +71,7 @@ impl OAuth2 {
         let state = second.realtime().client_id().ok_or_else(lost)?;
         let redirect = handle.url("/api/oauth2-redirect").to_string();
         let url = address(site.auth_url()?, &redirect, &state)?;
-        handle.callbacks.start().map_err(crate::shared::no_thread)?;
+        handle.callbacks.start().map_err(crate::driver::shared::no_thread)?;
         // On the callback thread: a program that opens a browser may block.
         handle.callbacks.call_for_waiter(move || open(&url));
 

@@ -4,8 +4,8 @@ use std::{fmt, sync::Arc};
 
 use crate::{
     Error, Subscribe,
+    driver::shared::Handle,
     engine::topic::{has_prefix, is_named},
-    shared::Handle,
 };
 
 /// Raw topics and the connection. Made by [`Client::realtime`](crate::Client::realtime); cheap to clone.

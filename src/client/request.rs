@@ -13,9 +13,9 @@ use serde_json::Value;
 use crate::{
     Error,
     client::LONGEST,
+    driver::shared::Handle,
     driver::{refusal, run_job, strayed},
     error::unexpected,
-    shared::Handle,
 };
 
 /// The largest answer taken, in bytes.

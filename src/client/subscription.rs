@@ -18,8 +18,8 @@ use crate::{
     Error, Event,
     delivery::batches::Batches,
     delivery::mailbox::{Callback, Mailbox},
+    driver::shared::{Handle, no_thread},
     engine::{Limits, ListenerId, Overflow, topic::Topic},
-    shared::{Handle, no_thread},
 };
 
 /// A subscription about to be made. Made by [`Collection::subscribe`](crate::Collection::subscribe) and

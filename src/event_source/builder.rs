@@ -13,10 +13,10 @@ use crate::{
     client::LONGEST,
     client::request::insert_headers,
     client::server_url,
+    driver::shared::seed,
     engine::{Bounds, identity::Token},
     http::{ClientCertificate, HttpClient, HttpConfig, ProxyMode, Request},
     rt::Runtime,
-    shared::seed,
     sse::{DEFAULT_LIMIT, Decoder},
 };
 

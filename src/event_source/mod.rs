@@ -20,10 +20,10 @@ use hyper::{
 
 use crate::{
     Error, State,
-    alarm::Alarm,
+    driver::alarm::Alarm,
+    driver::shared::lock,
     http::{HttpClient, Request},
     rt::Runtime,
-    shared::lock,
 };
 
 mod builder;

@@ -3,6 +3,11 @@
 //! All I/O of a client happens inside this one future: streams, submits and the requests of hosts are jobs that it
 //! polls. Nothing is spawned, so any executor will do, and dropping the future drops every socket.
 
+pub(crate) mod alarm;
+#[cfg(any(feature = "async-io", feature = "tokio"))]
+pub(crate) mod background;
+pub(crate) mod shared;
+
 use std::{
     collections::HashMap,
     future::{Future, poll_fn},
@@ -25,7 +30,8 @@ use url::Url;
 
 use crate::{
     Error, Refusal,
-    alarm::Alarm,
+    driver::alarm::Alarm,
+    driver::shared::{Job, Shared},
     engine::{
         ConnId, Output,
         dialect::{Failure, Request, TokenPlace},
@@ -33,7 +39,6 @@ use crate::{
     },
     http::Response,
     rt::Runtime,
-    shared::{Job, Shared},
 };
 
 /// The part of a refusal's body that is kept.

@@ -18,11 +18,11 @@ use std::{
 
 use futures::future::BoxFuture;
 
-use crate::{Error, rt::Runtime, shared::no_thread};
+use crate::{Error, driver::shared::no_thread, rt::Runtime};
 #[cfg(feature = "tokio")]
 use crate::{
+    driver::shared::lock,
     rt::{BoxIo, Timer},
-    shared::lock,
 };
 
 /// A runtime, and what polls a future on it until that is done.
