@@ -13,7 +13,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 
 use self::head::Head;
-use crate::{Error, engine::topic::without_options, error::unexpected};
+use crate::{Error, error::unexpected, topic::without_options};
 
 /// One thing told to a listener: a change of a record, a custom message, or a notice.
 ///

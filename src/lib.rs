@@ -89,6 +89,7 @@ pub mod hub;
 #[path = "runtime/mod.rs"]
 pub mod rt;
 pub mod sse;
+mod topic;
 
 pub use client::{
     Auth, AuthResponse, Client, ClientBuilder, Close, Collection, OAuth2, Realtime, Request, Response,

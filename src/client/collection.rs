@@ -10,7 +10,7 @@ use crate::{
     client::auth::Auth,
     client::request::{Request, Response},
     driver::shared::Handle,
-    engine::topic::{has_prefix, is_named, without_options},
+    topic::{has_prefix, is_named, without_options},
 };
 
 /// A collection of records, by name or id. Made by [`Client::collection`](crate::Client::collection); cheap to clone.

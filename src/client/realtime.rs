@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use crate::{
     Error, Subscribe,
     driver::shared::Handle,
-    engine::topic::{has_prefix, is_named},
+    topic::{has_prefix, is_named},
 };
 
 /// Raw topics and the connection. Made by [`Client::realtime`](crate::Client::realtime); cheap to clone.

@@ -19,7 +19,8 @@ use crate::{
     delivery::batches::Batches,
     delivery::mailbox::{Callback, Mailbox},
     driver::shared::{Handle, no_thread},
-    engine::{Limits, ListenerId, Overflow, topic::Topic},
+    engine::{Limits, ListenerId, Overflow},
+    topic::Topic,
 };
 
 /// A subscription about to be made. Made by [`Collection::subscribe`](crate::Collection::subscribe) and

@@ -12,7 +12,8 @@ use crate::{
     Error, Event, SubscriptionState,
     delivery::batches::{Batches, Item},
     delivery::callbacks::Callbacks,
-    engine::{Delivered, Limits, ListenerId, Outlet, Queue, topic::without_options},
+    engine::{Delivered, Limits, ListenerId, Outlet, Queue},
+    topic::without_options,
 };
 
 /// A callback of the host.

@@ -30,7 +30,6 @@ mod submit;
 #[cfg(test)]
 mod tests;
 mod token;
-pub(crate) mod topic;
 
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -272,7 +272,7 @@ impl World {
             }
             12 => {
                 let name = TOPICS[self.rng.usize(..TOPICS.len())];
-                self.engine.unsubscribe_where(self.now, |key| topic::is_named(key, name));
+                self.engine.unsubscribe_where(self.now, |key| crate::topic::is_named(key, name));
             }
             13 => {
                 self.engine.unsubscribe_where(self.now, |_| true);

@@ -5,7 +5,7 @@ pub(crate) mod rustbaas;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
-use super::topic::Topic;
+use crate::topic::Topic;
 use crate::{Error, Refusal, event::Shape, sse::Message};
 
 /// How topics become streams and messages become events.

@@ -9,9 +9,9 @@ use serde_json::Value;
 use super::{Dialect, Lifetimes, Request, Streams, SubmitVerdict, Submits, TokenPlace, is_transient};
 use crate::{
     Error, Refusal,
-    engine::topic::{Topic, without_options},
     event::Shape,
     sse::Message,
+    topic::{Topic, without_options},
 };
 
 #[derive(Debug)]

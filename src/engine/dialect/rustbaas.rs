@@ -6,7 +6,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 use super::{Dialect, Request, Streams, TokenPlace};
-use crate::{Action, Error, engine::topic::Topic, event::Shape, sse::Message};
+use crate::{Action, Error, event::Shape, sse::Message, topic::Topic};
 
 #[derive(Debug)]
 pub(crate) struct RustBaas {

@@ -1,0 +1,96 @@
+"""Fails when a wing of src/ uses one that is not below it.
+
+ARROWS is the drawing of ARCHITECTURE.md as a table: a line for each wing, with the wings that it may name. What a file
+names is read from its text: `crate::wing::…`, and what lib.rs re-exports. Unit tests (`#[cfg(test)] mod …` and files that
+only tests include) may use anything.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+SRC = Path(__file__).resolve().parent.parent / "src"
+
+BOTTOM = "topic error lock rt"
+ENGINE = f"event sse http {BOTTOM}"
+ARROWS = {
+    "lock": "",
+    "topic": "error",
+    "rt": "",
+    "sse": "",
+    "http": "rt lock",
+    "error": "http",
+    "event": BOTTOM,
+    "engine": f"event sse {BOTTOM}",
+    "delivery": f"engine {ENGINE}",
+    "driver": f"delivery engine {ENGINE}",
+    "client": f"driver delivery engine {ENGINE}",
+    "event_source": f"client driver engine {ENGINE}",
+    "blocking": f"event_source client driver delivery engine {ENGINE}",
+    # The embedded server: beside the client, and without it.
+    "hub": "lock",
+}
+
+
+def wing_of(path: Path) -> str:
+    part = path.relative_to(SRC).parts[0].removesuffix(".rs")
+    return "rt" if part == "runtime" else part
+
+
+def exports() -> dict[str, str]:
+    """What lib.rs re-exports, and the wing that it comes from."""
+    found = {}
+    for wing, names in re.findall(r"pub use (\w+)::(\{[^}]*\}|\w+);", (SRC / "lib.rs").read_text(), re.S):
+        found |= dict.fromkeys(re.findall(r"\w+", names), wing)
+    return found
+
+
+def without_tests(text: str) -> str:
+    text = re.split(r"#\[cfg\(test\)\]\n(?:pub\(crate\) )?mod \w+ \{", text)[0]
+    return re.sub(r"^\s*//.*$", "", text, flags=re.M)
+
+
+def is_test(path: Path) -> bool:
+    """A file that a `#[cfg(test)] mod name;` includes, or what is below it."""
+    return any(
+        re.search(rf"#\[cfg\((?:all\()?test[^\]]*\]\n(?:#\[[^\]]*\]\n)*mod {step.stem};", (folder / "mod.rs").read_text())
+        for step in (path, *path.parents)
+        if (folder := step.parent).is_relative_to(SRC) and (folder / "mod.rs").is_file()
+    )
+
+
+def names_in(text: str) -> set[str]:
+    """The first step of each path that begins with `crate::`."""
+    names = set(re.findall(r"\bcrate::(\w+)", text))
+    for group in re.findall(r"\bcrate::\{(.*?)\};", text, re.S):
+        while (flat := re.sub(r"\{[^{}]*\}", "", group)) != group:
+            group = flat
+        names |= {part.strip().split("::")[0].split(" as ")[0] for part in group.split(",") if part.strip()}
+    return names
+
+
+def main() -> int:
+    exported = exports()
+    wrong, used = [], {}
+    for path in sorted(SRC.rglob("*.rs")):
+        wing = wing_of(path)
+        if wing == "lib" or is_test(path):
+            continue
+        if wing not in ARROWS:
+            wrong.append(f"{path.relative_to(SRC.parent)}: the wing `{wing}` has no line in {Path(__file__).name}")
+            continue
+        allowed = {wing, *ARROWS[wing].split()}
+        for name in sorted(names_in(without_tests(path.read_text()))):
+            target = exported.get(name, name)
+            used.setdefault(wing, set()).add(target)
+            if target not in allowed:
+                wrong.append(f"{path.relative_to(SRC.parent)}: `{wing}` must not know `{target}` (crate::{name})")
+    if "-v" in sys.argv:
+        for wing in ARROWS:
+            print(f"{wing:>12} → {' '.join(sorted(used.get(wing, set()) - {wing}))}")
+    print("\n".join(wrong), end="\n" if wrong else "")
+    return bool(wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
