@@ -27,6 +27,7 @@ test: tools
 lint: lint-c
 	$(MAKE) lint-python PROFILE=dev
 	$(CARGO) fmt --all --check
+	$(PYTHON) tests/wings.py
 	$(CARGO) clippy --all-targets --all-features -- -D warnings
 	$(CARGO) clippy --no-default-features -- -D warnings
 	$(CARGO) clippy --no-default-features --features tokio -- -D warnings

@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
+use crate::http::HttpError;
+
 /// Why a call failed or a subscription ended.
 ///
 /// Cheap to clone. No variant, and no text made from one, holds a token, a password or the query of a URL.
@@ -82,8 +84,27 @@ impl Error {
         Self::Unsupported { what: what.into(), reason: reason.into() }
     }
 
+    /// The operating system could not start a thread.
+    pub(crate) fn no_thread(error: std::io::Error) -> Self {
+        Self::argument("thread", format!("the system gave none: {error}"))
+    }
+
     pub(crate) fn argument(argument: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::InvalidArgument { argument: argument.into(), reason: reason.into() }
+    }
+}
+
+impl From<HttpError> for Error {
+    fn from(error: HttpError) -> Self {
+        match error {
+            HttpError::InvalidUrl { place, why } => Self::InvalidUrl { url: place, reason: why },
+            HttpError::Config { setting, why } => Self::argument(setting, why),
+            HttpError::Timeout { what, place, after } => {
+                Self::Timeout { what: format!("{what} ({place})").into(), after }
+            }
+            error @ HttpError::Protocol { .. } => Self::Protocol(error.to_string()),
+            error => Self::Network(NetworkError::new(error)),
+        }
     }
 }
 

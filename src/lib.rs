@@ -86,6 +86,7 @@ mod event_source;
 mod http;
 #[cfg(feature = "hub")]
 pub mod hub;
+mod lock;
 #[path = "runtime/mod.rs"]
 pub mod rt;
 pub mod sse;
@@ -93,8 +94,9 @@ mod topic;
 
 pub use client::{
     Auth, AuthResponse, Client, ClientBuilder, Close, Collection, OAuth2, Realtime, Request, Response,
-    States, Subscribe, Subscription, SubscriptionState, TokenChanges, filter,
+    States, Subscribe, Subscription, TokenChanges, filter,
 };
+pub use delivery::mailbox::SubscriptionState;
 pub use engine::{Disconnects, Overflow, Reason, State, Stats};
 pub use error::{Error, NetworkError, Refusal};
 pub use event::{Action, Event, Gap, GapReason};

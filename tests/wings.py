@@ -40,7 +40,7 @@ def wing_of(path: Path) -> str:
 def exports() -> dict[str, str]:
     """What lib.rs re-exports, and the wing that it comes from."""
     found = {}
-    for wing, names in re.findall(r"pub use (\w+)::(\{[^}]*\}|\w+);", (SRC / "lib.rs").read_text(), re.S):
+    for wing, names in re.findall(r"pub use (\w+)::((?:\w+::)*(?:\{[^}]*\}|\w+));", (SRC / "lib.rs").read_text(), re.S):
         found |= dict.fromkeys(re.findall(r"\w+", names), wing)
     return found
 

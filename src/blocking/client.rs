@@ -187,7 +187,7 @@ impl Client {
     /// # Errors
     /// When the system gives no thread, and [`Error::Forked`].
     pub fn on_state(&self, handler: impl Fn(&State) + Send + Sync + 'static) -> Result<(), Error> {
-        self.get()?.handle.set_on_state(Arc::new(handler))
+        self.get()?.handle.notices.set_on_state(Arc::new(handler))
     }
 
     /// Closes the client, and waits until no socket and no thread of it is left, within a second; for a callback that is

@@ -17,7 +17,7 @@ use super::process::Owned;
 use crate::{
     Error, EventSourceBuilder, SourceEvent, SourceHandle, State,
     delivery::inbox::{Contents, Inbox},
-    driver::shared::lock,
+    lock::lock,
 };
 
 /// An [`EventSource`](crate::EventSource) with a background thread that reads it: for hosts that block, or poll a

@@ -2,20 +2,18 @@
 
 use std::{
     fmt,
-    panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::{Duration, SystemTime},
 };
 
-use futures::{FutureExt, Stream};
+use futures::Stream;
 use serde_json::Value;
 
 use crate::{
     Error,
-    driver::shared::{Handle, Shared, lock},
-    engine::identity::{Identity, Token},
+    driver::{account::remaining, shared::Handle},
+    engine::identity::Token,
 };
 
 /// The identity of a client: its token and the record that came with it. Made by
@@ -35,7 +33,7 @@ impl Auth {
     /// # Errors
     /// [`Error::InvalidArgument`] when it is empty or has characters that cannot stand in a header.
     pub fn set_token(&self, token: &str) -> Result<(), Error> {
-        self.replace(Some(Token::new(token)?), None);
+        self.handle.set_account(Some(Token::new(token)?), None);
         Ok(())
     }
 
@@ -44,13 +42,13 @@ impl Auth {
     /// # Errors
     /// As [`set_token`](Self::set_token).
     pub fn set(&self, token: &str, record: Value) -> Result<(), Error> {
-        self.replace(Some(Token::new(token)?), Some(record));
+        self.handle.set_account(Some(Token::new(token)?), Some(record));
         Ok(())
     }
 
     /// Forgets the token: the client is a guest from now on.
     pub fn clear(&self) {
-        self.replace(None, None);
+        self.handle.set_account(None, None);
     }
 
     /// The token, without `Bearer `.
@@ -60,7 +58,7 @@ impl Auth {
 
     /// The record of the user, if the client logged in or was given it.
     pub fn record(&self) -> Option<Value> {
-        lock(&self.handle.record).clone()
+        self.handle.account.record()
     }
 
     /// Whether there is a token that, by its own word, has not expired. The server is not asked.
@@ -70,55 +68,7 @@ impl Auth {
 
     /// The token of now, and then each change of it. When a watcher does not keep up, it misses the oldest changes.
     pub fn changes(&self) -> TokenChanges {
-        TokenChanges { changes: Box::pin(self.handle.tokens.watch(|| self.token())) }
-    }
-
-    fn replace(&self, token: Option<Token>, record: Option<Value>) {
-        let shown = token.as_ref().map(|token| token.as_str().to_owned());
-        let lasts = token.as_ref().and_then(remaining);
-        let mut own = lock(&self.handle.record);
-        *own = record;
-        let now = self.handle.now();
-        let mut engine = self.handle.engine();
-        engine.set_token(now, token, lasts);
-        // Held until now, so that what two threads set is not mixed; but not while those who wait are woken.
-        drop(own);
-        drop(engine);
-        self.handle.tokens.tell(&shown);
-    }
-}
-
-/// How much longer the token holds, by its own word and the clock of this machine.
-pub(crate) fn remaining(token: &Token) -> Option<Duration> {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    token.expires().map(|expires| expires.saturating_sub(now))
-}
-
-/// Asks the host's provider and passes its answer on.
-pub(crate) async fn ask_provider(shared: Arc<Shared>) {
-    let Some(provider) = shared.provider.clone() else { return };
-    // Creating the future is the host's code too, and may panic.
-    let answer = AssertUnwindSafe(async move { provider().await }).catch_unwind().await;
-    let token = match answer {
-        Ok(Ok(Some(token))) => Token::new(&token).map(Some),
-        Ok(Ok(None)) => Ok(None),
-        Ok(Err(error)) => Err(Error::TokenProvider(error.to_string())),
-        Err(_) => Err(Error::TokenProvider("it panicked".into())),
-    };
-    let shown = token.as_ref().ok().map(|token| token.as_ref().map(|token| token.as_str().to_owned()));
-    let lasts = token.as_ref().ok().and_then(|token| token.as_ref().and_then(remaining));
-    let now = shared.now();
-    let mut record = lock(&shared.record);
-    let mut engine = shared.engine_for_driver();
-    let before = Identity::of(engine.token());
-    let is_wanted = engine.token_provided(now, token, lasts);
-    if before != Identity::of(engine.token()) {
-        *record = None;
-    }
-    drop(record);
-    drop(engine);
-    if let Some(shown) = shown.filter(|_| is_wanted) {
-        shared.tokens.tell(&shown);
+        TokenChanges { changes: Box::pin(self.handle.account.tokens.watch(|| self.token())) }
     }
 }
 

@@ -31,15 +31,16 @@ pub use self::{
     oauth2::OAuth2,
     realtime::Realtime,
     request::{Request, Response},
-    subscription::{Subscribe, Subscription, SubscriptionState},
+    subscription::{Subscribe, Subscription},
 };
 
-use self::request::insert_headers;
+use self::request::{LONGEST, insert_headers};
 use crate::{
     Error, Overflow, State, Stats,
     delivery::batches::Batches,
     driver::Driver,
-    driver::shared::{Failed, Handle, Settings, Shared, TokenProvider, seed},
+    driver::account::{Failed, TokenProvider},
+    driver::shared::{Handle, Settings, Shared},
     engine::{
         Bounds, Config, Engine, Limits,
         dialect::{
@@ -174,7 +175,7 @@ impl Client {
     /// The state of now, and then each change of it. When a watcher does not keep up, it misses the oldest changes.
     /// Ends when the client is closed.
     pub fn states(&self) -> States {
-        States { states: Box::pin(self.handle.states.watch(|| self.state())), last: None }
+        States { states: Box::pin(self.handle.notices.states.watch(|| self.state())), last: None }
     }
 
     /// Counters.
@@ -536,7 +537,7 @@ impl ClientBuilder {
         let config = Config { has_provider: self.provider.is_some(), ..self.engine };
         let mut engine = Engine::new(dialect.clone(), config, seed);
         if let Some(token) = token {
-            let lasts = crate::client::auth::remaining(&token);
+            let lasts = crate::driver::account::remaining(&token);
             engine.set_token(runtime.now(), Some(token), lasts);
         }
         let settings = Settings { base, headers, limits: self.limits, provider: self.provider, batches };
@@ -545,9 +546,6 @@ impl ClientBuilder {
         Ok((Client { handle: Arc::new(Handle(shared)) }, driver))
     }
 }
-
-/// Longer than any time a host can mean, and short enough to be added to any clock.
-pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -569,6 +567,12 @@ fn parse_url(text: &str) -> Result<Url, Error> {
         }
     }
     Ok(url)
+}
+
+/// The seed of what is random in one client. Of what a forked child has in common with its parent, the number of the
+/// process is what differs: without it both would draw the same delays.
+pub(crate) fn seed() -> u64 {
+    fastrand::u64(..) ^ u64::from(std::process::id()).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
 #[cfg(all(test, feature = "async-io"))]

@@ -11,8 +11,8 @@ use serde_json::json;
 use url::Url;
 
 use crate::{
-    AuthResponse, Client, Error, client::LONGEST, client::collection::Collection, client::request::Request,
-    driver::run_job,
+    AuthResponse, Client, Error, client::collection::Collection, client::request::LONGEST,
+    client::request::Request, driver::run_job,
 };
 
 type Open = Box<dyn FnOnce(&str) + Send>;
@@ -71,7 +71,7 @@ impl OAuth2 {
         let state = second.realtime().client_id().ok_or_else(lost)?;
         let redirect = handle.url("/api/oauth2-redirect").to_string();
         let url = address(site.auth_url()?, &redirect, &state)?;
-        handle.callbacks.start().map_err(crate::driver::shared::no_thread)?;
+        handle.callbacks.start().map_err(Error::no_thread)?;
         // On the callback thread: a program that opens a browser may block.
         handle.callbacks.call_for_waiter(move || open(&url));
 

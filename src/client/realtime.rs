@@ -44,7 +44,7 @@ impl Realtime {
     /// # Errors
     /// When the system gives no thread.
     pub fn on_disconnect(&self, handler: impl Fn(&[String]) + Send + Sync + 'static) -> Result<(), Error> {
-        self.handle.set_on_disconnect(Some(Arc::new(handler)))
+        self.handle.notices.set_on_disconnect(Some(Arc::new(handler)))
     }
 
     /// The server's id of the stream, while there is one; of the first, where many topics need several. RustBaaS gives

@@ -12,11 +12,13 @@ use serde_json::Value;
 
 use crate::{
     Error,
-    client::LONGEST,
     driver::shared::Handle,
     driver::{refusal, run_job, strayed},
     error::unexpected,
 };
+
+/// Longer than any time a host can mean, and short enough to be added to any clock.
+pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The largest answer taken, in bytes.
 const BODY_LIMIT: usize = 64 << 20;

@@ -15,10 +15,10 @@ use std::{
 use futures::{Stream, future::BoxFuture};
 
 use crate::{
-    Error, Event,
+    Error, Event, SubscriptionState,
     delivery::batches::Batches,
     delivery::mailbox::{Callback, Mailbox},
-    driver::shared::{Handle, no_thread},
+    driver::shared::Handle,
     engine::{Limits, ListenerId, Overflow},
     topic::Topic,
 };
@@ -195,7 +195,7 @@ impl Subscribe {
                 if let Some(only_if) = only_if.take() {
                     callback = filtered(callback, only_if);
                 }
-                handle.callbacks.start().map_err(no_thread)?;
+                handle.callbacks.start().map_err(Error::no_thread)?;
                 Mailbox::for_callback(key.clone(), limits, handle.callbacks.clone(), callback)
             }
             Reader::Batches(batches) => Mailbox::for_batches(key.clone(), limits, batches),
@@ -271,20 +271,6 @@ fn filtered(mut callback: Callback, only_if: Predicate) -> Callback {
             callback(event);
         }
     })
-}
-
-/// How a [`Subscription`] stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SubscriptionState {
-    /// The server has not acknowledged the topic yet.
-    Pending,
-    /// The server has acknowledged the topic, and the stream is up.
-    Live,
-    /// The stream was lost, or is being replaced; the client is at it.
-    Interrupted,
-    /// Nothing more comes.
-    Ended,
 }
 
 impl Subscription {

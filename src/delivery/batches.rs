@@ -109,13 +109,13 @@ impl Batches {
         self.inbox.put(|waiting| waiting.line.push_back(mailbox));
     }
 
-    pub(crate) fn tell_state(&self, state: &State) {
+    pub(crate) fn report_state(&self, state: &State) {
         if self.notices {
             self.notice(Item::State(state.clone()));
         }
     }
 
-    pub(crate) fn tell_disconnected(&self, topics: &[Arc<str>]) {
+    pub(crate) fn report_disconnected(&self, topics: &[Arc<str>]) {
         if self.notices {
             self.notice(Item::Disconnected(topics.iter().map(|topic| topic.to_string()).collect()));
         }

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::delivery::mailbox::Mailbox;
+use crate::{delivery::mailbox::Mailbox, lock::lock};
 
 /// A call that is not for a subscription, such as `on_disconnect`.
 type Call = Box<dyn FnOnce() + Send>;
@@ -167,7 +167,7 @@ impl Callbacks {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 }
 

@@ -16,7 +16,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::{Error, driver::shared::lock};
+use crate::{Error, lock::lock};
 
 /// What an inbox holds. Bounded by whoever puts something in.
 pub(crate) trait Contents: Default {

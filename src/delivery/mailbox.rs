@@ -2,17 +2,18 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     task::{Context, Poll, Waker},
 };
 
 use event_listener::{Event as Notification, listener};
 
 use crate::{
-    Error, Event, SubscriptionState,
+    Error, Event,
     delivery::batches::{Batches, Item},
     delivery::callbacks::Callbacks,
     engine::{Delivered, Limits, ListenerId, Outlet, Queue},
+    lock::lock,
     topic::without_options,
 };
 
@@ -32,6 +33,20 @@ struct Inner {
     reader: Reader,
     /// A caller waits for the server's answer and is told of a failure itself; nobody else is then.
     awaited: bool,
+}
+
+/// How a [`Subscription`](crate::Subscription) stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SubscriptionState {
+    /// The server has not acknowledged the topic yet.
+    Pending,
+    /// The server has acknowledged the topic, and the stream is up.
+    Live,
+    /// The stream was lost, or is being replaced; the client is at it.
+    Interrupted,
+    /// Nothing more comes.
+    Ended,
 }
 
 #[derive(Clone, Debug)]
@@ -263,7 +278,7 @@ impl Mailbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 }
 

@@ -8,9 +8,13 @@
 //! - a host that takes batches (C, Python) waits for one queue of mailboxes, or for its descriptor ([`batches`], over the
 //!   waiting and waking of [`inbox`]).
 //!
+//! What concerns the client and not one listener takes the same ways: [`notices`], and [`watchers`] of one value.
+//!
 //! Nothing here knows of sockets, and nothing is decided but whose turn it is.
 
 pub(crate) mod batches;
 pub(crate) mod callbacks;
 pub(crate) mod inbox;
 pub(crate) mod mailbox;
+pub(crate) mod notices;
+pub(crate) mod watchers;

@@ -18,10 +18,10 @@ use std::{
 
 use futures::future::BoxFuture;
 
-use crate::{Error, driver::shared::no_thread, rt::Runtime};
+use crate::{Error, rt::Runtime};
 #[cfg(feature = "tokio")]
 use crate::{
-    driver::shared::lock,
+    lock::lock,
     rt::{BoxIo, Timer},
 };
 
@@ -40,7 +40,8 @@ pub(crate) use self::own_runtime as runtime;
 /// reactor of async-io is one for the whole process, and its thread is gone in the child for good.
 #[cfg(feature = "tokio")]
 pub(crate) fn own_runtime() -> Result<Background, Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_thread)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::no_thread)?;
     let own = Arc::new(Own(Mutex::new(Some(crate::rt::Tokio::new(runtime.handle().clone())))));
     let named = own.clone();
     let block_on = move |future| {
@@ -89,5 +90,5 @@ impl Timer for Over {
 pub(crate) use self::runtime as own_runtime;
 
 pub(crate) fn spawn(run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
-    thread::Builder::new().name("tidings".into()).spawn(run).map_err(no_thread)
+    thread::Builder::new().name("tidings".into()).spawn(run).map_err(Error::no_thread)
 }

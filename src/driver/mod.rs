@@ -3,6 +3,7 @@
 //! All I/O of a client happens inside this one future: streams, submits and the requests of hosts are jobs that it
 //! polls. Nothing is spawned, so any executor will do, and dropping the future drops every socket.
 
+pub(crate) mod account;
 pub(crate) mod alarm;
 #[cfg(any(feature = "async-io", feature = "tokio"))]
 pub(crate) mod background;
@@ -120,10 +121,10 @@ impl Driver {
                         connection.submit.inspect(AbortHandle::abort);
                     }
                 }
-                Output::State(state) => self.shared.tell_state(state),
-                Output::Disconnected(topics) => self.shared.tell_disconnected(topics),
+                Output::State(state) => self.shared.notices.report_state(state),
+                Output::Disconnected(topics) => self.shared.notices.report_disconnected(topics),
                 Output::WantToken => {
-                    let asking = crate::client::auth::ask_provider(self.shared.clone());
+                    let asking = account::ask_provider(self.shared.clone());
                     self.jobs.push(Box::pin(asking.map(|()| Done::Connection)));
                 }
             }

@@ -4,7 +4,7 @@ use std::{
     fmt,
     ops::{Deref, DerefMut},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
@@ -17,32 +17,21 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use url::Url;
 
 use crate::{
-    Error, NetworkError, State,
-    delivery::batches::Batches,
-    delivery::callbacks::Callbacks,
-    delivery::mailbox::Mailbox,
+    delivery::{batches::Batches, callbacks::Callbacks, mailbox::Mailbox, notices::Notices},
+    driver::account::{Account, TokenProvider},
     engine::{Engine, Limits, dialect::Dialect, identity::Token},
-    http::{self, HttpClient, HttpError},
+    http::{self, HttpClient},
+    lock::lock,
     rt::Runtime,
 };
 
 pub(crate) type ClientEngine = Engine<Arc<Mailbox>>;
-type DisconnectHandler = Arc<dyn Fn(&[String]) + Send + Sync>;
-type StateHandler = Arc<dyn Fn(&State) + Send + Sync>;
-
-/// Brings a token, or `None` for a guest.
-pub(crate) type TokenProvider =
-    Arc<dyn Fn() -> BoxFuture<'static, Result<Option<String>, Failed>> + Send + Sync>;
-pub(crate) type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 /// I/O that a host asked for and the driver does.
 pub(crate) type Job = BoxFuture<'static, ()>;
 
 /// Requests that wait for the driver. A caller that finds the line full waits outside.
 const JOBS: usize = 256;
-
-/// Changes that wait for a host that watches and does not keep up; the oldest go.
-const CHANGES: usize = 64;
 
 pub(crate) struct Shared {
     engine: Mutex<ClientEngine>,
@@ -57,15 +46,8 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) callbacks: Arc<Callbacks>,
     pub(crate) jobs: (async_channel::Sender<Job>, async_channel::Receiver<Job>),
-    pub(crate) states: Watchers<State>,
-    pub(crate) tokens: Watchers<Option<String>>,
-    /// The record that came with the token.
-    pub(crate) record: Mutex<Option<serde_json::Value>>,
-    on_disconnect: Mutex<Option<DisconnectHandler>>,
-    on_state: Mutex<Option<StateHandler>>,
-    /// For a host that takes events in batches.
-    pub(crate) batches: Option<Arc<Batches>>,
-    pub(crate) provider: Option<TokenProvider>,
+    pub(crate) notices: Notices,
+    pub(crate) account: Account,
     /// The driver has let go of everything.
     finished: AtomicBool,
     finish: Notification,
@@ -91,6 +73,7 @@ impl Shared {
         settings: Settings,
     ) -> Arc<Self> {
         let Settings { base, headers, limits, provider, batches } = settings;
+        let callbacks = Callbacks::new();
         Arc::new(Self {
             engine: Mutex::new(engine),
             waker: AtomicWaker::new(),
@@ -100,15 +83,10 @@ impl Shared {
             base,
             headers,
             limits,
-            callbacks: Callbacks::new(),
+            notices: Notices::new(callbacks.clone(), batches),
+            callbacks,
+            account: Account::new(provider),
             jobs: async_channel::bounded(JOBS),
-            states: Watchers::default(),
-            tokens: Watchers::default(),
-            record: Mutex::default(),
-            on_disconnect: Mutex::default(),
-            on_state: Mutex::default(),
-            batches,
-            provider,
             finished: AtomicBool::new(false),
             finish: Notification::new(),
             thread: Mutex::default(),
@@ -164,48 +142,8 @@ impl Shared {
         url
     }
 
-    pub(crate) fn set_on_disconnect(&self, handler: Option<DisconnectHandler>) -> Result<(), Error> {
-        if handler.is_some() {
-            self.callbacks.start().map_err(no_thread)?;
-        }
-        let old = std::mem::replace(&mut *lock(&self.on_disconnect), handler);
-        // The host's code may run when it goes.
-        drop(old);
-        Ok(())
-    }
-
-    pub(crate) fn set_on_state(&self, handler: StateHandler) -> Result<(), Error> {
-        self.callbacks.start().map_err(no_thread)?;
-        let old = lock(&self.on_state).replace(handler);
-        drop(old);
-        Ok(())
-    }
-
-    pub(crate) fn tell_state(&self, state: State) {
-        self.states.tell(&state);
-        if let Some(batches) = &self.batches {
-            batches.tell_state(&state);
-        }
-        let handler = lock(&self.on_state).clone();
-        if let Some(handler) = handler {
-            self.callbacks.call(move || handler(&state));
-        }
-    }
-
-    pub(crate) fn tell_disconnected(&self, topics: Vec<Arc<str>>) {
-        if let Some(batches) = &self.batches {
-            batches.tell_disconnected(&topics);
-        }
-        let handler = lock(&self.on_disconnect).clone();
-        if let Some(handler) = handler {
-            let topics: Vec<String> = topics.iter().map(|topic| topic.to_string()).collect();
-            self.callbacks.call(move || handler(&topics));
-        }
-    }
-
     pub(crate) fn close(&self) {
-        // First, so that nobody is told of the ends of single subscriptions.
-        self.batches.iter().for_each(|batches| batches.close());
+        self.notices.close_batches();
         self.engine().close();
         self.callbacks.close();
         self.jobs.0.close();
@@ -219,8 +157,8 @@ impl Shared {
     /// The driver has let go of everything.
     pub(crate) fn finish(&self) {
         self.finished.store(true, Ordering::SeqCst);
-        self.states.close();
-        self.tokens.close();
+        self.notices.states.close();
+        self.account.tokens.close();
         self.finish.notify(usize::MAX);
     }
 
@@ -238,9 +176,7 @@ impl Shared {
             let _ = thread.join();
         }
         self.callbacks.join();
-        // They may own what owns this client, and are not called any more.
-        let handlers = (lock(&self.on_disconnect).take(), lock(&self.on_state).take());
-        drop(handlers);
+        self.notices.drop_handlers();
     }
 }
 
@@ -300,76 +236,6 @@ impl Drop for Locked<'_> {
         drop(retired);
         if self.wake_driver {
             self.shared.waker.wake();
-        }
-    }
-}
-
-/// Streams of changes to whoever watches.
-#[derive(Debug)]
-pub(crate) struct Watchers<T>(
-    /// `None` when nothing more is told.
-    Mutex<Option<Vec<async_channel::Sender<T>>>>,
-);
-
-impl<T> Default for Watchers<T> {
-    fn default() -> Self {
-        Self(Mutex::new(Some(Vec::new())))
-    }
-}
-
-impl<T: Clone> Watchers<T> {
-    /// A stream that begins with `first`, asked for under the lock so that no change falls between.
-    pub(crate) fn watch(&self, first: impl FnOnce() -> T) -> async_channel::Receiver<T> {
-        let (sender, receiver) = async_channel::bounded(CHANGES);
-        let mut senders = lock(&self.0);
-        let _ = sender.try_send(first());
-        if let Some(senders) = &mut *senders {
-            senders.push(sender);
-        }
-        receiver
-    }
-
-    pub(crate) fn tell(&self, change: &T) {
-        let senders = {
-            let mut senders = lock(&self.0);
-            let Some(senders) = &mut *senders else { return };
-            senders.retain(|sender| !sender.is_closed());
-            senders.clone()
-        };
-        for sender in senders {
-            let _ = sender.force_send(change.clone());
-        }
-    }
-
-    fn close(&self) {
-        *lock(&self.0) = None;
-    }
-}
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The seed of what is random in one client. Of what a forked child has in common with its parent, the number of the
-/// process is what differs: without it both would draw the same delays.
-pub(crate) fn seed() -> u64 {
-    fastrand::u64(..) ^ u64::from(std::process::id()).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-}
-
-pub(crate) fn no_thread(error: std::io::Error) -> Error {
-    Error::argument("thread", format!("the system gave none: {error}"))
-}
-
-impl From<HttpError> for Error {
-    fn from(error: HttpError) -> Self {
-        match error {
-            HttpError::InvalidUrl { place, why } => Self::InvalidUrl { url: place, reason: why },
-            HttpError::Config { setting, why } => Self::argument(setting, why),
-            HttpError::Timeout { what, place, after } => {
-                Self::Timeout { what: format!("{what} ({place})").into(), after }
-            }
-            error @ HttpError::Protocol { .. } => Self::Protocol(error.to_string()),
-            error => Self::Network(NetworkError::new(error)),
         }
     }
 }

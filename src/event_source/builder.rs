@@ -10,10 +10,10 @@ use serde::Serialize;
 
 use crate::{
     Error,
-    client::LONGEST,
+    client::request::LONGEST,
     client::request::insert_headers,
+    client::seed,
     client::server_url,
-    driver::shared::seed,
     engine::{Bounds, identity::Token},
     http::{ClientCertificate, HttpClient, HttpConfig, ProxyMode, Request},
     rt::Runtime,

@@ -21,8 +21,8 @@ use hyper::{
 use crate::{
     Error, State,
     driver::alarm::Alarm,
-    driver::shared::lock,
     http::{HttpClient, Request},
+    lock::lock,
     rt::Runtime,
 };
 
