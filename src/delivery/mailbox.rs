@@ -296,12 +296,12 @@ impl Outlet for Arc<Mailbox> {
         let before = inner.queue.lost();
         inner.queue.push(event);
         let lost = inner.queue.lost() - before;
-        let waiting = inner.queue.len();
+        let queued = inner.queue.len();
         let wake = match &mut inner.reader {
             Reader::Stream { waker, woken } => waker.is_some() && !std::mem::replace(woken, true),
             Reader::Callback { in_line, .. } | Reader::Batches { in_line, .. } => !*in_line,
         };
-        Delivered { wake, lost, waiting }
+        Delivered { wake, lost, queued }
     }
 
     fn ready(&self) {

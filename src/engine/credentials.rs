@@ -35,7 +35,7 @@ enum Provider {
     /// Being asked. The answer is not wanted any more when the host has set a token meanwhile.
     Asked { failures: u32, is_wanted: bool },
     /// It failed, and waits.
-    Waiting { until: Instant, failures: u32 },
+    Failed { until: Instant, failures: u32 },
 }
 
 impl Credentials {
@@ -88,17 +88,17 @@ impl Credentials {
     /// Its answer was no token, or no better one.
     pub(super) fn failed(&mut self, now: Instant) {
         if let Some(Provider::Asked { failures, .. }) = self.provider {
-            self.provider = Some(Provider::Waiting { until: now + delay(failures), failures: failures + 1 });
+            self.provider = Some(Provider::Failed { until: now + delay(failures), failures: failures + 1 });
         }
     }
 
     /// The server does not take the token.
-    pub(super) fn rejected(&mut self, now: Instant, why: Reason) {
+    pub(super) fn invalidate(&mut self, now: Instant, why: Reason) {
         self.loss = Some(why);
         if let Some(Provider::Ready { failures, .. }) = self.provider {
             self.provider = Some(match failures {
                 0 => Provider::Ready { needed: true, failures },
-                _ => Provider::Waiting { until: now + delay(failures - 1), failures },
+                _ => Provider::Failed { until: now + delay(failures - 1), failures },
             });
         }
     }
@@ -119,7 +119,7 @@ impl Credentials {
             None => false,
             Some(Provider::Ready { needed, .. }) => needed,
             // Asked ahead of time, the old one holds meanwhile.
-            Some(Provider::Asked { .. } | Provider::Waiting { .. }) => {
+            Some(Provider::Asked { .. } | Provider::Failed { .. }) => {
                 self.token.is_none() || self.loss.is_some()
             }
         }
@@ -135,7 +135,7 @@ impl Credentials {
         let is_due = self.refresh.is_some_and(|refresh| now >= refresh);
         let failures = match self.provider {
             Some(Provider::Ready { needed, failures }) if needed || is_due => failures,
-            Some(Provider::Waiting { until, failures }) if now >= until => failures,
+            Some(Provider::Failed { until, failures }) if now >= until => failures,
             _ => return false,
         };
         self.provider = Some(Provider::Asked { failures, is_wanted: true });
@@ -146,14 +146,14 @@ impl Credentials {
     pub(super) fn tick(&mut self, now: Instant) {
         if self.expires.is_some_and(|expires| now >= expires) {
             self.expires = None;
-            self.rejected(now, Reason::TokenExpired);
+            self.invalidate(now, Reason::TokenExpired);
         }
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         let provider = match self.provider {
             Some(Provider::Ready { .. }) => self.refresh,
-            Some(Provider::Waiting { until, .. }) => Some(until),
+            Some(Provider::Failed { until, .. }) => Some(until),
             Some(Provider::Asked { .. }) | None => None,
         };
         [self.expires, provider].into_iter().flatten().min()
@@ -170,7 +170,7 @@ impl Credentials {
 impl Provider {
     fn failures(&self) -> u32 {
         match self {
-            Self::Ready { failures, .. } | Self::Asked { failures, .. } | Self::Waiting { failures, .. } => {
+            Self::Ready { failures, .. } | Self::Asked { failures, .. } | Self::Failed { failures, .. } => {
                 *failures
             }
         }
@@ -202,7 +202,7 @@ mod tests {
         assert!(credentials.ask(ahead) && !credentials.is_pending(), "the old one holds meanwhile");
         credentials.set(ahead, Some(jwt("a")), Some(HOUR));
         assert!(!credentials.answered(), "the host was quicker");
-        credentials.rejected(ahead, Reason::TokenRevoked);
+        credentials.invalidate(ahead, Reason::TokenRevoked);
         assert!(credentials.is_pending() && credentials.ask(ahead));
     }
 

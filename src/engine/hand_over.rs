@@ -13,9 +13,11 @@ use std::{
 
 use super::{
     ConnId, Engine, ListenerId, Outlet, Output, bounded,
+    conn::{InFlight, Phase, SessionId, Submit},
     dialect::{Failure, Lifetimes, SubmitVerdict},
-    pairing::{Pairing, SKEW},
-    session::{Held, InFlight, Phase, Replaced, Second, Session, SessionId, Submit},
+    pairing::{OVERLAP, Pairing, SKEW},
+    second::{Life, Past, Second},
+    session::{Held, Session},
     state::Reason,
 };
 use crate::{
@@ -35,9 +37,14 @@ const BUSY: Duration = Duration::from_secs(10);
 /// How long before its end a stream is replaced at the last.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
 
-/// How long a stream that was replaced is read on: what was sent before has come by then, and so has a copy of what it
-/// has brought since.
-pub(super) const OVERLAP: Duration = SKEW.saturating_mul(2);
+/// What listeners hear of the end of a second stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Report {
+    /// A gap, if the stream may have missed something, as far as is known now.
+    Gap(Instant),
+    /// Nothing: it missed nothing, or what ends with it reports more.
+    Nothing,
+}
 
 impl<L: Outlet> Engine<L> {
     /// Sends the changed set: to the stream itself where there is nothing to lose, otherwise to a second one.
@@ -54,7 +61,9 @@ impl<L: Outlet> Engine<L> {
         let serial = match session.second.as_deref_mut() {
             None if is_at_stake => return self.begin(now, id),
             Some(second) if is_at_stake && second.may_take_over_again(spent) => {
-                second.next_until = Some(until);
+                if let Life::Replaced(past) = second.life {
+                    second.life = Life::Again { until, past };
+                }
                 second.conn.serial
             }
             // If there is an old one it stands in, but for what it has not heard of.
@@ -70,14 +79,15 @@ impl<L: Outlet> Engine<L> {
             return None;
         }
         let conn = session.conn()?;
-        let open = session.open()?;
-        let is_settled = open.live_since.is_some() && !open.stale && matches!(open.submit, Submit::Ready);
+        let carrier = session.carrier()?;
+        let is_settled =
+            carrier.live_since.is_some() && !carrier.stale && matches!(carrier.submit, Submit::Ready);
         if !is_settled || session.has_next() || session.keys.iter().all(|key| self.dialect.is_local(key)) {
             return None;
         }
         // One that was replaced and not heard since has time to come to its own end, which shows that it was sound.
         let is_last_chance = session.second.is_some();
-        let idle = conn.heard
+        let idle = conn.watchdog.heard
             + if is_last_chance { idle - LAST_MOMENT } else { idle.mul_f64(0.8 + 0.15 * conn.draw) };
         let life = conn.born
             + if is_last_chance { life - LAST_MOMENT } else { life.mul_f64(0.9 + 0.08 * conn.draw) };
@@ -93,17 +103,18 @@ impl<L: Outlet> Engine<L> {
     /// Whether a change of the set waits for a sign of life of this stream, which was replaced.
     pub(super) fn is_awaited(&self, id: ConnId) -> bool {
         let session = self.sessions.get(&id.session);
-        session.is_some_and(|session| !session.has_next() && session.open().is_some_and(|open| open.stale))
-            && self.is_second(id)
+        session.is_some_and(|session| {
+            !session.has_next() && session.carrier().is_some_and(|carrier| carrier.stale)
+        }) && self.is_second(id)
     }
 
     /// Opens a second stream.
     pub(super) fn begin(&mut self, now: Instant, id: SessionId) {
-        self.let_go_of_second(now, id);
-        let next_until = Some(self.preparation(now, id));
+        self.close_second(id, Report::Gap(now));
+        let until = self.preparation(now, id);
         let Some(conn) = self.connect(now, id) else { return };
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.second = Some(Box::new(Second { conn, next_until, replaced: None, paired: None }));
+        session.second = Some(Box::new(Second { conn, life: Life::Next { until, paired: None } }));
     }
 
     /// Until when a second stream is tried: callers wait for it, and the first has to have its turn in time.
@@ -128,22 +139,23 @@ impl<L: Outlet> Engine<L> {
     }
 
     fn pump_second(&mut self, now: Instant, id: SessionId) {
-        let silence = self.dialect.silence_limit();
         let Some(session) = self.sessions.get(&id) else { return };
         let Some(second) = session.second.as_deref() else { return };
         let conn = ConnId { session: id, serial: second.conn.serial };
-        match (second.next_until, second.replaced) {
-            (Some(until), _) if now >= until => self.abandon(now, id, ALONE),
-            (Some(_), _) => {
+        match second.life {
+            Life::Next { until, .. } | Life::Again { until, .. } if now >= until => {
+                self.withdraw(now, id, ALONE);
+            }
+            Life::Next { .. } | Life::Again { .. } => {
                 let is_ready = match &second.conn.phase {
-                    Phase::Open(open) => matches!(open.submit, Submit::Ready),
+                    Phase::Carrier(carrier) => matches!(carrier.submit, Submit::Ready),
                     _ => false,
                 };
                 if !is_ready || self.held() != Held::Nothing {
                     return;
                 }
                 if !self.has_to_lose(id) || self.credentials.loss.is_some() {
-                    return self.withdraw(now, id);
+                    return self.withdraw(now, id, Duration::ZERO);
                 }
                 let salt = self.rng.u64(..);
                 if let Some(session) = self.sessions.get_mut(&id) {
@@ -151,12 +163,13 @@ impl<L: Outlet> Engine<L> {
                 }
                 self.submit(now, conn);
             }
-            (None, _) if now >= second.conn.heard + silence => {
-                self.second_broke(now, id, &Reason::Silence(silence));
+            Life::Replaced(_) if now >= second.conn.watchdog.due() => {
+                self.stats.disconnects.count(&Reason::Silence(second.conn.watchdog.limit));
+                self.close_second(id, Report::Gap(now));
             }
-            (None, _) => {
+            Life::Replaced(_) => {
                 if second.done_at().is_some_and(|done| now >= done) && !session.is_submitting() {
-                    self.let_go_of_second(now, id);
+                    self.close_second(id, Report::Gap(now));
                 }
             }
         }
@@ -177,35 +190,38 @@ impl<L: Outlet> Engine<L> {
         }
         match answer {
             Ok(()) => {
-                let Some(before) = session.open().map(|open| (open.live_since, open.proof)) else { return };
+                let Some(before) = session.carrier().map(|carrier| (carrier.live_since, carrier.proof))
+                else {
+                    return;
+                };
                 session.take_over(now);
                 self.stats.hand_overs += 1;
-                self.settle(now, id.session);
+                self.settle_pairing(now, id.session);
                 // What is in doubt stays in doubt.
-                if let Some(open) = self.sessions.get_mut(&id.session).and_then(Session::open_mut) {
-                    open.proof.doubt = before.1.doubt;
-                    open.proof.is_suspected = before.1.is_suspected;
+                if let Some(carrier) = self.sessions.get_mut(&id.session).and_then(Session::carrier_mut) {
+                    carrier.proof.doubt = before.1.doubt;
+                    carrier.proof.is_suspected = before.1.is_suspected;
                 }
-                self.accepted(now, id, flight);
-                if let Some(open) = self.sessions.get_mut(&id.session).and_then(Session::open_mut) {
+                self.submit_accepted(now, id, flight);
+                if let Some(carrier) = self.sessions.get_mut(&id.session).and_then(Session::carrier_mut) {
                     // Asked again at once, and if it is denied, so it has been since then.
-                    open.proof.given = open.proof.given.or(before.1.given);
+                    carrier.proof.given = carrier.proof.given.or(before.1.given);
                     // It is one life, in health too.
-                    open.live_since = before.0;
-                    if open.proof.is_suspected {
-                        open.proof.due = Some(now);
+                    carrier.live_since = before.0;
+                    if carrier.proof.is_suspected {
+                        carrier.proof.due = Some(now);
                     }
                 }
             }
             Err(failure) => {
                 self.stats.submits_failed += 1;
-                self.second_rejected(now, id.session, &flight, &failure);
+                self.second_submit_failed(now, id.session, &flight, &failure);
             }
         }
     }
 
-    fn second_rejected(&mut self, now: Instant, id: SessionId, flight: &InFlight, failure: &Failure) {
-        let Failure::Refused(refusal) = failure else { return self.abandon(now, id, ALONE) };
+    fn second_submit_failed(&mut self, now: Instant, id: SessionId, flight: &InFlight, failure: &Failure) {
+        let Failure::Refused(refusal) = failure else { return self.withdraw(now, id, ALONE) };
         let verdict = self.dialect.submits().map(|submits| submits.judge(refusal));
         let error = Error::Refused(refusal.clone());
         match verdict {
@@ -219,12 +235,12 @@ impl<L: Outlet> Engine<L> {
             }
             _ => {
                 let wait = bounded(refusal.retry_after());
-                self.abandon(now, id, ALONE.max(wait));
+                self.withdraw(now, id, ALONE.max(wait));
                 if !wait.is_zero()
-                    && let Some(open) = self.sessions.get_mut(&id).and_then(Session::open_mut)
-                    && matches!(open.submit, Submit::Ready)
+                    && let Some(carrier) = self.sessions.get_mut(&id).and_then(Session::carrier_mut)
+                    && matches!(carrier.submit, Submit::Ready)
                 {
-                    open.submit = Submit::Waiting { until: now + wait };
+                    carrier.submit = Submit::Postponed { until: now + wait };
                 }
             }
         }
@@ -234,16 +250,16 @@ impl<L: Outlet> Engine<L> {
     pub(super) fn step_in(&mut self, now: Instant, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         if let Some(second) = session.second.as_deref_mut()
-            && let Some(replaced) = &mut second.replaced
+            && let whole = second.conn.whole
+            && let Some(past) = second.past_mut()
         {
-            *replaced =
-                Replaced { at: now, whole: second.conn.whole, proved: None, proof_from: now, ..*replaced };
+            *past = Past { at: now, whole, proved: None, proof_from: now, ..*past };
         }
-        self.settle(now, id);
+        self.settle_pairing(now, id);
     }
 
     /// Both streams have the set from now on.
-    fn settle(&mut self, now: Instant, id: SessionId) {
+    fn settle_pairing(&mut self, now: Instant, id: SessionId) {
         if let Some(pairing) = self.sessions.get_mut(&id).and_then(|session| session.pairing.as_mut()) {
             pairing.settles_at(now + SKEW);
         }
@@ -254,41 +270,35 @@ impl<L: Outlet> Engine<L> {
         let Some(second) = self.sessions.get(&id).and_then(|session| session.second.as_deref()) else {
             return;
         };
-        match (second.replaced, failure) {
+        match (second.past().copied(), failure) {
             (None, failure) => {
                 let retry_after = match failure {
                     Some(Failure::Refused(refusal)) => refusal.retry_after(),
                     _ => None,
                 };
-                self.abandon(now, id, ALONE.max(bounded(retry_after)));
+                self.withdraw(now, id, ALONE.max(bounded(retry_after)));
             }
             // Its link was sound to the end, and the server sent on it until then, which was after it was replaced.
-            (Some(replaced), None) if now >= replaced.at + OVERLAP => {
+            (Some(past), None) => {
+                let is_sound = now >= past.at + OVERLAP;
                 self.stats.disconnects.count(&Reason::EndedByServer);
-                self.drop_second(id);
+                self.close_second(id, if is_sound { Report::Nothing } else { Report::Gap(now) });
             }
-            (Some(_), None) => self.second_broke(now, id, &Reason::EndedByServer),
-            (Some(_), Some(failure)) => self.second_broke(now, id, &Reason::Lost(failure.error())),
+            (Some(_), Some(failure)) => {
+                self.stats.disconnects.count(&Reason::Lost(failure.error()));
+                self.close_second(id, Report::Gap(now));
+            }
         }
     }
 
-    /// The link of a stream that was replaced broke.
-    fn second_broke(&mut self, now: Instant, id: SessionId, reason: &Reason) {
-        self.stats.disconnects.count(reason);
-        self.let_go_of_second(now, id);
-    }
-
-    /// Lets go of the second stream, if there is one. If it may have missed something, that is told.
-    pub(super) fn let_go_of_second(&mut self, now: Instant, id: SessionId) {
+    /// Closes the second stream, if there is one.
+    pub(super) fn close_second(&mut self, id: SessionId, report: Report) {
         let second = self.sessions.get(&id).and_then(|session| session.second.as_deref());
-        if let Some(Range { start: since, end: until }) = second.and_then(|second| second.in_doubt(now)) {
-            self.tell_gap(id, Gap { since, until, reason: GapReason::Disconnected });
+        if let Report::Gap(now) = report
+            && let Some(Range { start: since, end: until }) = second.and_then(|second| second.in_doubt(now))
+        {
+            self.report_gap(id, Gap { since, until, reason: GapReason::Disconnected });
         }
-        self.drop_second(id);
-    }
-
-    /// The same where it makes no difference.
-    pub(super) fn drop_second(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let Some(second) = session.second.take() else { return };
         if let Some(pairing) = &mut session.pairing {
@@ -297,34 +307,31 @@ impl<L: Outlet> Engine<L> {
         self.outputs.push_back(Output::Drop { conn: ConnId { session: id, serial: second.conn.serial } });
     }
 
-    /// Nothing comes of the second stream, for some time: the first has to do.
-    fn abandon(&mut self, now: Instant, id: SessionId, time: Duration) {
-        self.withdraw(now, id);
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.alone_until = Some(now + time);
+    /// The second stream does not take over: the first has to do, and no other is tried for `rest`. Nothing is
+    /// reported: one that never carried the topics is closed, one that did is read on.
+    pub(super) fn withdraw(&mut self, now: Instant, id: SessionId, rest: Duration) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if !rest.is_zero() {
+            session.alone_until = Some(now + rest);
         }
-    }
-
-    /// The second stream is not to take over.
-    pub(super) fn withdraw(&mut self, now: Instant, id: SessionId) {
-        let second = self.sessions.get_mut(&id).and_then(|session| session.second.as_deref_mut());
-        match second {
-            Some(second) if second.replaced.is_some() => second.next_until = None,
-            Some(_) => self.let_go_of_second(now, id),
-            None => {}
+        let Some(second) = session.second.as_deref_mut() else { return };
+        match second.life {
+            Life::Next { .. } => self.close_second(id, Report::Nothing),
+            Life::Again { past, .. } => second.life = Life::Replaced(past),
+            Life::Replaced(_) => {}
         }
     }
 
     /// Whether a change of the set may cost events: some are coming, for topics that stay.
     fn is_at_stake(&self, now: Instant, id: SessionId) -> bool {
         let Some(session) = self.sessions.get(&id) else { return false };
-        let Some(open) = session.open() else { return false };
+        let Some(carrier) = session.carrier() else { return false };
         let is_busy = session.event_at.is_some_and(|at| now < at + BUSY);
         let is_alone = session.alone_until.is_some_and(|until| now < until);
         // Another identity is a gap in any case. So is a set that has to be tried in parts.
         let is_certain = self.credentials.loss.is_none()
-            && open.acked_identity.as_ref() == Some(&self.credentials.identity())
-            && open.batch >= session.keys.len();
+            && carrier.acked_identity.as_ref() == Some(&self.credentials.identity())
+            && carrier.batch >= session.keys.len();
         self.config.hand_over && is_busy && !is_alone && is_certain && self.has_to_lose(id)
     }
 

@@ -43,7 +43,7 @@ impl Outlet for Probe {
                 assert!(log.got.insert(n), "{n} of {} came twice", log.key);
             }
         }
-        Delivered { wake: false, lost: 0, waiting: 1 }
+        Delivered { wake: false, lost: 0, queued: 1 }
     }
 
     fn ready(&self) {

@@ -12,6 +12,7 @@
 //! stream to the next), `token.rs` (whose it is).
 
 mod backoff;
+mod conn;
 mod credentials;
 pub(crate) mod dialect;
 mod hand_over;
@@ -21,6 +22,7 @@ pub(crate) mod identity;
 mod pairing;
 mod queue;
 mod registry;
+mod second;
 mod session;
 #[cfg(test)]
 mod simulation;
@@ -39,9 +41,9 @@ use std::{
 
 pub(crate) use self::{
     backoff::{Backoff, Bounds, LONGEST_FLOOR},
+    conn::ConnId,
     queue::{Limits, Queue},
     registry::ListenerId,
-    session::ConnId,
 };
 pub use self::{
     queue::Overflow,
@@ -49,11 +51,13 @@ pub use self::{
 };
 
 use self::{
+    conn::{Conn, Phase, Serial, SessionId, Submit, Watchdog},
     credentials::Credentials,
     dialect::{Dialect, Request, Streams, TokenPlace},
+    hand_over::Report,
     identity::{Identity, Token},
     registry::{Registry, Removed},
-    session::{Conn, Held, Link, Phase, Serial, Session, SessionId, Submit},
+    session::{Held, Link, Session},
 };
 use crate::{
     Error,
@@ -82,8 +86,8 @@ pub(crate) struct Delivered {
     pub(crate) wake: bool,
     /// Events dropped to make room, itself included.
     pub(crate) lost: u64,
-    /// Events that wait now.
-    pub(crate) waiting: usize,
+    /// Events in the listener's queue now.
+    pub(crate) queued: usize,
 }
 
 /// What the driver is to do.
@@ -242,7 +246,8 @@ impl<L: Outlet> Engine<L> {
         let session_id = topic.session;
         let session = &self.sessions[&session_id];
         let serial = session.conn().map(|conn| conn.serial);
-        if self.dialect.is_local(key) && session.open().is_some_and(|open| open.live_since.is_some()) {
+        if self.dialect.is_local(key) && session.carrier().is_some_and(|carrier| carrier.live_since.is_some())
+        {
             topic.acked_on = serial;
         }
         let entry = topic.entries.last_mut().expect("just added");
@@ -295,7 +300,7 @@ impl<L: Outlet> Engine<L> {
         let mut was_open = false;
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
         for id in ids {
-            was_open |= self.sessions[&id].open().is_some();
+            was_open |= self.sessions[&id].carrier().is_some();
             self.drop_streams(id);
         }
         self.sessions.clear();
@@ -319,9 +324,7 @@ impl<L: Outlet> Engine<L> {
 
     /// When [`Engine::handle_timeout`] is to be called next, at the latest.
     pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
-        let silence = self.dialect.silence_limit();
-        let sessions =
-            self.sessions.values().filter_map(|session| session.deadline(now, silence, self.held()));
+        let sessions = self.sessions.values().filter_map(|session| session.deadline(now, self.held()));
         let renewals = self.sessions.values().filter_map(|session| self.renewal(session));
         let clocks = self.clocks.map(|(then, _)| then + CLOCK_INTERVAL).filter(|_| !self.sessions.is_empty());
         let waiting = self.impatient.front().map(|(at, ..)| *at);
@@ -401,8 +404,8 @@ impl<L: Outlet> Engine<L> {
 
     /// The id of the stream, or of the first where there are several.
     pub(crate) fn client_id(&self) -> Option<&str> {
-        let open = self.sessions.values().filter_map(Session::open);
-        open.map(|open| &*open.client_id).find(|id| !id.is_empty())
+        let carriers = self.sessions.values().filter_map(Session::carrier);
+        carriers.map(|carrier| &*carrier.client_id).find(|id| !id.is_empty())
     }
 
     /// The topics wanted, as they stand on the wire, sorted.
@@ -422,11 +425,9 @@ impl<L: Outlet> Engine<L> {
     /// Does for one session whatever its state and the time call for.
     fn pump(&mut self, now: Instant, id: SessionId) {
         self.tend_second(now, id);
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let due = session.due(now);
+        let Some(session) = self.sessions.get(&id) else { return };
         if session.keys.is_empty() {
-            let connected = session.conn().is_some();
-            if !connected || now >= due {
+            if session.conn().is_none() || now >= session.due(now) {
                 self.dissolve(id);
             }
         } else {
@@ -434,69 +435,75 @@ impl<L: Outlet> Engine<L> {
             if held != Held::Nothing {
                 self.ask_provider(now);
             }
-            let renewal = self.sessions.get(&id).and_then(|session| self.renewal(session));
-            let Some(session) = self.sessions.get_mut(&id) else { return };
-            match &mut session.link {
-                Link::Idle | Link::Waiting { .. } if held == Held::Streams => {}
-                Link::Idle => self.open(now, id),
-                Link::Waiting { until, .. } if now >= *until => self.open(now, id),
-                Link::Waiting { .. } => {}
-                Link::Up(conn) => match &mut conn.phase {
-                    Phase::Connecting { deadline } if now >= *deadline => {
-                        let timeout = Error::Timeout {
-                            what: "the head of the event stream (does a proxy on the way buffer responses?)"
-                                .into(),
-                            after: self.config.open_timeout,
-                        };
-                        self.lose(now, id, Reason::Lost(timeout), None);
-                    }
-                    Phase::Handshake { deadline } if now >= *deadline => {
-                        let timeout = Error::Timeout {
-                            what: "the handshake of the event stream (does a proxy on the way buffer responses?)".into(),
-                            after: self.config.handshake_timeout,
-                        };
-                        self.lose(now, id, Reason::Lost(timeout), None);
-                    }
-                    Phase::Connecting { .. } | Phase::Handshake { .. } => {}
-                    Phase::Open(_) if now >= conn.heard + self.dialect.silence_limit() => {
-                        self.lose(now, id, Reason::Silence(self.dialect.silence_limit()), None);
-                    }
-                    Phase::Open(open) => match &open.submit {
-                        Submit::InFlight(flight) if now >= flight.deadline => {
-                            // The server may yet take it, and would then replace what a second submit
-                            // has set: only a new stream has a certain set.
-                            let what = match flight.is_probe {
-                                true => "the answer to whether the stream is still there",
-                                false => "the answer to the topics submitted",
-                            };
-                            let after = flight.deadline.saturating_duration_since(flight.sent);
-                            let timeout = Error::Timeout { what: what.into(), after };
-                            self.stats.submits_failed += u64::from(!flight.is_probe);
-                            self.lose(now, id, Reason::Lost(timeout), None);
-                        }
-                        Submit::InFlight(_) => {}
-                        // Without the token the submit would be a guest's.
-                        _ if held == Held::Submits => {}
-                        Submit::Waiting { until } if now >= *until => {
-                            let conn = ConnId { session: id, serial: conn.serial };
-                            self.submit(now, conn);
-                        }
-                        Submit::Ready if open.stale && now >= due => self.change_set(now, id),
-                        Submit::Ready if !open.stale && open.proof.due.is_some_and(|due| now >= due) => {
-                            self.probe(now, id);
-                        }
-                        Submit::Ready if renewal.is_some_and(|due| now >= due) => self.begin(now, id),
-                        _ => {}
-                    },
-                },
+            let Some(session) = self.sessions.get(&id) else { return };
+            match &session.link {
+                Link::Idle | Link::BackOff { .. } if held == Held::Streams => {}
+                Link::BackOff { until, .. } if now < *until => {}
+                Link::Idle | Link::BackOff { .. } => self.start(now, id),
+                Link::Up(_) => self.pump_up(now, id, held),
             }
         }
         self.update_state(now);
     }
 
+    /// The same for its connection.
+    fn pump_up(&mut self, now: Instant, id: SessionId, held: Held) {
+        let Some(conn) = self.sessions.get(&id).and_then(Session::conn) else { return };
+        let late = |what: &'static str, after| Reason::Lost(Error::Timeout { what: what.into(), after });
+        let reason = match &conn.phase {
+            Phase::Connecting { deadline } if now >= *deadline => late(
+                "the head of the event stream (does a proxy on the way buffer responses?)",
+                self.config.open_timeout,
+            ),
+            Phase::Handshake { deadline } if now >= *deadline => late(
+                "the handshake of the event stream (does a proxy on the way buffer responses?)",
+                self.config.handshake_timeout,
+            ),
+            Phase::Connecting { .. } | Phase::Handshake { .. } => return,
+            Phase::Carrier(_) if now >= conn.watchdog.due() => Reason::Silence(conn.watchdog.limit),
+            Phase::Carrier(carrier) => match &carrier.submit {
+                Submit::InFlight(flight) if now >= flight.deadline => {
+                    // The server may yet take it, and would then replace what a second submit has set: only a new
+                    // stream has a certain set.
+                    let what = match flight.is_probe {
+                        true => "the answer to whether the stream is still there",
+                        false => "the answer to the topics submitted",
+                    };
+                    self.stats.submits_failed += u64::from(!flight.is_probe);
+                    late(what, flight.deadline.saturating_duration_since(flight.sent))
+                }
+                Submit::InFlight(_) => return,
+                // Without the token the submit would be a guest's.
+                Submit::Ready | Submit::Postponed { .. } if held == Held::Submits => return,
+                Submit::Postponed { until } if now >= *until => {
+                    let conn = ConnId { session: id, serial: conn.serial };
+                    return self.submit(now, conn);
+                }
+                Submit::Postponed { .. } => return,
+                Submit::Ready => return self.pump_ready(now, id),
+            },
+        };
+        self.lose(now, id, reason, None);
+    }
+
+    /// The same where no submit is under way.
+    fn pump_ready(&mut self, now: Instant, id: SessionId) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let Some(carrier) = session.carrier() else { return };
+        if carrier.stale {
+            if now >= session.due(now) {
+                self.change_set(now, id);
+            }
+        } else if carrier.proof.due.is_some_and(|due| now >= due) {
+            self.probe(now, id);
+        } else if self.renewal(session).is_some_and(|due| now >= due) {
+            self.begin(now, id);
+        }
+    }
+
     /// Nobody wants anything of this session any more.
     fn dissolve(&mut self, id: SessionId) {
-        let was_open = self.sessions.get(&id).is_some_and(|session| session.open().is_some());
+        let was_open = self.sessions.get(&id).is_some_and(|session| session.carrier().is_some());
         self.drop_streams(id);
         self.sessions.remove(&id);
         if was_open {
@@ -505,7 +512,7 @@ impl<L: Outlet> Engine<L> {
         }
     }
 
-    fn open(&mut self, now: Instant, id: SessionId) {
+    fn start(&mut self, now: Instant, id: SessionId) {
         if let Some(conn) = self.connect(now, id)
             && let Some(session) = self.sessions.get_mut(&id)
         {
@@ -519,7 +526,7 @@ impl<L: Outlet> Engine<L> {
         let serial = self.next_serial;
         self.next_serial = serial.saturating_add(1);
         self.stats.connects += 1;
-        let request = Request { pin: session.pin, ..self.dialect.open(&session.stream) };
+        let request = Request { pin: session.pin, ..self.dialect.open_request(&session.stream) };
         let token = self.credentials.token.clone().filter(|_| request.token != TokenPlace::Nowhere);
         self.outputs.push_back(Output::Open { conn: ConnId { session: id, serial }, request, token });
         Some(Box::new(Conn {
@@ -533,7 +540,7 @@ impl<L: Outlet> Engine<L> {
                 Streams::Multiplexed { .. } => Identity::Guest,
                 Streams::Direct => self.credentials.identity(),
             },
-            heard: now,
+            watchdog: Watchdog { heard: now, limit: self.dialect.silence_limit() },
             whole: now,
             phase: Phase::Connecting { deadline: now + self.config.open_timeout },
         }))
@@ -541,7 +548,7 @@ impl<L: Outlet> Engine<L> {
 
     /// Lets go of what carries a session.
     fn drop_streams(&mut self, id: SessionId) -> Option<Conn> {
-        self.drop_second(id);
+        self.close_second(id, Report::Nothing);
         let session = self.sessions.get_mut(&id)?;
         session.pairing = None;
         let conn = session.take_conn()?;
@@ -556,11 +563,12 @@ impl<L: Outlet> Engine<L> {
         let Some(conn) = self.drop_streams(id) else { return };
         let Some(session) = self.sessions.get_mut(&id) else { return };
         self.stats.disconnects.count(&reason);
-        let open = match conn.phase {
-            Phase::Open(open) => Some(open),
+        let carrier = match conn.phase {
+            Phase::Carrier(carrier) => Some(carrier),
             _ => None,
         };
-        let lived = open.as_ref().and_then(|open| open.live_since).map(|since| now.duration_since(since));
+        let lived =
+            carrier.as_ref().and_then(|carrier| carrier.live_since).map(|since| now.duration_since(since));
         if lived.is_some() && session.hole.is_none() {
             let gap = match reason {
                 Reason::IdentityChanged => GapReason::IdentityChanged,
@@ -589,9 +597,9 @@ impl<L: Outlet> Engine<L> {
             _ => session.backoff.next(self.config.backoff, &mut self.rng),
         };
         let delay = delay.max(bounded(retry_after));
-        session.link = Link::Waiting { until: now + delay, why: reason.clone() };
+        session.link = Link::BackOff { until: now + delay, why: reason.clone() };
         let been_live = session.been_live;
-        if open.is_some() {
+        if carrier.is_some() {
             let keys = self.keys();
             self.outputs.push_back(Output::Disconnected(keys));
         }

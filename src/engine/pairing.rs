@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::session::Serial;
+use super::conn::Serial;
 use crate::sse::Message;
 
 /// How far apart the copies of one event come, unless a link stalls.
@@ -14,6 +14,10 @@ pub(super) const SKEW: Duration = Duration::from_secs(1);
 
 /// And if it does.
 pub(super) const LONGEST_SKEW: Duration = Duration::from_secs(10);
+
+/// How long a stream that was replaced is read on: what was sent before has come by then, and so has a copy of what it
+/// has brought since.
+pub(super) const OVERLAP: Duration = SKEW.saturating_mul(2);
 
 /// Events that are remembered; over it the oldest are forgotten, and their copies would be taken for new. With both
 /// copies within milliseconds, a server would have to send millions in a second.
@@ -25,7 +29,7 @@ const LIMIT: usize = 1 << 16;
 pub(super) struct Pairing {
     /// Nobody outside can make two messages look equal.
     salt: u64,
-    likes: HashMap<u64, Like>,
+    groups: HashMap<u64, Group>,
     /// What was delivered, and when; in order.
     delivered: VecDeque<(Instant, u64)>,
     /// From then on what one stream brings comes on the other too.
@@ -36,7 +40,7 @@ pub(super) struct Pairing {
 
 /// Messages that are equal.
 #[derive(Debug, Default)]
-struct Like {
+struct Group {
     delivered: u32,
     /// When one was last delivered.
     last: Option<Instant>,
@@ -68,7 +72,7 @@ struct Came {
 
 impl Pairing {
     pub(super) fn new(salt: u64) -> Self {
-        Self { salt, likes: HashMap::new(), delivered: VecDeque::new(), settled_at: None, is_over: false }
+        Self { salt, groups: HashMap::new(), delivered: VecDeque::new(), settled_at: None, is_over: false }
     }
 
     /// There are two streams, or will be.
@@ -85,7 +89,7 @@ impl Pairing {
     /// There is one stream left.
     pub(super) fn alone(&mut self) {
         self.is_over = true;
-        self.likes.values_mut().for_each(Like::even_out);
+        self.groups.values_mut().for_each(Group::even_out);
     }
 
     /// When the message of which a stream brings a copy came, if it is one; else it is to be delivered.
@@ -98,29 +102,29 @@ impl Pairing {
         hasher.write_u8(0xff);
         hasher.write(message.data().as_bytes());
         let hash = hasher.finish();
-        if self.is_over && !self.likes.contains_key(&hash) {
+        if self.is_over && !self.groups.contains_key(&hash) {
             return None;
         }
-        let like = self.likes.entry(hash).or_default();
+        let group = self.groups.entry(hash).or_default();
         if let Some(at) = self.settled_at.filter(|at| now >= *at) {
-            like.measure(now, at);
+            group.measure(now, at);
         }
-        let at = like.came.iter().position(|came| came.on == serial).unwrap_or_else(|| {
-            like.came.push(Came { on: serial, times: 0, behind: 0 });
-            like.came.len() - 1
+        let at = group.came.iter().position(|came| came.on == serial).unwrap_or_else(|| {
+            group.came.push(Came { on: serial, times: 0, behind: 0 });
+            group.came.len() - 1
         });
-        let came = &mut like.came[at];
-        if came.times < like.delivered {
+        let came = &mut group.came[at];
+        if came.times < group.delivered {
             came.times += 1;
-            return like.last;
+            return group.last;
         }
         if self.is_over {
             return None;
         }
         came.times += 1;
-        like.delivered += 1;
-        like.last = Some(now);
-        if let Some(settled) = &mut like.settled {
+        group.delivered += 1;
+        group.last = Some(now);
+        if let Some(settled) = &mut group.settled {
             settled.delivered += 1;
         }
         if self.delivered.len() == LIMIT {
@@ -145,18 +149,18 @@ impl Pairing {
     /// What was sent on one stream only, or has come on both.
     fn forget_oldest(&mut self) {
         let Some((_, hash)) = self.delivered.pop_front() else { return };
-        let Some(like) = self.likes.get_mut(&hash) else { return };
-        like.delivered -= 1;
-        for came in &mut like.came {
+        let Some(group) = self.groups.get_mut(&hash) else { return };
+        group.delivered -= 1;
+        for came in &mut group.came {
             came.times = came.times.saturating_sub(1);
         }
-        if like.delivered == 0 {
-            self.likes.remove(&hash);
+        if group.delivered == 0 {
+            self.groups.remove(&hash);
         }
     }
 }
 
-impl Like {
+impl Group {
     /// Another one has come: looks at the quiet time before it.
     fn measure(&mut self, now: Instant, settled_at: Instant) {
         let fresh =
@@ -280,8 +284,8 @@ mod tests {
             let Some(crate::sse::Item::Message(message)) = items.next() else { panic!("a message") };
             assert!(pairing.copy_of(now, Serial::MIN, &message).is_none());
         }
-        assert_eq!((pairing.likes.len(), pairing.delivered.len()), (LIMIT, LIMIT));
+        assert_eq!((pairing.groups.len(), pairing.delivered.len()), (LIMIT, LIMIT));
         pairing.expire(now + 2 * LONGEST_SKEW);
-        assert!(pairing.likes.is_empty() && pairing.until().is_none());
+        assert!(pairing.groups.is_empty() && pairing.until().is_none());
     }
 }

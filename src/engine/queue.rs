@@ -60,9 +60,9 @@ struct Losses {
     /// is always behind would hear of nothing but losses.
     next: VecDeque<Event>,
     /// Lost since last told: before the front (`DropOldest`) or behind the back (`DropNewest`).
-    untold: u64,
+    unreported: u64,
     /// A dropped notice of a gap; a gap must be told in any case.
-    untold_gap: Option<Gap>,
+    unreported_gap: Option<Gap>,
     /// Lost over the whole life.
     total: u64,
 }
@@ -92,7 +92,7 @@ impl Queue {
                 self.account(&event);
                 return;
             }
-            self.tell_behind();
+            self.report_behind();
         } else {
             while self.is_full(size) && self.drop_oldest() {}
         }
@@ -102,7 +102,7 @@ impl Queue {
     /// Adds the last event of all, which no limit keeps out.
     pub(crate) fn push_last(&mut self, event: Event) {
         if self.limits.overflow == Overflow::DropNewest {
-            self.tell_behind();
+            self.report_behind();
         }
         self.append(event);
     }
@@ -154,9 +154,10 @@ impl Queue {
 
     /// Whether [`pop`](Self::pop) would give something: an event that waits, or a loss that is not told yet.
     pub(crate) fn has_more(&self) -> bool {
-        let is_untold =
-            |losses: &Losses| !losses.next.is_empty() || losses.untold > 0 || losses.untold_gap.is_some();
-        !self.items.is_empty() || self.losses.as_deref().is_some_and(is_untold)
+        let is_unreported = |losses: &Losses| {
+            !losses.next.is_empty() || losses.unreported > 0 || losses.unreported_gap.is_some()
+        };
+        !self.items.is_empty() || self.losses.as_deref().is_some_and(is_unreported)
     }
 
     /// Events lost over the whole life.
@@ -207,14 +208,14 @@ impl Queue {
         let topic = dropped.shared_topic();
         let losses = self.losses.get_or_insert_with(|| Losses::of(topic.clone()).into());
         if let Some(gap) = dropped.gap() {
-            let since = losses.untold_gap.map_or(gap.since, |earlier| earlier.since);
-            losses.untold_gap = Some(Gap { since, ..gap });
+            let since = losses.unreported_gap.map_or(gap.since, |earlier| earlier.since);
+            losses.unreported_gap = Some(Gap { since, ..gap });
         } else if dropped.is_notice()
             && let Action::Lagged(lost) = dropped.action()
         {
-            losses.untold += lost;
+            losses.unreported += lost;
         } else {
-            losses.untold += 1;
+            losses.unreported += 1;
             losses.total += 1;
         }
     }
@@ -222,13 +223,13 @@ impl Queue {
     /// The next of the things that were dropped and are not told yet: losses, then a gap.
     fn notice(&mut self) -> Option<Event> {
         let losses = self.losses.as_mut()?;
-        if losses.untold > 0 {
-            return Some(Event::lagged(losses.topic.clone(), std::mem::take(&mut losses.untold)));
+        if losses.unreported > 0 {
+            return Some(Event::lagged(losses.topic.clone(), std::mem::take(&mut losses.unreported)));
         }
-        losses.untold_gap.take().map(|gap| Event::from_gap(losses.topic.clone(), gap))
+        losses.unreported_gap.take().map(|gap| Event::from_gap(losses.topic.clone(), gap))
     }
 
-    fn tell_behind(&mut self) {
+    fn report_behind(&mut self) {
         while let Some(notice) = self.notice() {
             self.append(notice);
         }
@@ -246,7 +247,7 @@ impl Queue {
 
 impl Losses {
     fn of(topic: Arc<str>) -> Self {
-        Self { topic, next: VecDeque::new(), untold: 0, untold_gap: None, total: 0 }
+        Self { topic, next: VecDeque::new(), unreported: 0, unreported_gap: None, total: 0 }
     }
 }
 
@@ -286,14 +287,14 @@ mod tests {
     #[test]
     fn one_who_is_always_behind_hears_of_more_than_losses() {
         let mut queue = queue(3, Overflow::DropOldest);
-        let mut told = Vec::new();
+        let mut taken = Vec::new();
         for round in 0..4 {
             // More than fits, each time before one is taken.
             (0..5).for_each(|n| queue.push(change("a", 5 * round + n)));
-            told.extend(queue.pop());
+            taken.extend(queue.pop());
         }
         let is_loss = |event: &Event| matches!(event.action(), Action::Lagged(_));
-        assert_eq!(told.iter().map(is_loss).collect::<Vec<_>>(), [true, false, true, false]);
+        assert_eq!(taken.iter().map(is_loss).collect::<Vec<_>>(), [true, false, true, false]);
     }
 
     #[test]
@@ -357,8 +358,8 @@ mod tests {
                 queue.push(Event::from_gap("t".into(), gap));
             }
             assert!(queue.len() <= 4, "{overflow:?}: {}", queue.len());
-            let told = drain(&mut queue);
-            assert!(told.contains(&"gap".into()), "{overflow:?}: {told:?}");
+            let taken = drain(&mut queue);
+            assert!(taken.contains(&"gap".into()), "{overflow:?}: {taken:?}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::session::{Serial, SessionId};
+use super::conn::{Serial, SessionId};
 
 /// Names a listener. Never reused, so a spent id is harmless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

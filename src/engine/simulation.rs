@@ -128,7 +128,7 @@ impl Outlet for Probe {
                 assert!(log.got.insert(payload["n"].as_u64().unwrap()), "an event came twice: {payload}");
             }
         }
-        Delivered { wake: true, lost: 0, waiting: 1 }
+        Delivered { wake: true, lost: 0, queued: 1 }
     }
 
     fn ready(&self) {
@@ -617,7 +617,7 @@ impl World {
         let held = self.held.keys().filter(|conn| {
             let second =
                 self.engine.sessions.get(&conn.session).and_then(|session| session.second.as_deref());
-            second.is_none_or(|second| second.conn.serial != conn.serial || second.next_until.is_none())
+            second.is_none_or(|second| second.conn.serial != conn.serial || second.next_until().is_none())
         });
         let has = |conn: &&ConnId| self.streams.contains_key(conn);
         assert_eq!(
@@ -646,9 +646,9 @@ impl World {
                 None => assert!(log.ready.is_some(), "{} is not ready at the end", log.key),
             }
             for (n, at) in &log.owed {
-                let told = log.gaps.iter().any(|gap| gap.since <= *at && *at <= gap.until);
+                let is_reported = log.gaps.iter().any(|gap| gap.since <= *at && *at <= gap.until);
                 assert!(
-                    told || log.got.contains(n),
+                    is_reported || log.got.contains(n),
                     "{} {:?} was lost without a word",
                     log.key,
                     *at - self.start

@@ -6,9 +6,10 @@ use std::{
 };
 
 use super::{
-    ConnId, Delivered, Engine, Outlet, PROMPT,
+    ConnId, Delivered, Engine, Outlet, PROMPT, Stats,
+    conn::{Carrier, Phase, SessionId},
     dialect::{Failure, OpenVerdict, Streams},
-    session::{Link, Open, Phase, Session, SessionId},
+    session::{Link, Session},
     state::Reason,
 };
 use crate::{
@@ -28,9 +29,10 @@ impl<L: Outlet> Engine<L> {
         let is_direct = self.dialect.streams() == Streams::Direct;
         let Some(conn) = self.conn(id) else { return };
         conn.peer = peer;
-        conn.heard = now;
+        conn.watchdog.heard = now;
         conn.whole = now;
-        conn.phase = if is_direct { Phase::Open(Open::new("", None)) } else { Phase::Handshake { deadline } };
+        conn.phase =
+            if is_direct { Phase::Carrier(Carrier::new("", None)) } else { Phase::Handshake { deadline } };
         if is_direct {
             // Another answer than 401: the token is taken.
             self.credentials.proved();
@@ -43,7 +45,7 @@ impl<L: Outlet> Engine<L> {
     fn hasten(&mut self, now: Instant) {
         let Self { sessions, rng, .. } = self;
         for session in sessions.values_mut() {
-            if let Link::Waiting { until, why: Reason::Lost(_) | Reason::EndedByServer | Reason::Silence(_) } =
+            if let Link::BackOff { until, why: Reason::Lost(_) | Reason::EndedByServer | Reason::Silence(_) } =
                 &mut session.link
                 && let Some(delay) = session.backoff.hasten(PROMPT.mul_f64(rng.f64()))
             {
@@ -55,7 +57,7 @@ impl<L: Outlet> Engine<L> {
     /// Bytes of a stream have come.
     pub(crate) fn received(&mut self, now: Instant, id: ConnId, bytes: &[u8]) {
         let Some(conn) = self.conn(id) else { return };
-        conn.heard = now;
+        conn.watchdog.heard = now;
         let whole = conn.whole;
         let mut complete = false;
         let mut opened = false;
@@ -79,7 +81,7 @@ impl<L: Outlet> Engine<L> {
                 Item::TooLarge { .. } => {
                     self.stats.too_large += 1;
                     let gap = Gap { since: whole, until: now, reason: GapReason::TooLarge };
-                    self.tell_gap(id.session, gap);
+                    self.report_gap(id.session, gap);
                 }
                 Item::Comment(_) => {}
             }
@@ -119,7 +121,7 @@ impl<L: Outlet> Engine<L> {
                     && refusal.status() == 401
                     && self.credentials.is_worth_replacing()
                 {
-                    self.credentials.rejected(now, Reason::TokenRevoked);
+                    self.credentials.invalidate(now, Reason::TokenRevoked);
                     self.lose(now, id.session, reason, None);
                     return;
                 }
@@ -157,7 +159,7 @@ impl<L: Outlet> Engine<L> {
         let Some(submits) = dialect.submits() else { return false };
         let Some(client_id) = submits.handshake(message) else { return false };
         let handshake = Event::connect(submits.handshake_topic().into(), message.data());
-        conn.phase = Phase::Open(Open::new(&client_id, Some(handshake)));
+        conn.phase = Phase::Carrier(Carrier::new(&client_id, Some(handshake)));
         true
     }
 
@@ -188,13 +190,7 @@ impl<L: Outlet> Engine<L> {
             let name = (message.event() != &**key).then(|| message.event());
             let event = Event::message(key.clone(), message.data(), shape, name);
             for entry in &topic.entries {
-                let Delivered { wake, lost, waiting } = entry.outlet.deliver(event.clone());
-                stats.delivered += 1;
-                stats.lost += lost;
-                stats.queue_high_water = stats.queue_high_water.max(waiting);
-                if wake {
-                    woken.push(entry.outlet.clone());
-                }
+                deliver_to(&entry.outlet, event.clone(), stats, woken);
             }
         });
         if any {
@@ -203,16 +199,14 @@ impl<L: Outlet> Engine<L> {
         any
     }
 
-    pub(super) fn tell_gap(&mut self, id: SessionId, gap: Gap) {
-        let Some(session) = self.sessions.get(&id) else { return };
-        for key in session.keys.iter().filter(|key| !self.dialect.is_local(key)) {
-            let Some(topic) = self.registry.get(key) else { continue };
+    /// Reports a gap to all listeners whose topics were acknowledged.
+    pub(super) fn report_gap(&mut self, id: SessionId, gap: Gap) {
+        let Self { registry, sessions, dialect, stats, woken, .. } = self;
+        let Some(session) = sessions.get(&id) else { return };
+        for key in session.keys.iter().filter(|key| !dialect.is_local(key)) {
+            let Some(topic) = registry.get(key) else { continue };
             for entry in topic.entries.iter().filter(|entry| entry.ready) {
-                let delivered = entry.outlet.deliver(Event::from_gap(key.clone(), gap));
-                self.stats.lost += delivered.lost;
-                if delivered.wake {
-                    self.woken.push(entry.outlet.clone());
-                }
+                deliver_to(&entry.outlet, Event::from_gap(key.clone(), gap), stats, woken);
             }
         }
     }
@@ -222,5 +216,16 @@ impl<L: Outlet> Engine<L> {
         let Some(session) = self.sessions.get_mut(&id) else { return false };
         let since = *session.final_since.get_or_insert(now);
         !session.been_live || now.saturating_duration_since(since) >= FINAL_AFTER
+    }
+}
+
+/// Hands one event to one listener, and keeps account of it.
+pub(super) fn deliver_to<L: Outlet>(outlet: &L, event: Event, stats: &mut Stats, woken: &mut Vec<L>) {
+    stats.delivered += u64::from(!event.is_notice());
+    let Delivered { wake, lost, queued } = outlet.deliver(event);
+    stats.lost += lost;
+    stats.queue_high_water = stats.queue_high_water.max(queued);
+    if wake {
+        woken.push(outlet.clone());
     }
 }

@@ -1,13 +1,18 @@
 //! Sending a stream's set of topics to the server, and what its answer means.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     ConnId, Engine, HEALTHY_AFTER, Outlet, Output, SUSPICION, bounded,
+    conn::{InFlight, Phase, Proof, SessionId, Submit},
     dialect::{Failure, Request, SubmitVerdict},
     identity::Identity,
-    session::{InFlight, Link, Phase, Proof, Session, SessionId, Submit},
+    session::{Link, Session},
     state::Reason,
+    stream::deliver_to,
 };
 use crate::{
     Error,
@@ -25,11 +30,11 @@ impl<L: Outlet> Engine<L> {
     pub(crate) fn submitted(&mut self, now: Instant, id: ConnId, answer: Result<(), Failure>) {
         let is_second = self.is_second(id);
         let Some(conn) = self.conn(id) else { return };
-        let Phase::Open(open) = &mut conn.phase else { return };
-        let flight = match std::mem::replace(&mut open.submit, Submit::Ready) {
+        let Phase::Carrier(carrier) = &mut conn.phase else { return };
+        let flight = match std::mem::replace(&mut carrier.submit, Submit::Ready) {
             Submit::InFlight(flight) => flight,
             other => {
-                open.submit = other;
+                carrier.submit = other;
                 return;
             }
         };
@@ -39,8 +44,8 @@ impl<L: Outlet> Engine<L> {
             answer => {
                 self.step_in(now, id.session);
                 match answer {
-                    Ok(()) => self.accepted(now, id, flight),
-                    Err(failure) => self.rejected(now, id, flight, failure),
+                    Ok(()) => self.submit_accepted(now, id, flight),
+                    Err(failure) => self.submit_failed(now, id, flight, failure),
                 }
             }
         }
@@ -51,16 +56,16 @@ impl<L: Outlet> Engine<L> {
     pub(super) fn submit(&mut self, now: Instant, id: ConnId) {
         let Self { sessions, registry, dialect, .. } = self;
         let Some(session) = sessions.get_mut(&id.session) else { return };
-        session.settle();
+        session.forget_changes();
         let Some((keys, conn)) = session.stream_mut(id.serial) else { return };
-        let Phase::Open(open) = &mut conn.phase else { return };
+        let Phase::Carrier(carrier) = &mut conn.phase else { return };
         let mut fresh = 0;
         let mut complete = true;
         let mut set = Vec::with_capacity(keys.len());
         for key in keys.iter().filter(|key| !dialect.is_local(key)) {
             let acked = registry.get(key).is_some_and(|topic| topic.acked_on == Some(conn.serial));
             if !acked {
-                if fresh == open.batch {
+                if fresh == carrier.batch {
                     // The others go with the next one.
                     complete = false;
                     continue;
@@ -69,26 +74,26 @@ impl<L: Outlet> Engine<L> {
             }
             set.push(key.clone());
         }
-        open.stale = !complete;
+        carrier.stale = !complete;
         let Some(submits) = dialect.submits() else {
             // The stream carries them all as it is.
             let flight = InFlight { keys: set, is_probe: false, complete: true, sent: now, deadline: now };
-            self.accepted(now, id, flight);
+            self.submit_accepted(now, id, flight);
             return;
         };
-        if set.is_empty() && !open.submitted {
+        if set.is_empty() && !carrier.submitted {
             // Nothing to submit: the handshake is all that was asked for.
-            open.submit = Submit::Ready;
+            carrier.submit = Submit::Ready;
             self.went_live(now, id.session, true);
             return;
         }
         let names: Vec<&str> = set.iter().map(|key| &**key).collect();
-        let request = Request { pin: conn.peer, ..submits.submit(&open.client_id, &names) };
+        let request = Request { pin: conn.peer, ..submits.submit(&carrier.client_id, &names) };
         let token = self.credentials.token.clone();
-        open.submitted = true;
+        carrier.submitted = true;
         // Already now: the server may bind the stream and its answer be lost.
         conn.identity = Identity::of(token.as_ref());
-        open.submit = Submit::InFlight(InFlight {
+        carrier.submit = Submit::InFlight(InFlight {
             keys: set,
             is_probe: false,
             complete,
@@ -99,33 +104,33 @@ impl<L: Outlet> Engine<L> {
         self.outputs.push_back(Output::Submit { conn: id, request, token });
     }
 
-    pub(super) fn accepted(&mut self, now: Instant, id: ConnId, flight: InFlight) {
-        let Self { sessions, registry, .. } = self;
+    pub(super) fn submit_accepted(&mut self, now: Instant, id: ConnId, flight: InFlight) {
+        let Self { sessions, registry, stats, woken, .. } = self;
         let Some(session) = sessions.get_mut(&id.session) else { return };
         let hole = session.hole;
         let wanted = self.credentials.identity();
         let Some(conn) = session.conn_mut() else { return };
-        let Phase::Open(open) = &mut conn.phase else { return };
-        open.failures = 0;
-        open.last_failure = None;
-        open.batch = open.batch.saturating_mul(2);
+        let Phase::Carrier(carrier) = &mut conn.phase else { return };
+        carrier.failures = 0;
+        carrier.last_failure = None;
+        carrier.batch = carrier.batch.saturating_mul(2);
         // The token was replaced while the submit was under way.
-        open.stale |= conn.identity != wanted;
-        self.stats.submit_latency = now.saturating_duration_since(flight.sent);
+        carrier.stale |= conn.identity != wanted;
+        stats.submit_latency = now.saturating_duration_since(flight.sent);
         // A guest's stream that is a user's now: what only the user may see was not sent in between.
-        let upgraded = open.acked_identity.as_ref().is_some_and(|before| *before != conn.identity);
+        let upgraded = carrier.acked_identity.as_ref().is_some_and(|before| *before != conn.identity);
         // A token that the server is known not to take makes nobody of a guest.
         let upgraded = upgraded && self.credentials.loss.is_none();
-        if upgraded || open.acked_identity.is_none() {
-            open.acked_identity = Some(conn.identity.clone());
+        if upgraded || carrier.acked_identity.is_none() {
+            carrier.acked_identity = Some(conn.identity.clone());
         }
-        let since = open.proof.doubt.or(self.credentials.since);
+        let since = carrier.proof.doubt.or(self.credentials.since);
         let upgrade = since.filter(|_| upgraded).map(|since| (since, GapReason::IdentityChanged));
         if conn.identity == Identity::Guest || self.dialect.submits().is_none() {
-            open.proof.due = None;
-        } else if upgraded || open.proof.given.is_none() {
+            carrier.proof.due = None;
+        } else if upgraded || carrier.proof.given.is_none() {
             // A token that the server does not take is acknowledged just the same.
-            open.proof.due = Some(now);
+            carrier.proof.due = Some(now);
         }
         for key in &flight.keys {
             let Some((key, _)) = registry.lookup(key) else { continue };
@@ -141,14 +146,10 @@ impl<L: Outlet> Engine<L> {
                 if !entry.ready {
                     entry.ready = true;
                     entry.outlet.ready();
-                    self.woken.push(entry.outlet.clone());
+                    woken.push(entry.outlet.clone());
                 } else if let Some((since, reason)) = hole {
                     let gap = Event::from_gap(key.clone(), Gap { since, until: now, reason });
-                    let delivered = entry.outlet.deliver(gap);
-                    self.stats.lost += delivered.lost;
-                    if delivered.wake {
-                        self.woken.push(entry.outlet.clone());
-                    }
+                    deliver_to(&entry.outlet, gap, stats, woken);
                 }
             }
         }
@@ -163,16 +164,16 @@ impl<L: Outlet> Engine<L> {
         let Self { sessions, registry, dialect, .. } = self;
         let (Some(session), Some(submits)) = (sessions.get_mut(&id), dialect.submits()) else { return };
         let Session { keys, link: Link::Up(conn), .. } = session else { return };
-        let Phase::Open(open) = &mut conn.phase else { return };
+        let Phase::Carrier(carrier) = &mut conn.phase else { return };
         let is_acked = |key: &&Arc<str>| registry.get(key).is_some_and(|t| t.acked_on == Some(conn.serial));
         let keys: Vec<_> =
             keys.iter().filter(|key| !dialect.is_local(key)).filter(is_acked).cloned().collect();
         let names: Vec<&str> = keys.iter().map(|key| &**key).collect();
-        let request = Request { pin: conn.peer, ..submits.submit(&open.client_id, &names) };
-        let patience = if open.proof.is_suspected { SUSPICION } else { self.config.submit_timeout };
+        let request = Request { pin: conn.peer, ..submits.submit(&carrier.client_id, &names) };
+        let patience = if carrier.proof.is_suspected { SUSPICION } else { self.config.submit_timeout };
         let deadline = now + patience;
-        open.proof.due = None;
-        open.submit =
+        carrier.proof.due = None;
+        carrier.submit =
             Submit::InFlight(InFlight { keys, is_probe: true, complete: false, sent: now, deadline });
         self.stats.probes += 1;
         let conn = ConnId { session: id, serial: conn.serial };
@@ -185,14 +186,15 @@ impl<L: Outlet> Engine<L> {
             return;
         };
         let Some(conn) = session.conn_mut() else { return };
-        let Phase::Open(open) = &mut conn.phase else { return };
+        let Phase::Carrier(carrier) = &mut conn.phase else { return };
         // Suspicion may have called for another one while this one was under way.
-        let again = open.proof.due;
+        let again = carrier.proof.due;
         let next = again.or(Some(now + config.proof_interval));
         match answer {
             Err(Failure::Refused(refusal)) if submits.is_users(&refusal) => {
-                let is_suspected = open.proof.is_suspected && again.is_some();
-                open.proof = Proof { due: next, given: Some(flight.sent), is_suspected, ..Proof::default() };
+                let is_suspected = carrier.proof.is_suspected && again.is_some();
+                carrier.proof =
+                    Proof { due: next, given: Some(flight.sent), is_suspected, ..Proof::default() };
                 credentials.proved();
             }
             // Without the server's own words it came from something on the way, which may treat guests differently.
@@ -201,30 +203,30 @@ impl<L: Outlet> Engine<L> {
             {
                 self.lose(now, id.session, Reason::StreamRejected(Error::Refused(refusal)), None);
             }
-            Err(failure) if open.proof.is_suspected && again.is_none() => {
+            Err(failure) if carrier.proof.is_suspected && again.is_none() => {
                 self.lose(now, id.session, Reason::Lost(failure.error()), None);
             }
-            Err(_) => open.proof.due = next,
+            Err(_) => carrier.proof.due = next,
             // Taken from a guest: so the stream is one's. The token may mend that, or be what is wrong.
             Ok(()) => {
-                let since = open.proof.given.or(open.live_since).unwrap_or(now);
-                open.proof.doubt.get_or_insert(since);
-                open.proof.is_suspected = false;
+                let since = carrier.proof.given.or(carrier.live_since).unwrap_or(now);
+                carrier.proof.doubt.get_or_insert(since);
+                carrier.proof.is_suspected = false;
                 conn.identity = Identity::Guest;
-                open.acked_identity = Some(Identity::Guest);
-                if std::mem::replace(&mut open.proof.is_last_chance, true) {
-                    credentials.rejected(now, Reason::TokenRevoked);
+                carrier.acked_identity = Some(Identity::Guest);
+                if std::mem::replace(&mut carrier.proof.is_last_chance, true) {
+                    credentials.invalidate(now, Reason::TokenRevoked);
                     self.ask_provider(now);
                 } else {
-                    open.stale = true;
+                    carrier.stale = true;
                 }
                 // Another stream would not know of the doubt.
-                self.withdraw(now, id.session);
+                self.withdraw(now, id.session, Duration::ZERO);
             }
         }
     }
 
-    fn rejected(&mut self, now: Instant, id: ConnId, flight: InFlight, failure: Failure) {
+    fn submit_failed(&mut self, now: Instant, id: ConnId, flight: InFlight, failure: Failure) {
         self.stats.submits_failed += 1;
         let verdict = match &failure {
             Failure::Refused(refusal) => {
@@ -241,27 +243,29 @@ impl<L: Outlet> Engine<L> {
         let Some(session) = sessions.get_mut(&id.session) else { return };
         let peer = session.conn().and_then(|conn| conn.peer);
         let Session { link: Link::Up(conn), backoff, .. } = session else { return };
-        let Phase::Open(open) = &mut conn.phase else { return };
-        open.stale = true;
+        let Phase::Carrier(carrier) = &mut conn.phase else { return };
+        carrier.stale = true;
         let is_fresh = |key: &Arc<str>| registry.get(key).is_some_and(|t| t.acked_on != Some(id.serial));
         match verdict {
             SubmitVerdict::Later => {
-                open.failures += 1;
+                carrier.failures += 1;
                 let unanswered = matches!(failure, Failure::Lost(_));
-                if unanswered && open.failures >= SUBMIT_FAILURES {
+                if unanswered && carrier.failures >= SUBMIT_FAILURES {
                     self.lose(now, id.session, Reason::Lost(error), None);
                     return;
                 }
-                if open.live_since.is_some_and(|since| now.saturating_duration_since(since) >= HEALTHY_AFTER)
-                    && open.failures == 1
+                if carrier
+                    .live_since
+                    .is_some_and(|since| now.saturating_duration_since(since) >= HEALTHY_AFTER)
+                    && carrier.failures == 1
                 {
                     backoff.reset();
                 }
                 let delay = backoff.next(config.backoff, rng).max(bounded(retry_after));
-                open.submit = Submit::Waiting { until: now + delay };
-                open.last_failure = Some(error.clone());
+                carrier.submit = Submit::Postponed { until: now + delay };
+                carrier.last_failure = Some(error.clone());
                 let reason = if unanswered { Reason::Lost(error) } else { Reason::Refused(error) };
-                if open.live_since.is_none() {
+                if carrier.live_since.is_none() {
                     session.went_offline(now, reason);
                 }
             }
@@ -285,7 +289,7 @@ impl<L: Outlet> Engine<L> {
                     // Not for a topic: the server refuses the stream or its identity.
                     [] => self.lose(now, id.session, Reason::StreamRejected(error), retry_after),
                     [key] => self.refuse_topic(now, id.session, key, &error),
-                    _ => open.batch = (fresh.len() / 2).max(1),
+                    _ => carrier.batch = (fresh.len() / 2).max(1),
                 }
             }
         }
@@ -294,12 +298,12 @@ impl<L: Outlet> Engine<L> {
     /// The server has taken what was submitted; `complete` when that was all there is.
     fn went_live(&mut self, now: Instant, id: SessionId, complete: bool) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        let Some(open) = session.open_mut() else { return };
-        let is_due = complete && !open.is_told;
-        open.is_told |= complete;
-        let handshake = open.handshake.clone().filter(|_| is_due);
-        if open.live_since.is_none() {
-            open.live_since = Some(now);
+        let Some(carrier) = session.carrier_mut() else { return };
+        let is_due = complete && !carrier.is_announced;
+        carrier.is_announced |= complete;
+        let handshake = carrier.handshake.clone().filter(|_| is_due);
+        if carrier.live_since.is_none() {
+            carrier.live_since = Some(now);
             self.stats.connected += 1;
         }
         session.been_live = true;
@@ -320,12 +324,7 @@ impl<L: Outlet> Engine<L> {
                     self.woken.push(entry.outlet.clone());
                 }
                 if let Some(event) = &handshake {
-                    let delivered = entry.outlet.deliver(event.clone());
-                    self.stats.delivered += 1;
-                    self.stats.lost += delivered.lost;
-                    if delivered.wake {
-                        self.woken.push(entry.outlet.clone());
-                    }
+                    deliver_to(&entry.outlet, event.clone(), &mut self.stats, &mut self.woken);
                 }
             }
         }

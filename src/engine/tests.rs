@@ -19,7 +19,7 @@ struct Listener(Rc<RefCell<Vec<String>>>);
 impl Outlet for Listener {
     fn deliver(&self, event: Event) -> Delivered {
         self.0.borrow_mut().push(event.action().to_string());
-        Delivered { wake: false, lost: 0, waiting: 1 }
+        Delivered { wake: false, lost: 0, queued: 1 }
     }
 
     fn ready(&self) {
@@ -180,7 +180,7 @@ fn a_busy_stream_is_replaced_before_the_server_ends_its_life() {
     scene.engine.received(scene.now, next, b"event:posts/*\ndata:{ }\n\n");
     let took = |scene: &Scene| scene.listener.0.borrow().len() - 1;
     assert_eq!(took(&scene), events + 2);
-    scene.pass(hand_over::OVERLAP);
+    scene.pass(pairing::OVERLAP);
     assert!(scene.outputs().iter().any(|out| matches!(out, Output::Drop { conn } if *conn == first)));
     scene.engine.received(scene.now, next, event);
     assert_eq!(took(&scene), events + 3);
@@ -486,19 +486,19 @@ fn a_token_known_to_be_revoked_makes_no_gap_with_each_submit() {
         scene.engine.submitted(scene.now, conn, Ok(()));
     }
     assert!(matches!(scene.engine.state(), State::Unauthenticated { .. }), "{:?}", scene.engine.state());
-    let told = scene.listener.0.borrow().len();
+    let before = scene.listener.0.borrow().len();
     for name in ["a/*", "b/*"] {
         scene.engine.subscribe(scene.now, &name.into(), Listener::default(), true).unwrap();
         scene.pass(Duration::from_secs(1));
         scene.engine.submitted(scene.now, conn, Ok(()));
     }
-    assert_eq!(scene.listener.0.borrow()[told..], [""; 0], "nobody's identity changed");
+    assert_eq!(scene.listener.0.borrow()[before..], [""; 0], "nobody's identity changed");
 }
 
 #[test]
 fn what_waits_for_one_user_is_not_for_another() {
     let mut scene = Scene::new();
-    let forgets = |scene: &Scene| scene.listener.0.borrow().iter().filter(|told| *told == "forget").count();
+    let forgets = |scene: &Scene| scene.listener.0.borrow().iter().filter(|entry| *entry == "forget").count();
     for (id, expected) in [(Some("a"), 0), (Some("a"), 0), (Some("b"), 1), (None, 2), (Some("b"), 2)] {
         scene.engine.set_token(scene.now, id.map(jwt), None);
         assert_eq!(forgets(&scene), expected, "{id:?}");

@@ -4,9 +4,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::{
     Engine, Outlet, Output, PROMPT,
+    conn::{Phase, SessionId},
     dialect::Streams,
+    hand_over::Report,
     identity::{Identity, Token},
-    session::{Held, Link, Phase, SessionId},
+    session::{Held, Link},
     state::Reason,
 };
 use crate::Error;
@@ -32,26 +34,26 @@ impl<L: Outlet> Engine<L> {
         for id in ids {
             let Some(session) = self.sessions.get_mut(&id) else { continue };
             // What is busy stays busy, and has perhaps said for how long.
-            let is_refused = matches!(&session.link, Link::Waiting { why: Reason::Refused(error), .. }
+            let is_refused = matches!(&session.link, Link::BackOff { why: Reason::Refused(error), .. }
                 if matches!(error.status(), Some(401 | 403)));
             match self.dialect.streams() {
                 Streams::Direct if session.conn().is_some_and(|conn| conn.identity != identity) => {
                     self.lose(now, id, Reason::IdentityChanged, None);
                 }
                 // It may have been the old token that was refused.
-                Streams::Direct if is_refused => self.open(now, id),
+                Streams::Direct if is_refused => self.start(now, id),
                 Streams::Direct => self.pump(now, id),
                 Streams::Multiplexed { .. } => {
                     let Some(conn) = session.conn_mut() else { continue };
-                    let Phase::Open(open) = &mut conn.phase else { continue };
+                    let Phase::Carrier(carrier) = &mut conn.phase else { continue };
                     if conn.identity.may_become(&identity) {
-                        open.proof.is_last_chance = false;
+                        carrier.proof.is_last_chance = false;
                         let is_other = conn.identity != identity;
                         if !is_same || is_other {
                             session.outdate();
                         }
                         if is_other {
-                            self.let_go_of_second(now, id);
+                            self.close_second(id, Report::Gap(now));
                         }
                         self.pump(now, id);
                     } else {
@@ -109,11 +111,11 @@ impl<L: Outlet> Engine<L> {
             let Some(session) = self.sessions.get_mut(&id) else { continue };
             match &mut session.link {
                 Link::Idle => {}
-                Link::Waiting { until, .. } => *until = (*until).min(now + jitter),
+                Link::BackOff { until, .. } => *until = (*until).min(now + jitter),
                 Link::Up(conn) => match &mut conn.phase {
-                    Phase::Open(open) if is_multiplexed && conn.identity != Identity::Guest => {
-                        open.proof.due = Some(now);
-                        open.proof.is_suspected = true;
+                    Phase::Carrier(carrier) if is_multiplexed && conn.identity != Identity::Guest => {
+                        carrier.proof.due = Some(now);
+                        carrier.proof.is_suspected = true;
                     }
                     _ => {
                         self.lose(now, id, Reason::Suspected, None);

@@ -34,7 +34,7 @@ pub(crate) trait Dialect: fmt::Debug + Send + Sync {
     }
 
     /// The request that opens a stream, by its name where it has one.
-    fn open(&self, stream: &str) -> Request;
+    fn open_request(&self, stream: &str) -> Request;
 
     /// Names the keys that a message is for, and how its payload is to be read.
     fn route(&self, stream: &str, message: &Message<'_>, to: &mut dyn FnMut(&str, Shape));

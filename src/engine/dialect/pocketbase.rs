@@ -76,7 +76,7 @@ impl Dialect for PocketBase {
     }
 
     /// No token: the server does not look at it here, the first submit is what binds a stream to a user.
-    fn open(&self, _stream: &str) -> Request {
+    fn open_request(&self, _stream: &str) -> Request {
         Request { method: "GET", path: PATH.into(), body: None, token: TokenPlace::Nowhere, pin: None }
     }
 

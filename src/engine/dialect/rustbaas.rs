@@ -65,7 +65,7 @@ impl Dialect for RustBaas {
         3 * self.heartbeat
     }
 
-    fn open(&self, stream: &str) -> Request {
+    fn open_request(&self, stream: &str) -> Request {
         let encode = |text| utf8_percent_encode(text, SEGMENT);
         let (realm, app, collection) = (encode(&self.realm), encode(&self.app), encode(stream));
         let path = format!("/api/realms/{realm}/apps/{app}/collections/{collection}/events");
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn names_stand_in_the_path_encoded() {
         let path = "/api/realms/ac%20me/apps/web/collections/po%2Fsts/events";
-        assert_eq!(dialect().open("po/sts").path, path);
+        assert_eq!(dialect().open_request("po/sts").path, path);
     }
 
     #[test]
