@@ -1,9 +1,9 @@
-//! Make before break: a second stream is acknowledged before the first is let go, and while both run each change is
-//! delivered once.
+//! Handover (make-before-break): a second stream is acknowledged before the first is closed, and while both run each change
+//! is delivered once.
 //!
 //! There are two occasions. A stream is near the end that the server sets it. Or the set of topics changes while
 //! events come: PocketBase forgets a stream's topics for some microseconds when it takes new ones, and what it would have
-//! sent in these is lost without a word, so the new set goes to another stream while the old one goes on. The stream that
+//! sent in these is lost in silence, so the new set goes to another stream while the old one goes on. The stream that
 //! was replaced then waits its turn for the next change: in a burst of them, two streams take turns.
 
 use std::{
@@ -123,7 +123,7 @@ impl<L: Outlet> Engine<L> {
             self.registry.topic_of(*listener).is_some_and(|topic| topic.session == id)
                 && self.registry.entry(*listener).is_some_and(|entry| !entry.ready)
         };
-        let first = self.impatient.iter().find(|(_, listener, _)| waits(listener));
+        let first = self.waiters.iter().find(|(_, listener, _)| waits(listener));
         let half = first.map(|(until, ..)| now + until.saturating_duration_since(now) / 2);
         half.unwrap_or(now + PREPARATION).min(now + PREPARATION)
     }

@@ -1,4 +1,4 @@
-//! The decisions: which streams there are, what each carries, when to try again, and who is told what.
+//! The decisions: which streams there are, what each carries, when to try again, and what is reported to whom.
 //!
 //! Nothing here does I/O, reads a clock or blocks. Calls of the host, bytes and answers of the network and the
 //! passing of time come in as method calls that carry an `Instant`; requests, state changes and wake-ups go out
@@ -97,7 +97,7 @@ pub(crate) enum Output {
     Open { conn: ConnId, request: Request, token: Option<Token> },
     /// Submit a set of topics; answer with [`Engine::submitted`].
     Submit { conn: ConnId, request: Request, token: Option<Token> },
-    /// Let go of a connection and all that belongs to it. No answer.
+    /// Close a connection and all that belongs to it. No answer.
     Drop { conn: ConnId },
     /// The state has changed.
     State(State),
@@ -116,7 +116,7 @@ pub(crate) struct Config {
     pub(crate) handshake_timeout: Duration,
     /// For the answer to a submit.
     pub(crate) submit_timeout: Duration,
-    /// How long an impatient caller waits for the server's word.
+    /// How long a caller that is not patient waits for the server's answer.
     pub(crate) subscribe_timeout: Duration,
     pub(crate) backoff: Bounds,
     /// Bytes of one message.
@@ -175,7 +175,7 @@ pub(crate) struct Engine<L> {
     clocks: Option<(Instant, SystemTime)>,
     rng: fastrand::Rng,
     /// Callers that wait, how long, and until when, which they are in order of. May hold spent ids.
-    impatient: VecDeque<(Instant, ListenerId, Duration)>,
+    waiters: VecDeque<(Instant, ListenerId, Duration)>,
     outputs: VecDeque<Output>,
     /// To be woken, and to be dropped, once no lock is held.
     woken: Vec<L>,
@@ -199,7 +199,7 @@ impl<L: Outlet> Engine<L> {
             credentials,
             clocks: None,
             rng: fastrand::Rng::with_seed(seed),
-            impatient: VecDeque::new(),
+            waiters: VecDeque::new(),
             outputs: VecDeque::new(),
             woken: Vec::new(),
             retired: Vec::new(),
@@ -268,19 +268,19 @@ impl<L: Outlet> Engine<L> {
         self.remove(now, id, None);
     }
 
-    /// How long a listener that has just come waits for the server's word, instead of as long as all do.
+    /// How long a listener that has just come waits for the server's answer, instead of as long as all do.
     pub(crate) fn set_patience(&mut self, now: Instant, id: ListenerId, patience: Duration) {
-        if let Some(at) = self.impatient.iter().rposition(|(_, waiting, _)| *waiting == id) {
-            self.impatient.remove(at);
+        if let Some(at) = self.waiters.iter().rposition(|(_, waiting, _)| *waiting == id) {
+            self.waiters.remove(at);
             self.be_patient(now, id, patience);
         }
     }
 
     fn be_patient(&mut self, now: Instant, id: ListenerId, patience: Duration) {
-        // Longer than the clock reaches is for ever.
+        // Longer than the clock reaches is indefinitely.
         let Some(until) = now.checked_add(patience) else { return };
-        let after = self.impatient.partition_point(|(at, ..)| *at <= until);
-        self.impatient.insert(after, (until, id, patience));
+        let after = self.waiters.partition_point(|(at, ..)| *at <= until);
+        self.waiters.insert(after, (until, id, patience));
     }
 
     /// Removes the listeners of all topics that `wanted` picks, and says how many they were.
@@ -313,7 +313,7 @@ impl<L: Outlet> Engine<L> {
         if was_open {
             self.outputs.push_back(Output::Disconnected(Vec::new()));
         }
-        self.impatient.clear();
+        self.waiters.clear();
         self.credentials = Credentials::new(false);
         self.at_rest = State::Closed { why: None };
         self.state = self.at_rest.clone();
@@ -327,17 +327,17 @@ impl<L: Outlet> Engine<L> {
         let sessions = self.sessions.values().filter_map(|session| session.deadline(now, self.held()));
         let renewals = self.sessions.values().filter_map(|session| self.renewal(session));
         let clocks = self.clocks.map(|(then, _)| then + CLOCK_INTERVAL).filter(|_| !self.sessions.is_empty());
-        let waiting = self.impatient.front().map(|(at, ..)| *at);
+        let waiting = self.waiters.front().map(|(at, ..)| *at);
         sessions.chain(renewals).chain(waiting).chain(clocks).chain(self.credentials.deadline()).min()
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.credentials.tick(now);
         self.ask_provider(now);
-        while let Some((at, id, patience)) = self.impatient.front().copied()
+        while let Some((at, id, patience)) = self.waiters.front().copied()
             && at <= now
         {
-            self.impatient.pop_front();
+            self.waiters.pop_front();
             let waits = self.registry.entry(id).is_some_and(|entry| !entry.ready);
             if waits {
                 let session = self.registry.topic_of(id).and_then(|topic| self.sessions.get(&topic.session));
@@ -362,7 +362,7 @@ impl<L: Outlet> Engine<L> {
     }
 
     /// Listeners that have something to do, and listeners that are gone and whose outlets are to be dropped. Both
-    /// may run code of the host, so the caller takes them along and lets go of its lock first.
+    /// may run code of the host, so the caller takes them along and releases its lock first.
     pub(crate) fn take_woken(&mut self) -> (Vec<L>, Vec<L>) {
         (std::mem::take(&mut self.woken), std::mem::take(&mut self.retired))
     }
@@ -546,7 +546,7 @@ impl<L: Outlet> Engine<L> {
         }))
     }
 
-    /// Lets go of what carries a session.
+    /// Closes what carries a session.
     fn drop_streams(&mut self, id: SessionId) -> Option<Conn> {
         self.close_second(id, Report::Nothing);
         let session = self.sessions.get_mut(&id)?;
@@ -574,7 +574,7 @@ impl<L: Outlet> Engine<L> {
                 Reason::IdentityChanged => GapReason::IdentityChanged,
                 _ => GapReason::Disconnected,
             };
-            // Whatever ended it: the link may have been dead since it last brought a whole message.
+            // Whatever ended it: the link may have been dead since it last delivered a whole message.
             session.hole = Some((in_doubt.map_or(conn.whole, |doubt| doubt.start.min(conn.whole)), gap));
         }
         session.went_offline(now, reason.clone());
@@ -620,7 +620,7 @@ impl<L: Outlet> Engine<L> {
         }
     }
 
-    /// The session ends with the server's last word.
+    /// The session ends with a final answer of the server.
     fn finish(&mut self, id: SessionId, error: Error) {
         self.drop_streams(id);
         let Some(session) = self.sessions.remove(&id) else { return };

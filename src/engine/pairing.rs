@@ -264,7 +264,7 @@ mod tests {
                 }
                 let sent = alone as usize + 18;
                 assert_eq!(ticks(&story, &[2000, 2100]), sent + 2, "{alone} {first}");
-                // The copy of the last one is on its way when the first stream is let go.
+                // The copy of the last one is on its way when the first stream is closed.
                 story.push((1, 1999));
                 assert_eq!(ticks(&story, &[2002, 2100]), sent + 2, "{alone} {first}");
             }

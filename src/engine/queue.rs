@@ -7,21 +7,41 @@ use std::{
 
 use crate::event::{Action, Event, Gap};
 
-/// What happens when a listener does not keep up and its queue is full.
-///
-/// The socket is always read: PocketBase buffers without limit for a slow reader and loses all of it when the
-/// stream ends, so a slow listener must cost the listener, not the server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Overflow {
-    /// The oldest event makes room. [`Lagged`](crate::Action::Lagged) comes before the events that are left.
-    #[default]
-    DropOldest,
-    /// The new event is dropped. [`Lagged`](crate::Action::Lagged) comes after the events that were there.
-    DropNewest,
-    /// A newer event of the same record replaces the one that waits; that is no loss and is not counted as
-    /// one. When more records wait than the queue holds, the oldest makes room.
-    Conflate,
+/// Declares the policies once, each with its name, so that [`Overflow::ALL`] cannot lack one.
+macro_rules! policies {
+    ($(#[$about:meta])* pub enum Overflow { $($(#[$doc:meta])* $policy:ident = $name:literal,)* }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum Overflow { $($(#[$doc])* $policy,)* }
+
+        impl Overflow {
+            /// All policies.
+            pub const ALL: [Self; [$($name),*].len()] = [$(Self::$policy),*];
+
+            /// The name of the policy in lower case, as other languages have it.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$policy => $name,)* }
+            }
+        }
+    };
+}
+
+policies! {
+    /// What happens when a listener does not keep up and its queue is full.
+    ///
+    /// The socket is always read: PocketBase buffers without limit for a slow reader and loses all of it when the
+    /// stream ends, so a slow listener must cost the listener, not the server.
+    pub enum Overflow {
+        /// The oldest event makes room. [`Lagged`](crate::Action::Lagged) comes before the events that are left.
+        #[default]
+        DropOldest = "drop_oldest",
+        /// The new event is dropped. [`Lagged`](crate::Action::Lagged) comes after the events that were there.
+        DropNewest = "drop_newest",
+        /// A newer event of the same record replaces the one that waits; that is no loss and is not counted as
+        /// one. When more records wait than the queue holds, the oldest makes room.
+        Conflate = "conflate",
+    }
 }
 
 /// The limits of one queue.
@@ -59,9 +79,9 @@ struct Losses {
     /// Notices, and the event that comes after them. It has left `items`: were it dropped in turn, a listener that
     /// is always behind would hear of nothing but losses.
     next: VecDeque<Event>,
-    /// Lost since last told: before the front (`DropOldest`) or behind the back (`DropNewest`).
+    /// Lost since last reported: before the front (`DropOldest`) or behind the back (`DropNewest`).
     unreported: u64,
-    /// A dropped notice of a gap; a gap must be told in any case.
+    /// A dropped notice of a gap; a gap must be reported in any case.
     unreported_gap: Option<Gap>,
     /// Lost over the whole life.
     total: u64,
@@ -87,22 +107,20 @@ impl Queue {
             return;
         }
         let size = event.raw().len();
-        if self.limits.overflow == Overflow::DropNewest {
-            if self.is_full(size) {
-                self.account(&event);
-                return;
-            }
-            self.report_behind();
-        } else {
-            while self.is_full(size) && self.drop_oldest() {}
+        match self.limits.overflow {
+            Overflow::DropNewest if self.is_full(size) => return self.account(&event),
+            Overflow::DropNewest => self.report_behind(),
+            Overflow::DropOldest | Overflow::Conflate => while self.is_full(size) && self.drop_oldest() {},
         }
         self.append(event);
     }
 
     /// Adds the last event of all, which no limit keeps out.
     pub(crate) fn push_last(&mut self, event: Event) {
-        if self.limits.overflow == Overflow::DropNewest {
-            self.report_behind();
+        match self.limits.overflow {
+            Overflow::DropNewest => self.report_behind(),
+            // Before the front, when it is taken.
+            Overflow::DropOldest | Overflow::Conflate => {}
         }
         self.append(event);
     }
@@ -137,8 +155,9 @@ impl Queue {
         if let Some(event) = self.losses.as_mut()?.next.pop_front() {
             return Some(event);
         }
-        if self.limits.overflow == Overflow::DropNewest && !self.items.is_empty() {
-            return None;
+        match self.limits.overflow {
+            Overflow::DropNewest if !self.items.is_empty() => return None,
+            Overflow::DropOldest | Overflow::DropNewest | Overflow::Conflate => {}
         }
         let first = self.notice()?;
         let second = self.notice();
@@ -152,7 +171,7 @@ impl Queue {
         self.items.len() + self.losses.as_ref().map_or(0, |losses| losses.next.len())
     }
 
-    /// Whether [`pop`](Self::pop) would give something: an event that waits, or a loss that is not told yet.
+    /// Whether [`pop`](Self::pop) would give something: an event that waits, or a loss that is not reported yet.
     pub(crate) fn has_more(&self) -> bool {
         let is_unreported = |losses: &Losses| {
             !losses.next.is_empty() || losses.unreported > 0 || losses.unreported_gap.is_some()
@@ -203,7 +222,7 @@ impl Queue {
         true
     }
 
-    /// Remembers what was dropped, until it is told.
+    /// Remembers what was dropped, until it is reported.
     fn account(&mut self, dropped: &Event) {
         let topic = dropped.shared_topic();
         let losses = self.losses.get_or_insert_with(|| Losses::of(topic.clone()).into());
@@ -220,7 +239,7 @@ impl Queue {
         }
     }
 
-    /// The next of the things that were dropped and are not told yet: losses, then a gap.
+    /// The next of the things that were dropped and are not reported yet: losses, then a gap.
     fn notice(&mut self) -> Option<Event> {
         let losses = self.losses.as_mut()?;
         if losses.unreported > 0 {
@@ -338,6 +357,25 @@ mod tests {
     }
 
     #[test]
+    fn every_policy_keeps_its_limit_and_accounts_for_each_event() {
+        for overflow in Overflow::ALL {
+            let mut queue = queue(4, overflow);
+            let mut lagged = 0;
+            (0..10).for_each(|n| queue.push(change(&n.to_string(), n)));
+            assert!(queue.len() <= 4, "{}", overflow.as_str());
+            let events = std::iter::from_fn(|| queue.pop());
+            let got = events.filter(|event| match event.action() {
+                Action::Lagged(n) => {
+                    lagged += n;
+                    false
+                }
+                _ => true,
+            });
+            assert_eq!((got.count(), lagged, queue.lost()), (4, 6, 6), "{}", overflow.as_str());
+        }
+    }
+
+    #[test]
     fn a_gap_survives_an_overflow() {
         let mut queue = queue(2, Overflow::DropOldest);
         let now = Instant::now();
@@ -349,7 +387,7 @@ mod tests {
 
     #[test]
     fn gaps_while_nobody_reads_do_not_pile_up() {
-        for overflow in [Overflow::DropOldest, Overflow::DropNewest, Overflow::Conflate] {
+        for overflow in Overflow::ALL {
             let mut queue = queue(2, overflow);
             let now = Instant::now();
             for n in 0..100 {

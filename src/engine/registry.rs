@@ -28,9 +28,9 @@ pub(super) struct Topic<L> {
 pub(super) struct Entry<L> {
     pub(super) id: ListenerId,
     pub(super) outlet: L,
-    /// The listener has been told that the server acknowledged its topic.
+    /// The listener was notified that the server acknowledged its topic.
     pub(super) ready: bool,
-    /// Waits for the network however long it takes; otherwise the first failure is told to the caller.
+    /// Waits for the network however long it takes; otherwise the first failure is returned to the caller.
     pub(super) patient: bool,
 }
 

@@ -24,7 +24,7 @@ const QUIET: Duration = Duration::from_millis(3);
 const QUIET_IN_BURST: Duration = Duration::from_millis(20);
 const PUT_OFF: Duration = Duration::from_millis(100);
 
-/// Offline for longer than this is told as `Suspended`.
+/// Offline for longer than this is reported as `Suspended`.
 const SUSPENDED_AFTER: Duration = Duration::from_secs(120);
 
 #[derive(Debug)]
@@ -304,7 +304,7 @@ impl Session {
         }
     }
 
-    /// What a caller that waited in vain is told.
+    /// The error of a caller that waited in vain.
     pub(super) fn last_error(&self) -> Option<Error> {
         if let Some(error) = self.carrier().and_then(|carrier| carrier.last_failure.clone()) {
             return Some(error);

@@ -22,7 +22,7 @@ use crate::{
 
 const SCHEDULES: u64 = 10_000;
 
-/// Two topics that the server refuses, one by its place in the list and one without a word.
+/// Two topics that the server refuses, one by its place in the list and one without saying which.
 const TOPICS: [&str; 12] = [
     "a/*",
     "b/*",
@@ -332,7 +332,7 @@ impl World {
         Token::new(&format!("{}{}", jwt(user).as_str(), self.tokens)).unwrap()
     }
 
-    /// The password changes: the server drops the identity of open streams without a word, and takes the token for a
+    /// The password changes: the server drops the identity of open streams in silence, and takes the token for a
     /// guest's from now on.
     fn revoke(&mut self) {
         let Some(token) = self.engine.token().cloned() else { return };
@@ -426,7 +426,7 @@ impl World {
                 }
                 Output::Drop { conn } => {
                     self.held.remove(&conn);
-                    // The server notices; and what is under way may still be told, as a race of the driver.
+                    // The server notices; and what is under way may still be reported, as a race of the driver.
                     self.streams.remove(&conn);
                 }
                 Output::State(_) | Output::Disconnected(_) => {}
@@ -588,7 +588,7 @@ impl World {
     }
 
     fn check_outcome(&mut self) {
-        // What the server has, on streams that are not about to be let go.
+        // What the server has, on streams that are not about to be closed.
         let conns = self.engine.sessions.iter();
         let conns = conns.filter_map(|(id, s)| Some(ConnId { session: *id, serial: s.conn()?.serial }));
         let streams: Vec<_> = conns.filter_map(|conn| self.streams.get(&conn)).collect();

@@ -72,7 +72,7 @@ impl State {
         }
     }
 
-    /// Whether the host has been told this already.
+    /// Whether this was reported to the host already.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Waiting { until: a, .. }, Self::Waiting { until: b, .. }) => a == b,

@@ -211,7 +211,7 @@ impl<L: Outlet> Engine<L> {
         }
     }
 
-    /// Whether an answer that trying again does not change is to be taken at its word.
+    /// Whether an answer that trying again does not change is to be believed.
     fn is_believed(&mut self, now: Instant, id: SessionId) -> bool {
         let Some(session) = self.sessions.get_mut(&id) else { return false };
         let since = *session.final_since.get_or_insert(now);

@@ -19,7 +19,7 @@ use crate::{
     event::{Event, Gap, GapReason},
 };
 
-/// A caller that waits is told of a stream that opens but takes no topics after this many tries.
+/// Streams in a row that open but take no topics, until waiting callers fail with the reason.
 const FRUITLESS: u32 = 3;
 
 /// Submits that fail in a row without an answer before the stream itself is given up.

@@ -11,13 +11,13 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, timezone
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast, get_args
 from uuid import UUID
 
 import pytest
 import tidings
 from conftest import PATIENCE, Box, soon
-from tidings import BosBase, Client, ClientResponseError, PocketBase, exceptions
+from tidings import BosBase, Client, ClientResponseError, PocketBase, _tidings, exceptions
 from tidings.exceptions import (
     ArgumentError,
     ClosedError,
@@ -342,6 +342,12 @@ def test_bad_arguments_are_value_errors(client: Client) -> None:
 def test_settings_that_cannot_be_used_are_argument_errors(options: dict[str, Any], told: str) -> None:
     with pytest.raises(ArgumentError, match=told):
         Client("http://127.0.0.1:9", **options)
+
+
+def test_every_overflow_policy_of_the_core_has_its_name_here() -> None:
+    assert get_args(tidings.Overflow) == _tidings.OVERFLOWS
+    for policy in _tidings.OVERFLOWS:
+        Client("http://127.0.0.1:9", overflow=cast("tidings.Overflow", policy)).close()
 
 
 def test_arguments_that_cannot_be_used_are_argument_errors(client: Client, box: Box) -> None:

@@ -34,14 +34,16 @@ pub struct RawOverflow(c_int);
 
 impl RawOverflow {
     pub(crate) fn get(self) -> Result<tidings_core::Overflow, Error> {
-        let known = [
-            (tidings_core::Overflow::DropOldest, Overflow::DropOldest as c_int),
-            (tidings_core::Overflow::DropNewest, Overflow::DropNewest as c_int),
-            (tidings_core::Overflow::Conflate, Overflow::Conflate as c_int),
-        ];
-        one_of(self.0, known, "overflow")
+        one_of(self.0, POLICIES.map(|(policy, number)| (policy, number as c_int)), "overflow")
     }
 }
+
+/// Each policy of the core with its number here: one that the core has and this has not does not compile.
+const POLICIES: [(tidings_core::Overflow, Overflow); tidings_core::Overflow::ALL.len()] = [
+    (tidings_core::Overflow::DropOldest, Overflow::DropOldest),
+    (tidings_core::Overflow::DropNewest, Overflow::DropNewest),
+    (tidings_core::Overflow::Conflate, Overflow::Conflate),
+];
 
 /// The options of clients to be. What is not set is as it is without options.
 #[derive(Default)]
@@ -350,4 +352,17 @@ pub extern "C" fn tidings_client_options_set_notices(
         given(options, "options")?.notices = wanted;
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_overflow_policy_has_a_number_of_its_own() {
+        for (number, policy) in tidings_core::Overflow::ALL.into_iter().enumerate() {
+            assert_eq!(RawOverflow(number as c_int).get().ok(), Some(policy), "{}", policy.as_str());
+        }
+        assert!(RawOverflow(tidings_core::Overflow::ALL.len() as c_int).get().is_err());
+    }
 }

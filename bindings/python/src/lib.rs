@@ -67,7 +67,8 @@ fn filter(expression: &str, values: &str) -> PyResult<String> {
 
 #[pymodule(gil_used = false)]
 mod _tidings {
-    use pyo3::prelude::*;
+    use pyo3::{prelude::*, types::PyTuple};
+    use tidings::Overflow;
 
     #[pymodule_export]
     use super::{
@@ -94,6 +95,7 @@ mod _tidings {
         module.add("STATE", kind::STATE)?;
         module.add("DISCONNECTED", kind::DISCONNECTED)?;
         module.add("TOKEN_WANTED", kind::TOKEN_WANTED)?;
-        module.add("WOKEN", kind::WOKEN)
+        module.add("WOKEN", kind::WOKEN)?;
+        module.add("OVERFLOWS", PyTuple::new(module.py(), Overflow::ALL.map(Overflow::as_str))?)
     }
 }

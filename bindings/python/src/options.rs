@@ -192,16 +192,22 @@ fn proxy(value: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
 }
 
 fn overflow(value: &Bound<'_, PyAny>) -> PyResult<Overflow> {
-    match value.extract::<&str>()? {
-        "drop_oldest" => Ok(Overflow::DropOldest),
-        "drop_newest" => Ok(Overflow::DropNewest),
-        "conflate" => Ok(Overflow::Conflate),
-        other => Err(argument(
-            "overflow",
-            format!("{other:?} is none of \"drop_oldest\", \"drop_newest\" and \"conflate\""),
-        )),
-    }
+    let name = value.extract::<&str>()?;
+    let found = POLICIES.iter().find(|(known, _)| *known == name).map(|(_, policy)| *policy);
+    found.ok_or_else(|| {
+        let known = POLICIES.map(|(known, _)| format!("{known:?}"));
+        let (last, others) = known.split_last().expect("there are some");
+        argument("overflow", format!("{name:?} is none of {} and {last}", others.join(", ")))
+    })
 }
+
+/// Each policy of the core with its name here, which is also in `_arguments.Overflow`: one that the core has and this has
+/// not does not compile.
+const POLICIES: [(&str, Overflow); Overflow::ALL.len()] = [
+    ("drop_oldest", Overflow::DropOldest),
+    ("drop_newest", Overflow::DropNewest),
+    ("conflate", Overflow::Conflate),
+];
 
 fn unknown(name: &str) -> PyErr {
     PyTypeError::new_err(format!("there is no option {name:?}"))

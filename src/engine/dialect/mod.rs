@@ -53,7 +53,7 @@ pub(crate) trait Dialect: fmt::Debug + Send + Sync {
     /// Where to log in to a collection of users, or why that is not known.
     fn log_in_path(&self, collection: &str) -> Result<String, Error>;
 
-    /// How a stream is told its topics, with [`Streams::Multiplexed`].
+    /// How a stream gets its topics, with [`Streams::Multiplexed`].
     fn submits(&self) -> Option<&dyn Submits> {
         None
     }
@@ -62,7 +62,7 @@ pub(crate) trait Dialect: fmt::Debug + Send + Sync {
 /// How topics share streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Streams {
-    /// A stream carries any topics, up to so many and so many bytes of their keys, and is told them by a submit,
+    /// A stream carries any topics, up to so many and so many bytes of their keys, and gets them by a submit,
     /// which also binds it to a user.
     Multiplexed { topics: usize, bytes: usize },
     /// The request that opens a stream says what it carries, and whose it is.
@@ -83,7 +83,7 @@ pub(crate) trait Submits {
     /// The client id, if the message is the handshake.
     fn handshake(&self, message: &Message<'_>) -> Option<Box<str>>;
 
-    /// The topic under which the handshake is told.
+    /// The topic under which the handshake is delivered.
     fn handshake_topic(&self) -> &'static str;
 
     /// The request that makes `keys` the set of topics of the stream.
@@ -120,7 +120,7 @@ pub(crate) enum TokenPlace {
 pub(crate) enum OpenVerdict {
     /// Try again later.
     Later,
-    /// Callers that wait are told, those that were live before try again.
+    /// Waiting callers fail with it, those that were live before try again.
     Refused,
     /// It will not get better by trying.
     Final,

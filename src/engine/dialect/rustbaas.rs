@@ -17,7 +17,7 @@ pub(crate) struct RustBaas {
     pub(crate) heartbeat: Duration,
 }
 
-/// The server's interval unless it was told another.
+/// The server's interval unless another is configured.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Longer names than this are a mistake.

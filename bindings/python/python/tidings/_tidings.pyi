@@ -11,6 +11,7 @@ __all__ = [
     "DISCONNECTED",
     "ENDED",
     "EVENT",
+    "OVERFLOWS",
     "STATE",
     "TOKEN_WANTED",
     "WOKEN",
@@ -38,6 +39,9 @@ STATE: Final = 2  # (STATE, State, None)
 DISCONNECTED: Final = 3  # (DISCONNECTED, list of topics still wanted, None)
 TOKEN_WANTED: Final = 4  # (TOKEN_WANTED, TokenRequest, None)
 WOKEN: Final = 5  # (WOKEN, number, None)
+
+# The names of what a full queue can do, as the core has them.
+OVERFLOWS: Final[tuple[str, ...]]
 
 @final
 class Event:
