@@ -1,6 +1,6 @@
 //! Random schedules without a fault, against a model of the server that forgets a stream's topics while it takes new
 //! ones, that ends streams as PocketBase does, and whose messages overtake each other: each event is to reach each listener
-//! once, without a gap.
+//! once, without a gap. Invariants 15 and 16 of `simulation/checks.rs`.
 
 use std::{
     cell::RefCell,
@@ -31,6 +31,17 @@ struct Log {
     owed: HashSet<u64>,
 }
 
+impl Log {
+    fn check_once(&mut self, n: u64) {
+        assert!(self.got.insert(n), "{n} of {} came twice", self.key);
+    }
+
+    fn check_complete(&self) {
+        let lost: Vec<_> = self.owed.difference(&self.got).collect();
+        assert!(lost.is_empty(), "{lost:?} of {} were lost", self.key);
+    }
+}
+
 impl Outlet for Probe {
     fn deliver(&self, event: Event) -> Delivered {
         let mut log = self.0.borrow_mut();
@@ -40,7 +51,7 @@ impl Outlet for Probe {
             Action::Gap => log.gaps += 1,
             _ => {
                 let n = event.json().unwrap()["n"].as_u64().unwrap();
-                assert!(log.got.insert(n), "{n} of {} came twice", log.key);
+                log.check_once(n);
             }
         }
         Delivered { wake: false, lost: 0, queued: 1 }
@@ -159,8 +170,7 @@ impl World {
         self.run(Duration::from_secs(5));
         for probe in self.listeners.iter().map(|(_, probe)| probe).chain(&self.gone) {
             let log = probe.0.borrow();
-            let lost: Vec<_> = log.owed.difference(&log.got).collect();
-            assert!(lost.is_empty(), "{lost:?} of {} were lost", log.key);
+            log.check_complete();
             self.seen.gaps += log.gaps;
         }
         let keys = self.engine.keys();
@@ -231,11 +241,15 @@ impl World {
                 self.happen(coming);
                 self.obey();
             }
-            let is_up = self.listeners[0].1.0.borrow().ready;
-            assert!(!is_up || self.engine.state().is_live(), "{:?}", self.engine.state());
-            assert!(self.engine.stats().streams <= 2);
+            self.check_uninterrupted();
         }
         self.now = until;
+    }
+
+    fn check_uninterrupted(&self) {
+        let is_up = self.listeners[0].1.0.borrow().ready;
+        assert!(!is_up || self.engine.state().is_live(), "{:?}", self.engine.state());
+        assert!(self.engine.stats().streams <= 2);
     }
 
     fn obey(&mut self) {

@@ -1,15 +1,42 @@
 //! The decisions: which streams there are, what each carries, when to try again, and what is reported to whom.
 //!
 //! Nothing here does I/O, reads a clock or blocks. Calls of the host, bytes and answers of the network and the
-//! passing of time come in as method calls that carry an `Instant`; requests, state changes and wake-ups go out
-//! through [`Engine::poll_output`], [`Engine::take_woken`] and [`Engine::deadline`]. Events go straight to the
-//! listeners' [`Outlet`]s. So every schedule can be replayed without a network: see `simulation.rs`.
+//! passing of time come in as method calls that carry an `Instant`; requests and state changes go out as [`Output`]s, and
+//! events go straight to the listeners' [`Outlet`]s. So every schedule can be replayed without a network. It knows `sse` and
+//! the dialects, and nothing of the layers above.
 //!
-//! It knows `sse` and the dialects, and nothing of the layers above.
+//! # The contract
 //!
-//! [`Engine`] is here, with the host's calls, time and what comes out; its other parts have a file each: `stream.rs`
-//! (head, messages and end of a stream), `submit.rs` (its set of topics), `hand_over.rs` (from one
-//! stream to the next), `token.rs` (whose it is).
+//! Whoever drives the engine goes round this loop, as the lock in `shared.rs` and `driver.rs` do:
+//!
+//! 1. **Lock, and call one input** with the time: a call of the host, an answer of the network, or
+//!    [`Engine::handle_timeout`]. Times never go back. Inputs that name a connection which is over are ignored.
+//! 2. **Take the woken and the retired** ([`Engine::take_woken`]) before the lock is released. Left there, a listener sleeps
+//!    beside events in its queue, until the next call.
+//! 3. **Release the lock, then wake and drop them**: both may run code of the host, which may call the client. With the lock
+//!    held that is a deadlock.
+//! 4. **Drain the outputs** ([`Engine::poll_output`]) to `None`, in order and without the lock. An [`Output::Drop`] that is
+//!    late keeps a stream alive that a later [`Output::Open`] replaces; one that is skipped leaks it.
+//! 5. **Answer each output** once, as it says: an `Open` with `opened`, `received`…, `ended`; a `Submit` with `submitted`; a
+//!    `WantToken` with `token_provided`. Without an answer its deadline passes, and the stream counts as lost. What a `Drop`
+//!    named needs no answer.
+//! 6. **Ask for the deadline** ([`Engine::deadline`]) and sleep until then or until the next input: it moves with every input,
+//!    both ways. An engine that is asked late is late; one that is not asked does not reconnect.
+//!
+//! # The tour
+//!
+//! 1. `session.rs`: one stream that is wanted, its topics, and its [`Link`]: idle, waiting for the next try, or up.
+//! 2. `conn.rs`: one connection, in a [`Phase`] from request to carrier, with the [`Submit`] that is under way on it.
+//! 3. This file: the host's calls, time, and what comes out. `pump.rs`: what a session's state and the time call for, how a
+//!    connection begins and how it is lost; `backoff.rs`: when to try again.
+//! 4. What the network brings: `stream.rs` (head, messages and end of a stream), `submit.rs` (its set of topics), `token.rs`
+//!    (whose it is; `credentials.rs` and `identity.rs` are what it knows).
+//! 5. `second.rs`, `hand_over.rs`, `pairing.rs`: from one stream to the next without a loss.
+//! 6. `registry.rs`, `queue.rs`, `topic.rs`: who listens, what waits for them, what a topic is called. `dialect/`: what differs
+//!    between servers. `state.rs`: what the host sees.
+//!
+//! What each input does in each state is the table in `table.rs`; what holds at all times, and which check holds it, is
+//! listed in `simulation/checks.rs`.
 
 mod backoff;
 mod conn;
@@ -20,6 +47,7 @@ mod hand_over;
 mod hand_over_simulation;
 pub(crate) mod identity;
 mod pairing;
+mod pump;
 mod queue;
 mod registry;
 mod second;
@@ -29,6 +57,8 @@ mod simulation;
 mod state;
 mod stream;
 mod submit;
+#[cfg(test)]
+mod table;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -51,19 +81,14 @@ pub use self::{
 };
 
 use self::{
-    conn::{Conn, Phase, Serial, SessionId, Submit, Watchdog},
+    conn::{Serial, SessionId},
     credentials::Credentials,
-    dialect::{Dialect, Request, Streams, TokenPlace},
-    hand_over::Report,
-    identity::{Identity, Token},
+    dialect::{Dialect, Request, Streams},
+    identity::Token,
     registry::{Registry, Removed},
-    session::{Held, Link, Session},
+    session::Session,
 };
-use crate::{
-    Error,
-    event::{Event, GapReason},
-    sse::Decoder,
-};
+use crate::{Error, event::Event};
 
 /// Where one listener's events go.
 pub(crate) trait Outlet: Clone {
@@ -413,265 +438,6 @@ impl<L: Outlet> Engine<L> {
         let mut keys: Vec<_> = self.registry.keys().cloned().collect();
         keys.sort_unstable();
         keys
-    }
-
-    // ---- The inside ----
-
-    fn conn(&mut self, id: ConnId) -> Option<&mut Conn> {
-        let (_, conn) = self.sessions.get_mut(&id.session)?.stream_mut(id.serial)?;
-        Some(conn)
-    }
-
-    /// Does for one session whatever its state and the time call for.
-    fn pump(&mut self, now: Instant, id: SessionId) {
-        self.tend_second(now, id);
-        let Some(session) = self.sessions.get(&id) else { return };
-        if session.keys.is_empty() {
-            if session.conn().is_none() || now >= session.due(now) {
-                self.dissolve(id);
-            }
-        } else {
-            let held = self.held();
-            if held != Held::Nothing {
-                self.ask_provider(now);
-            }
-            let Some(session) = self.sessions.get(&id) else { return };
-            match &session.link {
-                Link::Idle | Link::BackOff { .. } if held == Held::Streams => {}
-                Link::BackOff { until, .. } if now < *until => {}
-                Link::Idle | Link::BackOff { .. } => self.start(now, id),
-                Link::Up(_) => self.pump_up(now, id, held),
-            }
-        }
-        self.update_state(now);
-    }
-
-    /// The same for its connection.
-    fn pump_up(&mut self, now: Instant, id: SessionId, held: Held) {
-        let Some(conn) = self.sessions.get(&id).and_then(Session::conn) else { return };
-        let late = |what: &'static str, after| Reason::Lost(Error::Timeout { what: what.into(), after });
-        let reason = match &conn.phase {
-            Phase::Connecting { deadline } if now >= *deadline => late(
-                "the head of the event stream (does a proxy on the way buffer responses?)",
-                self.config.open_timeout,
-            ),
-            Phase::Handshake { deadline } if now >= *deadline => late(
-                "the handshake of the event stream (does a proxy on the way buffer responses?)",
-                self.config.handshake_timeout,
-            ),
-            Phase::Connecting { .. } | Phase::Handshake { .. } => return,
-            Phase::Carrier(_) if now >= conn.watchdog.due() => Reason::Silence(conn.watchdog.limit),
-            Phase::Carrier(carrier) => match &carrier.submit {
-                Submit::InFlight(flight) if now >= flight.deadline => {
-                    // The server may yet take it, and would then replace what a second submit has set: only a new
-                    // stream has a certain set.
-                    let what = match flight.is_probe {
-                        true => "the answer to whether the stream is still there",
-                        false => "the answer to the topics submitted",
-                    };
-                    self.stats.submits_failed += u64::from(!flight.is_probe);
-                    late(what, flight.deadline.saturating_duration_since(flight.sent))
-                }
-                Submit::InFlight(_) => return,
-                // Without the token the submit would be a guest's.
-                Submit::Ready | Submit::Postponed { .. } if held == Held::Submits => return,
-                Submit::Postponed { until } if now >= *until => {
-                    let conn = ConnId { session: id, serial: conn.serial };
-                    return self.submit(now, conn);
-                }
-                Submit::Postponed { .. } => return,
-                Submit::Ready => return self.pump_ready(now, id),
-            },
-        };
-        self.lose(now, id, reason, None);
-    }
-
-    /// The same where no submit is under way.
-    fn pump_ready(&mut self, now: Instant, id: SessionId) {
-        let Some(session) = self.sessions.get(&id) else { return };
-        let Some(carrier) = session.carrier() else { return };
-        if carrier.stale {
-            if now >= session.due(now) {
-                self.change_set(now, id);
-            }
-        } else if carrier.proof.due.is_some_and(|due| now >= due) {
-            self.probe(now, id);
-        } else if self.renewal(session).is_some_and(|due| now >= due) {
-            self.begin(now, id);
-        }
-    }
-
-    /// Nobody wants anything of this session any more.
-    fn dissolve(&mut self, id: SessionId) {
-        let was_open = self.sessions.get(&id).is_some_and(|session| session.carrier().is_some());
-        self.drop_streams(id);
-        self.sessions.remove(&id);
-        if was_open {
-            let keys = self.keys();
-            self.outputs.push_back(Output::Disconnected(keys));
-        }
-    }
-
-    fn start(&mut self, now: Instant, id: SessionId) {
-        if let Some(conn) = self.connect(now, id)
-            && let Some(session) = self.sessions.get_mut(&id)
-        {
-            session.link = Link::Up(conn);
-        }
-    }
-
-    /// Asks for a stream.
-    fn connect(&mut self, now: Instant, id: SessionId) -> Option<Box<Conn>> {
-        let session = self.sessions.get(&id)?;
-        let serial = self.next_serial;
-        self.next_serial = serial.saturating_add(1);
-        self.stats.connects += 1;
-        let request = Request { pin: session.pin, ..self.dialect.open_request(&session.stream) };
-        let token = self.credentials.token.clone().filter(|_| request.token != TokenPlace::Nowhere);
-        self.outputs.push_back(Output::Open { conn: ConnId { session: id, serial }, request, token });
-        Some(Box::new(Conn {
-            serial,
-            born: now,
-            draw: self.rng.f64(),
-            decoder: Decoder::with_limit(self.config.message_limit),
-            peer: None,
-            identity: match self.dialect.streams() {
-                // The first submit says whose it is.
-                Streams::Multiplexed { .. } => Identity::Guest,
-                Streams::Direct => self.credentials.identity(),
-            },
-            watchdog: Watchdog { heard: now, limit: self.dialect.silence_limit() },
-            whole: now,
-            phase: Phase::Connecting { deadline: now + self.config.open_timeout },
-        }))
-    }
-
-    /// Closes what carries a session.
-    fn drop_streams(&mut self, id: SessionId) -> Option<Conn> {
-        self.close_second(id, Report::Nothing);
-        let session = self.sessions.get_mut(&id)?;
-        session.pairing = None;
-        let conn = session.take_conn()?;
-        self.outputs.push_back(Output::Drop { conn: ConnId { session: id, serial: conn.serial } });
-        Some(conn)
-    }
-
-    /// The connection is of no use any more, for whatever reason: plan the next one.
-    fn lose(&mut self, now: Instant, id: SessionId, reason: Reason, retry_after: Option<Duration>) {
-        let second = self.sessions.get(&id).and_then(|session| session.second.as_deref());
-        let in_doubt = second.and_then(|second| second.in_doubt(now));
-        let Some(conn) = self.drop_streams(id) else { return };
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        self.stats.disconnects.count(&reason);
-        let carrier = match conn.phase {
-            Phase::Carrier(carrier) => Some(carrier),
-            _ => None,
-        };
-        let lived =
-            carrier.as_ref().and_then(|carrier| carrier.live_since).map(|since| now.duration_since(since));
-        if lived.is_some() && session.hole.is_none() {
-            let gap = match reason {
-                Reason::IdentityChanged => GapReason::IdentityChanged,
-                _ => GapReason::Disconnected,
-            };
-            // Whatever ended it: the link may have been dead since it last delivered a whole message.
-            session.hole = Some((in_doubt.map_or(conn.whole, |doubt| doubt.start.min(conn.whole)), gap));
-        }
-        session.went_offline(now, reason.clone());
-        // Any other end than by such an answer makes the next one the first.
-        session.final_since = None;
-        if lived.is_some_and(|lived| lived >= HEALTHY_AFTER) {
-            session.backoff.reset();
-        }
-        if !matches!(reason, Reason::StreamRejected(_)) {
-            session.pin = None;
-        }
-        let delay = match &reason {
-            Reason::IdentityChanged => Duration::ZERO,
-            Reason::Suspected => PROMPT.mul_f64(self.rng.f64()),
-            Reason::EndedByServer if lived.is_some_and(|lived| lived >= PROMPT_AFTER) => {
-                PROMPT.mul_f64(self.rng.f64())
-            }
-            // The server restarted and has forgotten the stream; only the first time is that a reason for haste.
-            Reason::StreamRejected(_) if session.fruitless <= 1 => PROMPT.mul_f64(self.rng.f64()),
-            _ => session.backoff.next(self.config.backoff, &mut self.rng),
-        };
-        let delay = delay.max(bounded(retry_after));
-        session.link = Link::BackOff { until: now + delay, why: reason.clone() };
-        let been_live = session.been_live;
-        if carrier.is_some() {
-            let keys = self.keys();
-            self.outputs.push_back(Output::Disconnected(keys));
-        }
-        if let (false, Reason::Lost(error)) = (been_live, &reason) {
-            self.give_up(now, id, error);
-        }
-        self.pump(now, id);
-    }
-
-    /// Tells those who wait for a first answer that there is none to be had.
-    fn give_up(&mut self, now: Instant, id: SessionId, error: &Error) {
-        let Some(session) = self.sessions.get(&id) else { return };
-        let topics = session.keys.iter().filter_map(|key| self.registry.get(key));
-        let waiting = topics.flat_map(|topic| topic.entries.iter().filter(|e| !e.ready && !e.patient));
-        let ids: Vec<_> = waiting.map(|entry| entry.id).collect();
-        for id in ids {
-            self.remove(now, id, Some(error.clone()));
-        }
-    }
-
-    /// The session ends with a final answer of the server.
-    fn finish(&mut self, id: SessionId, error: Error) {
-        self.drop_streams(id);
-        let Some(session) = self.sessions.remove(&id) else { return };
-        for key in &session.keys {
-            self.end_topic(key, &error);
-        }
-        if self.sessions.is_empty() {
-            self.at_rest = State::Closed { why: Some(error) };
-        }
-    }
-
-    fn end_topic(&mut self, key: &Arc<str>, error: &Error) {
-        let Some(topic) = self.registry.get(key) else { return };
-        let ids: Vec<_> = topic.entries.iter().map(|entry| entry.id).collect();
-        for id in ids {
-            if let Some(Removed { outlet, .. }) = self.registry.remove(id) {
-                self.end_outlet(outlet, Some(error.clone()));
-            }
-        }
-    }
-
-    fn remove(&mut self, now: Instant, id: ListenerId, error: Option<Error>) {
-        let Some(Removed { outlet, abandoned }) = self.registry.remove(id) else { return };
-        self.end_outlet(outlet, error);
-        if let Some((key, session_id)) = abandoned {
-            if let Some(session) = self.sessions.get_mut(&session_id) {
-                session.remove(now, &key, self.dialect.is_local(&key));
-            }
-            self.pump(now, session_id);
-        }
-    }
-
-    fn end_outlet(&mut self, outlet: L, error: Option<Error>) {
-        outlet.end(error);
-        self.woken.push(outlet.clone());
-        self.retired.push(outlet);
-    }
-
-    fn update_state(&mut self, now: Instant) {
-        let wanted = self.credentials.identity();
-        // With a token that the server does not take it is a guest's stream that is live.
-        let wanted = Some(&wanted).filter(|_| self.credentials.loss.is_none());
-        let states = self.sessions.values().map(|session| session.state(now, wanted));
-        let mut state = states.max_by_key(State::distance).unwrap_or_else(|| self.at_rest.clone());
-        if let (State::Live, Some(why)) = (&state, &self.credentials.loss) {
-            state = State::Unauthenticated { why: why.clone() };
-        }
-        if !self.state.is_same(&state) {
-            self.state = state.clone();
-            self.outputs.push_back(Output::State(state));
-        }
     }
 }
 

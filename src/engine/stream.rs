@@ -28,6 +28,9 @@ impl<L: Outlet> Engine<L> {
         let deadline = now + self.config.handshake_timeout;
         let is_direct = self.dialect.streams() == Streams::Direct;
         let Some(conn) = self.conn(id) else { return };
+        if !matches!(conn.phase, Phase::Connecting { .. }) {
+            return;
+        }
         conn.peer = peer;
         conn.watchdog.heard = now;
         conn.whole = now;

@@ -14,7 +14,7 @@ use crate::{
 
 /// Remembers the actions of its events, and why it ended.
 #[derive(Clone, Default)]
-struct Listener(Rc<RefCell<Vec<String>>>);
+pub(super) struct Listener(pub(super) Rc<RefCell<Vec<String>>>);
 
 impl Outlet for Listener {
     fn deliver(&self, event: Event) -> Delivered {
@@ -35,19 +35,19 @@ impl Outlet for Listener {
     }
 }
 
-struct Scene {
-    engine: Engine<Listener>,
-    now: Instant,
-    listener: Listener,
+pub(super) struct Scene {
+    pub(super) engine: Engine<Listener>,
+    pub(super) now: Instant,
+    pub(super) listener: Listener,
 }
 
 impl Scene {
     /// One patient listener, nothing connected.
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(PocketBase::default(), Config::default())
     }
 
-    fn with(dialect: impl Dialect + 'static, config: Config) -> Self {
+    pub(super) fn with(dialect: impl Dialect + 'static, config: Config) -> Self {
         let mut engine = Engine::new(Arc::new(dialect), config, 7);
         let (now, listener) = (Instant::now(), Listener::default());
         engine.subscribe(now, &"posts/*".into(), listener.clone(), true).unwrap();
@@ -55,7 +55,7 @@ impl Scene {
     }
 
     /// Lets time pass, firing timers on the way.
-    fn pass(&mut self, span: Duration) {
+    pub(super) fn pass(&mut self, span: Duration) {
         let until = self.now + span;
         while let Some(at) = self.engine.deadline(self.now).filter(|at| *at <= until) {
             self.now = self.now.max(at);
@@ -64,23 +64,23 @@ impl Scene {
         self.now = until;
     }
 
-    fn outputs(&mut self) -> Vec<Output> {
+    pub(super) fn outputs(&mut self) -> Vec<Output> {
         std::iter::from_fn(|| self.engine.poll_output()).collect()
     }
 
-    fn is_opening(&mut self) -> Option<(ConnId, Request)> {
+    pub(super) fn is_opening(&mut self) -> Option<(ConnId, Request)> {
         self.outputs().into_iter().find_map(|output| match output {
             Output::Open { conn, request, .. } => Some((conn, request)),
             _ => None,
         })
     }
 
-    fn opening(&mut self) -> (ConnId, Request) {
+    pub(super) fn opening(&mut self) -> (ConnId, Request) {
         self.is_opening().expect("a stream is being opened")
     }
 
     /// Lets time pass until the next stream is asked for, and makes that live.
-    fn renew(&mut self) -> ConnId {
+    pub(super) fn renew(&mut self) -> ConnId {
         loop {
             let at = self.engine.deadline(self.now).expect("there is something to wait for");
             self.pass(at - self.now);
@@ -93,20 +93,20 @@ impl Scene {
     }
 
     /// Opens the stream that is asked for, up to the submit.
-    fn open(&mut self) -> ConnId {
+    pub(super) fn open(&mut self) -> ConnId {
         let (conn, _) = self.opening();
         self.shake_hands(conn);
         conn
     }
 
-    fn shake_hands(&mut self, conn: ConnId) {
+    pub(super) fn shake_hands(&mut self, conn: ConnId) {
         self.engine.opened(self.now, conn, Some("127.0.0.1:8090".parse().unwrap()));
         let hello = b"id:c\nevent:PB_CONNECT\ndata:{\"clientId\":\"c\"}\n\n";
         self.engine.received(self.now, conn, hello);
         self.pass(Duration::from_millis(10));
     }
 
-    fn live(&mut self) -> ConnId {
+    pub(super) fn live(&mut self) -> ConnId {
         let conn = self.open();
         self.engine.submitted(self.now, conn, Ok(()));
         assert!(self.engine.state().is_live());
@@ -114,7 +114,7 @@ impl Scene {
     }
 }
 
-fn refusal(status: u16, message: &str) -> Failure {
+pub(super) fn refusal(status: u16, message: &str) -> Failure {
     let body = serde_json::json!({"message": message}).to_string();
     Failure::Refused(Refusal::new(status, body.into(), None))
 }

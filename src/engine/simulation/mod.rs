@@ -1,7 +1,9 @@
 //! Thousands of random schedules against a model of the server, with a virtual clock and no network.
 //!
 //! Each seed makes one story: hosts subscribe, unsubscribe and change tokens while the server refuses, stalls, cuts
-//! and restarts. Then the faults stop, and what is so must be what is wanted.
+//! and restarts. Then the faults stop, and what is so must be what is wanted. `checks.rs` lists the invariants.
+
+mod checks;
 
 use std::{
     cell::RefCell,
@@ -15,7 +17,7 @@ use crate::{
     Action, Refusal,
     engine::{
         dialect::{Failure, pocketbase::PocketBase},
-        identity::jwt,
+        identity::{Identity, jwt},
     },
     event::Gap,
 };
@@ -114,18 +116,14 @@ struct Log {
 impl Outlet for Probe {
     fn deliver(&self, event: Event) -> Delivered {
         let mut log = self.0.borrow_mut();
-        assert!(log.ended.is_none(), "an event after the end");
+        log.check_listens();
         match event.action() {
             Action::Gap => log.gaps.push(event.gap().unwrap()),
             Action::Connect => assert_eq!(&*log.key, "PB_CONNECT"),
             _ => {
                 let payload = event.json().unwrap();
-                let (owner, allowed) = (log.owner.borrow().clone(), log.allowed.borrow().clone());
-                assert!(
-                    owner == allowed || owner == Identity::Guest,
-                    "what {owner:?} got reached {allowed:?}"
-                );
-                assert!(log.got.insert(payload["n"].as_u64().unwrap()), "an event came twice: {payload}");
+                log.check_owner();
+                log.check_once(payload["n"].as_u64().unwrap());
             }
         }
         Delivered { wake: true, lost: 0, queued: 1 }
@@ -133,7 +131,7 @@ impl Outlet for Probe {
 
     fn ready(&self) {
         let mut log = self.0.borrow_mut();
-        assert!(log.ready.is_none() && log.ended.is_none());
+        log.check_waits();
         log.ready = Some(log.since);
     }
 
@@ -142,7 +140,7 @@ impl Outlet for Probe {
 
     fn end(&self, error: Option<Error>) {
         let mut log = self.0.borrow_mut();
-        assert!(log.ended.is_none(), "ended twice");
+        log.check_listens();
         log.ended = Some(error);
     }
 }
@@ -249,9 +247,7 @@ impl World {
         self.check_outcome();
         self.engine.close();
         self.obey();
-        assert!(self.held.is_empty(), "connections are left after close");
-        assert!(self.listeners.iter().all(|(_, probe)| probe.0.borrow().ended.is_some()));
-        assert!(self.engine.deadline(self.now).is_none(), "a timer is left after close");
+        self.check_closed();
         self.seen.hand_overs = self.engine.stats().hand_overs;
         self.seen.identity_changes = self.engine.stats().disconnects.identity_changed;
         self.seen
@@ -370,12 +366,7 @@ impl World {
             if timer.is_some_and(|timer| timer <= self.now) {
                 self.engine.handle_timeout(self.now);
                 self.obey();
-                let again = self.engine.deadline(self.now);
-                assert!(
-                    again.is_none_or(|again| again > self.now),
-                    "a timer fires for ever: {:#?}",
-                    self.engine.sessions
-                );
+                self.check_timer();
             }
             while let Some(Reverse((at, order))) = self.agenda.peek().copied() {
                 if at > self.now {
@@ -389,7 +380,7 @@ impl World {
             if self.rng.u8(0..3) == 0 {
                 self.publish();
             }
-            self.check_waiters();
+            self.check_callers();
         }
         self.now = until;
     }
@@ -400,7 +391,8 @@ impl World {
             match output {
                 Output::Open { conn, .. } => {
                     assert!(self.held.insert(conn, 0).is_none());
-                    self.count_open();
+                    self.opens.push(self.now);
+                    self.check_tries();
                     let fault = if self.faults { self.rng.u8(0..12) } else { 255 };
                     match fault {
                         0 => self.plan(0..500, Coming::OpenFails(conn, lost())),
@@ -418,10 +410,7 @@ impl World {
                     }
                 }
                 Output::Submit { conn, request, token } => {
-                    let submits =
-                        self.held.get_mut(&conn).expect("a submit on a connection that is not held");
-                    *submits += 1;
-                    assert_eq!(*submits, 1, "two submits under way on one stream");
+                    self.check_submit(conn);
                     self.plan(0..100, Coming::SubmitArrives(conn, request.body.unwrap(), token));
                 }
                 Output::Drop { conn } => {
@@ -431,23 +420,12 @@ impl World {
                 }
                 Output::State(_) | Output::Disconnected(_) => {}
                 Output::WantToken => {
-                    assert!(self.has_provider && !std::mem::replace(&mut self.asked, true), "asked twice");
-                    self.asks += 1;
+                    self.check_asked();
                     self.plan(0..500, Coming::Token);
                 }
             }
         }
         self.engine.take_woken();
-    }
-
-    fn count_open(&mut self) {
-        self.opens.push(self.now);
-        let shards = self.engine.sessions.len().max(1);
-        self.seen.shards += usize::from(shards > 1);
-        // Full jitter may draw a few short delays in a row, but never spins.
-        let recent =
-            self.opens.iter().rev().take_while(|at| **at + Duration::from_secs(1) > self.now).count();
-        assert!(recent <= 12 * shards, "{recent} connections within a second");
     }
 
     fn happen(&mut self, coming: Coming) {
@@ -497,7 +475,6 @@ impl World {
         let body: serde_json::Value = serde_json::from_slice(body).unwrap();
         let topics: Vec<&str> =
             body["subscriptions"].as_array().unwrap().iter().map(|t| t.as_str().unwrap()).collect();
-        assert!(!topics.contains(&"PB_CONNECT"));
         let identity = self.server_takes(token.as_ref());
         let fault = if self.faults { self.rng.u8(0..20) } else { 255 };
         if fault == 0 {
@@ -571,89 +548,6 @@ impl World {
             let (a, b) = message.as_bytes().split_at(self.rng.usize(..message.len()));
             self.engine.received(self.now, conn, a);
             self.engine.received(self.now, conn, b);
-        }
-    }
-
-    fn check_waiters(&self) {
-        for (_, probe) in &self.listeners {
-            let log = probe.0.borrow();
-            let answered = log.ready.is_some() || log.ended.is_some();
-            let limit = log.since + Config::default().subscribe_timeout;
-            assert!(
-                log.patient || answered || self.now <= limit,
-                "a caller was left waiting for {}",
-                log.key
-            );
-        }
-    }
-
-    fn check_outcome(&mut self) {
-        // What the server has, on streams that are not about to be closed.
-        let conns = self.engine.sessions.iter();
-        let conns = conns.filter_map(|(id, s)| Some(ConnId { session: *id, serial: s.conn()?.serial }));
-        let streams: Vec<_> = conns.filter_map(|conn| self.streams.get(&conn)).collect();
-        let mut submitted: Vec<&str> =
-            streams.iter().flat_map(|stream| stream.topics.iter().map(|topic| &**topic)).collect();
-        submitted.sort_unstable();
-        // What is wanted.
-        let keys = self.engine.keys();
-        let wanted: Vec<&str> = keys.iter().map(|key| &**key).filter(|key| *key != "PB_CONNECT").collect();
-        assert_eq!(submitted, wanted, "{:?}", self.engine.state());
-        let identity = self.server_takes(self.engine.token());
-        let is_dead = self.engine.token().is_some() && identity == Identity::Guest;
-        if self.has_provider && !wanted.is_empty() {
-            assert!(
-                self.engine.token().is_some() && !is_dead,
-                "the provider has good tokens: {:?}",
-                self.engine.credentials
-            );
-        }
-        // A provider is asked at first, for each expiry and rejection, and again when it fails: never in a loop.
-        assert!(self.asks < 60, "the provider was asked {} times", self.asks);
-        for stream in streams.iter().filter(|stream| !stream.topics.is_empty()) {
-            assert_eq!(stream.identity.as_ref(), Some(&identity));
-        }
-        // But for a second stream that is on its way just now.
-        let held = self.held.keys().filter(|conn| {
-            let second =
-                self.engine.sessions.get(&conn.session).and_then(|session| session.second.as_deref());
-            second.is_none_or(|second| second.conn.serial != conn.serial || second.next_until().is_none())
-        });
-        let has = |conn: &&ConnId| self.streams.contains_key(conn);
-        assert_eq!(
-            held.clone().filter(has).count(),
-            held.count(),
-            "the driver holds what the server does not"
-        );
-        match self.engine.state() {
-            State::Live => assert!(!keys.is_empty() && (!is_dead || wanted.is_empty()), "silently a guest"),
-            State::Unauthenticated { .. } => assert!(is_dead && !self.has_provider),
-            State::Idle | State::Closed { why: Some(_) } => assert!(keys.is_empty()),
-            state => panic!("{state:?} at the end"),
-        }
-        for (_, probe) in &self.listeners {
-            let log = probe.0.borrow();
-            self.seen.gaps += log.gaps.len();
-            match &log.ended {
-                Some(Some(error)) if error.status() == Some(400) && log.key.starts_with("refused") => {
-                    self.seen.refused += 1;
-                }
-                Some(Some(_)) => {
-                    self.seen.given_up += 1;
-                    continue;
-                }
-                Some(None) => continue,
-                None => assert!(log.ready.is_some(), "{} is not ready at the end", log.key),
-            }
-            for (n, at) in &log.owed {
-                let is_reported = log.gaps.iter().any(|gap| gap.since <= *at && *at <= gap.until);
-                assert!(
-                    is_reported || log.got.contains(n),
-                    "{} {:?} was lost without a word",
-                    log.key,
-                    *at - self.start
-                );
-            }
         }
     }
 
