@@ -7,7 +7,7 @@
 //!
 //! # The contract
 //!
-//! Whoever drives the engine goes round this loop, as the lock in `shared.rs` and `driver.rs` do:
+//! Whoever drives the engine goes round this loop, as the lock in `driver/shared.rs` and the driver do:
 //!
 //! 1. **Lock, and call one input** with the time: a call of the host, an answer of the network, or
 //!    [`Engine::handle_timeout`]. Times never go back. Inputs that name a connection which is over are ignored.
@@ -32,8 +32,8 @@
 //! 4. What the network brings: `stream.rs` (head, messages and end of a stream), `submit.rs` (its set of topics), `token.rs`
 //!    (whose it is; `credentials.rs` and `identity.rs` are what it knows).
 //! 5. `second.rs`, `hand_over.rs`, `pairing.rs`: from one stream to the next without a loss.
-//! 6. `registry.rs`, `queue.rs`, `topic.rs`: who listens, what waits for them, what a topic is called. `dialect/`: what differs
-//!    between servers. `state.rs`: what the host sees.
+//! 6. `registry.rs`, `queue.rs`: who listens, and what waits for them. `dialect/`: what differs between servers. `state.rs`: what
+//!    the host sees.
 //!
 //! What each input does in each state is the table in `table.rs`; what holds at all times, and which check holds it, is
 //! listed in `simulation/checks.rs`.
