@@ -4,7 +4,9 @@
 //! Faults of the network are made by a proxy in front of the real server, faults of the server with signals and
 //! hooks; the last rows are those that the embedded hub can make.
 
+#[path = "../fault_proxy/mod.rs"]
 mod fault_proxy;
+#[path = "../real/mod.rs"]
 mod real;
 
 use std::{
