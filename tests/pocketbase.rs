@@ -538,6 +538,7 @@ fn no_value_changes_the_meaning_of_a_filter() {
 fn closing_takes_no_longer_than_a_second_even_from_a_dead_server() {
     smol::block_on(async {
         let mut server = PocketBase::start("");
+        server.collection("posts", &["title"], &[], "").await;
         let client = server.client();
         let mut posts = client.collection("posts").subscribe("*").await.unwrap();
         server.kill();

@@ -49,7 +49,7 @@ impl Collection {
         } else if odd(topic) {
             "the record's id has a character that no id has; options go into `filter`, `expand` or `query`"
         } else {
-            return Subscribe::new(self.handle.clone(), name);
+            return Subscribe::new(self.handle.clone(), name).checked();
         };
         let error = Error::InvalidTopic { topic: without_options(&name).into(), reason: reason.into() };
         Subscribe::refused(self.handle.clone(), name, error)

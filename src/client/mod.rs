@@ -408,6 +408,20 @@ impl ClientBuilder {
         self
     }
 
+    /// Whether the server is asked, with one small list request beside the first submit of a topic, if the topic of a
+    /// collection can deliver anything. It is unless set: PocketBase acknowledges every topic, also that of a collection
+    /// that does not exist (the list is refused with 404), that only superusers may list (403), or with a filter that it
+    /// cannot evaluate (400), and then sends nothing.
+    ///
+    /// What is refused fails the caller of `subscribe` with that status; a subscription that nobody waits for is
+    /// [`Denied`](crate::SubscriptionState::Denied). An answer that may pass (429, 5xx, a timeout) fails nothing. The same
+    /// question is asked once in 5 minutes, at most 8 are under way at a time, and none is asked about
+    /// [raw topics](crate::Realtime::subscribe) or topics with headers.
+    pub fn verify_topics(mut self, wanted: bool) -> Self {
+        self.engine.verify_topics = wanted;
+        self
+    }
+
     /// The least and the longest delay before a lost connection is tried again. 200 milliseconds and 20 seconds
     /// unless set; each delay is drawn at random between the least and a ceiling that doubles with every failure.
     pub fn backoff(mut self, min: Duration, max: Duration) -> Self {

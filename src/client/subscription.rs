@@ -51,6 +51,8 @@ pub struct Subscribe {
     told_id: Option<Arc<AtomicU64>>,
     /// How long to wait for the server's word.
     patience: Option<Duration>,
+    /// It is a collection's, so the server can be asked whether it can deliver anything.
+    is_checked: bool,
     /// What the builder was given and cannot use.
     error: Option<Error>,
 }
@@ -67,12 +69,17 @@ impl Subscribe {
             only_if: None,
             told_id: None,
             patience: None,
+            is_checked: false,
             error: None,
         }
     }
 
     pub(crate) fn refused(handle: Arc<Handle>, topic: String, error: Error) -> Self {
         Self { error: Some(error), ..Self::new(handle, topic) }
+    }
+
+    pub(crate) fn checked(self) -> Self {
+        Self { is_checked: true, ..self }
     }
 
     /// Only changes of records that match come. Build it with [`Client::filter`](crate::Client::filter) when it has
@@ -188,8 +195,9 @@ impl Subscribe {
         if let Some(error) = self.error {
             return Err(error);
         }
-        let Self { handle, topic, limits, reader, mut only_if, told_id, patience, .. } = self;
+        let Self { handle, topic, limits, reader, mut only_if, told_id, patience, is_checked, .. } = self;
         let key = handle.dialect.key(&topic)?;
+        let check = is_checked.then(|| handle.dialect.check(&topic)).flatten();
         let mailbox = match reader {
             Reader::Callback(mut callback) => {
                 if let Some(only_if) = only_if.take() {
@@ -206,7 +214,7 @@ impl Subscribe {
         }
         let now = handle.now();
         let mut engine = handle.engine();
-        let id = engine.subscribe(now, &key, mailbox.clone(), patient)?;
+        let id = engine.subscribe(now, &key, mailbox.clone(), patient, check)?;
         if let Some(patience) = patience {
             engine.set_patience(now, id, patience);
         }
@@ -295,6 +303,12 @@ impl Subscription {
     pub fn state(&self) -> SubscriptionState {
         let is_live = self.handle.as_ref().is_some_and(|handle| handle.engine().is_live(self.id));
         self.mailbox.state(is_live)
+    }
+
+    /// Why no event can come, while the state is [`Denied`](SubscriptionState::Denied): what the server answers to a list
+    /// with the same options.
+    pub fn denial(&self) -> Option<Error> {
+        self.mailbox.denial()
     }
 
     /// The next event; `None` when nothing more comes. Dropping the future loses nothing.

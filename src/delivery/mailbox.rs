@@ -33,6 +33,8 @@ struct Inner {
     reader: Reader,
     /// A caller waits for the server's answer and is told of a failure itself; nobody else is then.
     awaited: bool,
+    /// Why no event can come, though the topic is acknowledged. Boxed, since it is rare.
+    denial: Option<Box<Error>>,
 }
 
 /// How a [`Subscription`](crate::Subscription) stands.
@@ -43,6 +45,10 @@ pub enum SubscriptionState {
     Pending,
     /// The server has acknowledged the topic, and the stream is up.
     Live,
+    /// The server has acknowledged the topic, but no event can come: it refuses a list with the same options, because the
+    /// collection does not exist, its rule is for superusers, or the filter is wrong. See
+    /// [`Subscription::denial`](crate::Subscription::denial). Asked again when the identity changes.
+    Denied,
     /// The stream was lost, or is being replaced; the client is at it.
     Interrupted,
     /// Nothing more comes.
@@ -107,7 +113,8 @@ impl Mailbox {
 
     fn new(topic: Arc<str>, limits: Limits, reader: Reader) -> Arc<Self> {
         let queue = Queue::new(limits);
-        let inner = Mutex::new(Inner { queue, status: Status::Pending, reader, awaited: false });
+        let inner =
+            Mutex::new(Inner { queue, status: Status::Pending, reader, awaited: false, denial: None });
         Arc::new(Self { topic, inner, changed: Notification::new() })
     }
 
@@ -133,12 +140,18 @@ impl Mailbox {
 
     /// How the subscription stands, whose topic is acknowledged on a stream that is up, or not.
     pub(crate) fn state(&self, is_live: bool) -> SubscriptionState {
-        match self.lock().status {
+        let inner = self.lock();
+        match inner.status {
             Status::Pending => SubscriptionState::Pending,
             Status::Ended(_) => SubscriptionState::Ended,
+            Status::Ready if is_live && inner.denial.is_some() => SubscriptionState::Denied,
             Status::Ready if is_live => SubscriptionState::Live,
             Status::Ready => SubscriptionState::Interrupted,
         }
+    }
+
+    pub(crate) fn denial(&self) -> Option<Error> {
+        self.lock().denial.as_deref().cloned()
     }
 
     pub(crate) fn lost(&self) -> u64 {
@@ -318,6 +331,10 @@ impl Outlet for Arc<Mailbox> {
         if let Reader::Batches { batches, .. } = &inner.reader {
             batches.forget();
         }
+    }
+
+    fn deny(&self, error: Option<Error>) {
+        self.lock().denial = error.map(Box::new);
     }
 
     fn end(&self, error: Option<Error>) {

@@ -12,7 +12,7 @@ pub(crate) mod shared;
 use std::{
     collections::HashMap,
     future::{Future, poll_fn},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::{Duration, SystemTime},
@@ -20,7 +20,7 @@ use std::{
 
 use futures::{
     FutureExt, StreamExt,
-    future::{AbortHandle, Abortable},
+    future::{AbortHandle, Abortable, Either, select},
     stream::FuturesUnordered,
 };
 use hyper::{
@@ -40,6 +40,7 @@ use crate::{
     },
     http::Response,
     rt::Runtime,
+    topic::without_options,
 };
 
 /// The part of a refusal's body that is kept.
@@ -47,6 +48,9 @@ pub(crate) const REFUSAL_LIMIT: usize = 64 << 10;
 
 /// How long that may take. Some servers label their refusals as event streams and never end them.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the server has to say whether a topic can deliver anything.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Requests of hosts that are under way at the same time.
 const CONCURRENT_REQUESTS: usize = 32;
@@ -121,6 +125,12 @@ impl Driver {
                         connection.submit.inspect(AbortHandle::abort);
                     }
                 }
+                Output::Check { number, request, token } => {
+                    let check = check(self.shared.clone(), number, request, token);
+                    self.jobs.push(Box::pin(check.map(|()| Done::Connection)));
+                }
+                // Logged above; whoever listens sees it on the subscription.
+                Output::Denied { .. } => {}
                 Output::State(state) => self.shared.notices.report_state(state),
                 Output::Disconnected(topics) => self.shared.notices.report_disconnected(topics),
                 Output::WantToken => {
@@ -230,6 +240,13 @@ fn trace(output: &Output) {
             tracing::debug!(?conn, bytes, with_token = token.is_some(), "submitting topics");
         }
         Output::Drop { conn } => tracing::debug!(?conn, "letting go of a stream"),
+        Output::Check { number, .. } => {
+            tracing::debug!(number, "asking whether a topic can deliver anything")
+        }
+        Output::Denied { topic, error } => {
+            let topic = without_options(topic);
+            tracing::warn!(topic, %error, "no event can come: the server refuses a list with the same options");
+        }
         Output::State(state) => tracing::info!(%state, "state"),
         Output::Disconnected(topics) => tracing::info!(still_wanted = topics.len(), "disconnected"),
         Output::WantToken => tracing::debug!("asking the token provider"),
@@ -311,6 +328,27 @@ async fn submit(shared: Arc<Shared>, conn: ConnId, request: Request, url: Url, t
         Err(failure) => Err(failure),
     };
     shared.engine_for_driver().submitted(shared.now(), conn, answer);
+}
+
+/// Asks what the engine wants to know, which is not waited for long.
+async fn check(shared: Arc<Shared>, number: u64, request: Request, token: Option<Token>) {
+    let http = http_request(&shared, shared.url(&request.path), request, token.as_ref());
+    let mut timer = shared.runtime.new_timer(shared.now() + CHECK_TIMEOUT);
+    let alarm = poll_fn(|cx| timer.as_mut().poll(cx));
+    let exchange = async {
+        match shared.http.send(http).await.map_err(lost)? {
+            response if response.status.is_success() => Ok(()),
+            response => Err(refused(&shared, response).await),
+        }
+    };
+    let answer = match select(pin!(exchange), alarm).await {
+        Either::Left((answer, _)) => answer,
+        Either::Right(_) => {
+            let what = "the answer to whether a topic can deliver anything".into();
+            Err(Failure::Lost(Error::Timeout { what, after: CHECK_TIMEOUT }))
+        }
+    };
+    shared.engine_for_driver().checked(shared.now(), number, answer);
 }
 
 fn http_request(shared: &Shared, url: Url, request: Request, token: Option<&Token>) -> crate::http::Request {

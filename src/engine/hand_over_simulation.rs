@@ -63,6 +63,8 @@ impl Outlet for Probe {
 
     fn forget(&self) {}
 
+    fn deny(&self, _error: Option<Error>) {}
+
     fn end(&self, error: Option<Error>) {
         assert!(error.is_none(), "{error:?}");
         self.0.borrow_mut().ended = true;
@@ -188,7 +190,7 @@ impl World {
 
     fn subscribe(&mut self, topic: usize) {
         let probe = Probe(Rc::new(RefCell::new(Log { key: TOPICS[topic], ..Log::default() })));
-        let id = self.engine.subscribe(self.now, &TOPICS[topic].into(), probe.clone(), false).unwrap();
+        let id = self.engine.subscribe(self.now, &TOPICS[topic].into(), probe.clone(), false, None).unwrap();
         self.listeners.push((id, probe));
     }
 
@@ -255,6 +257,7 @@ impl World {
     fn obey(&mut self) {
         while let Some(output) = self.engine.poll_output() {
             match output {
+                Output::Check { .. } | Output::Denied { .. } => unreachable!("nobody asks for it here"),
                 Output::Open { conn, .. } => self.plan(0..100, Coming::Head(conn)),
                 Output::Submit { conn, request, token } => {
                     self.plan(0..50, Coming::Submit(conn, request.body.unwrap(), token.is_some()));

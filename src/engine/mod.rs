@@ -39,6 +39,9 @@
 //! listed in `simulation/checks.rs`.
 
 mod backoff;
+mod check;
+#[cfg(test)]
+mod check_tests;
 mod conn;
 mod credentials;
 pub(crate) mod dialect;
@@ -71,6 +74,7 @@ use std::{
 
 pub(crate) use self::{
     backoff::{Backoff, Bounds, LONGEST_FLOOR},
+    check::Check,
     conn::ConnId,
     queue::{Limits, Queue},
     registry::ListenerId,
@@ -81,6 +85,7 @@ pub use self::{
 };
 
 use self::{
+    check::Checks,
     conn::{Serial, SessionId},
     credentials::Credentials,
     dialect::{Dialect, Request, Streams},
@@ -100,6 +105,10 @@ pub(crate) trait Outlet: Clone {
 
     /// What waits is not for who the client is now.
     fn forget(&self);
+
+    /// The topic is acknowledged, but the server refuses a list with the same options: no event can come. `None` when that
+    /// is no longer so.
+    fn deny(&self, error: Option<Error>);
 
     /// Nothing more comes. `None` where the host asked for it.
     fn end(&self, error: Option<Error>);
@@ -128,6 +137,10 @@ pub(crate) enum Output {
     State(State),
     /// An open stream is gone; these topics are still wanted.
     Disconnected(Vec<Arc<str>>),
+    /// Ask whether a topic can deliver anything; answer with [`Engine::checked`].
+    Check { number: u64, request: Request, token: Option<Token> },
+    /// A topic that is subscribed to can deliver nothing.
+    Denied { topic: Arc<str>, error: Error },
     /// Ask the host's provider; answer with [`Engine::token_provided`].
     WantToken,
 }
@@ -151,6 +164,8 @@ pub(crate) struct Config {
     pub(crate) has_provider: bool,
     /// Whether streams are replaced while they work.
     pub(crate) hand_over: bool,
+    /// Whether the server is asked if a topic can deliver anything.
+    pub(crate) verify_topics: bool,
 }
 
 impl Default for Config {
@@ -165,6 +180,7 @@ impl Default for Config {
             proof_interval: Duration::from_secs(300),
             has_provider: false,
             hand_over: true,
+            verify_topics: true,
         }
     }
 }
@@ -196,6 +212,7 @@ pub(crate) struct Engine<L> {
     next_session: u32,
     next_serial: Serial,
     credentials: Credentials,
+    checks: Checks,
     /// Both clocks, when last compared.
     clocks: Option<(Instant, SystemTime)>,
     rng: fastrand::Rng,
@@ -222,6 +239,7 @@ impl<L: Outlet> Engine<L> {
             next_session: 0,
             next_serial: Serial::MIN,
             credentials,
+            checks: Checks::default(),
             clocks: None,
             rng: fastrand::Rng::with_seed(seed),
             waiters: VecDeque::new(),
@@ -238,12 +256,15 @@ impl<L: Outlet> Engine<L> {
 
     /// Adds a listener. One that is not `patient` is ended with an error when the first try fails or the server
     /// has not answered in time.
+    ///
+    /// With a `check`, it is also ended when the server refuses that; a patient one is told.
     pub(crate) fn subscribe(
         &mut self,
         now: Instant,
         key: &Arc<str>,
         outlet: L,
         patient: bool,
+        check: Option<Check>,
     ) -> Result<ListenerId, Error> {
         if self.is_closed() {
             return Err(Error::Closed);
@@ -276,12 +297,21 @@ impl<L: Outlet> Engine<L> {
             topic.acked_on = serial;
         }
         let entry = topic.entries.last_mut().expect("just added");
-        if serial.is_some() && topic.acked_on == serial {
+        let is_acked = serial.is_some() && topic.acked_on == serial;
+        let check = check.filter(|_| self.config.verify_topics);
+        let is_held = check.is_some() && !patient;
+        if let Some(check) = check {
+            self.checks.add(id, check, patient);
+        }
+        if is_acked && !is_held {
             entry.ready = true;
             entry.outlet.ready();
             self.woken.push(entry.outlet.clone());
         } else if !patient {
             self.be_patient(now, id, self.config.subscribe_timeout);
+        }
+        if is_acked {
+            self.ask_checks(now);
         }
         self.at_rest = State::Idle;
         self.pump(now, session_id);
@@ -339,6 +369,7 @@ impl<L: Outlet> Engine<L> {
             self.outputs.push_back(Output::Disconnected(Vec::new()));
         }
         self.waiters.clear();
+        self.checks.clear();
         self.credentials = Credentials::new(false);
         self.at_rest = State::Closed { why: None };
         self.state = self.at_rest.clone();
@@ -364,7 +395,10 @@ impl<L: Outlet> Engine<L> {
         {
             self.waiters.pop_front();
             let waits = self.registry.entry(id).is_some_and(|entry| !entry.ready);
-            if waits {
+            if waits && self.checks.holds(id) && self.is_live(id) {
+                // Acknowledged: a check that takes long fails nothing.
+                self.release(id);
+            } else if waits {
                 let session = self.registry.topic_of(id).and_then(|topic| self.sessions.get(&topic.session));
                 let error = session.and_then(Session::last_error).unwrap_or(Error::Timeout {
                     what: "the server's answer to a subscription".into(),

@@ -243,6 +243,7 @@ impl<L: Outlet> Engine<L> {
         let Some(topic) = self.registry.get(key) else { return };
         let ids: Vec<_> = topic.entries.iter().map(|entry| entry.id).collect();
         for id in ids {
+            self.checks.remove(id);
             if let Some(Removed { outlet, .. }) = self.registry.remove(id) {
                 self.end_outlet(outlet, Some(error.clone()));
             }
@@ -250,6 +251,7 @@ impl<L: Outlet> Engine<L> {
     }
 
     pub(super) fn remove(&mut self, now: Instant, id: ListenerId, error: Option<Error>) {
+        self.checks.remove(id);
         let Some(Removed { outlet, abandoned }) = self.registry.remove(id) else { return };
         self.end_outlet(outlet, error);
         if let Some((key, session_id)) = abandoned {

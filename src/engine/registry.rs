@@ -98,6 +98,15 @@ impl<L> Registry<L> {
         self.topic_of(id)?.entries.iter().find(|entry| entry.id == id)
     }
 
+    pub(super) fn entry_mut(&mut self, id: ListenerId) -> Option<&mut Entry<L>> {
+        let topic = self.topics.get_mut(self.listeners.get(&id)?)?;
+        topic.entries.iter_mut().find(|entry| entry.id == id)
+    }
+
+    pub(super) fn key_of(&self, id: ListenerId) -> Option<&Arc<str>> {
+        self.listeners.get(&id)
+    }
+
     pub(super) fn topic_of(&self, id: ListenerId) -> Option<&Topic<L>> {
         self.topics.get(self.listeners.get(&id)?)
     }

@@ -102,10 +102,11 @@ impl<L: Outlet> Engine<L> {
         });
         self.stats.submits += 1;
         self.outputs.push_back(Output::Submit { conn: id, request, token });
+        self.ask_checks(now);
     }
 
     pub(super) fn submit_accepted(&mut self, now: Instant, id: ConnId, flight: InFlight) {
-        let Self { sessions, registry, stats, woken, .. } = self;
+        let Self { sessions, registry, checks, stats, woken, .. } = self;
         let Some(session) = sessions.get_mut(&id.session) else { return };
         let hole = session.hole;
         let wanted = self.credentials.identity();
@@ -143,7 +144,9 @@ impl<L: Outlet> Engine<L> {
             let hole = if topic.acked_on == Some(id.serial) { upgrade } else { hole };
             topic.acked_on = Some(id.serial);
             for entry in &mut topic.entries {
-                if !entry.ready {
+                if !entry.ready && checks.holds(entry.id) {
+                    // It is ready once that has passed.
+                } else if !entry.ready {
                     entry.ready = true;
                     entry.outlet.ready();
                     woken.push(entry.outlet.clone());
@@ -157,6 +160,8 @@ impl<L: Outlet> Engine<L> {
             session.hole = None;
         }
         self.went_live(now, id.session, flight.complete);
+        // Those that came while the submit was under way.
+        self.ask_checks(now);
     }
 
     /// Asks whether the server takes the stream for a user's: it refuses the set to a guest then, and nothing changes.

@@ -168,7 +168,7 @@ fn reach(place: Place) -> (Scene, Option<ConnId>) {
         }
         Place::Open => {
             let (conn, _) = scene.opening();
-            scene.engine.subscribe(scene.now, &"more".into(), Listener::default(), true).unwrap();
+            scene.engine.subscribe(scene.now, &"more".into(), Listener::default(), true, None).unwrap();
             input(Input::Opened, &mut scene, Some(conn));
             input(Input::Hello, &mut scene, Some(conn));
             Some(conn)
@@ -225,7 +225,7 @@ fn beside(scene: &mut Scene, place: Place) -> ConnId {
 }
 
 fn subscribe(scene: &mut Scene, topic: &str) {
-    scene.engine.subscribe(scene.now, &topic.into(), Listener::default(), true).unwrap();
+    scene.engine.subscribe(scene.now, &topic.into(), Listener::default(), true, None).unwrap();
     scene.pass(Duration::from_millis(10));
 }
 
@@ -233,7 +233,7 @@ fn input(input: Input, scene: &mut Scene, conn: Option<ConnId>) {
     let Scene { engine, now, .. } = scene;
     let now = *now;
     match input {
-        Input::Subscribe => _ = engine.subscribe(now, &"other".into(), Listener::default(), true),
+        Input::Subscribe => _ = engine.subscribe(now, &"other".into(), Listener::default(), true, None),
         Input::Unsubscribe => _ = engine.unsubscribe_where(now, |_| true),
         Input::Refresh => {
             engine.set_token(now, Some(Token::new(&format!("{}2", jwt("a").as_str())).unwrap()), None)

@@ -30,6 +30,8 @@ impl Outlet for Listener {
         self.0.borrow_mut().push("forget".into());
     }
 
+    fn deny(&self, _error: Option<Error>) {}
+
     fn end(&self, error: Option<Error>) {
         self.0.borrow_mut().push(format!("end {:?}", error.and_then(|error| error.status())));
     }
@@ -50,7 +52,7 @@ impl Scene {
     pub(super) fn with(dialect: impl Dialect + 'static, config: Config) -> Self {
         let mut engine = Engine::new(Arc::new(dialect), config, 7);
         let (now, listener) = (Instant::now(), Listener::default());
-        engine.subscribe(now, &"posts/*".into(), listener.clone(), true).unwrap();
+        engine.subscribe(now, &"posts/*".into(), listener.clone(), true, None).unwrap();
         Self { engine, now, listener }
     }
 
@@ -194,7 +196,7 @@ fn a_set_that_changes_while_events_come_goes_to_another_stream() {
     let first = scene.live();
     scene.engine.received(scene.now, first, b"event:posts/*\ndata:{}\n\n");
     let other = Listener::default();
-    scene.engine.subscribe(scene.now, &"other".into(), other.clone(), false).unwrap();
+    scene.engine.subscribe(scene.now, &"other".into(), other.clone(), false, None).unwrap();
     scene.pass(Duration::from_millis(10));
     let second = scene.open();
     assert_ne!(first, second);
@@ -204,7 +206,7 @@ fn a_set_that_changes_while_events_come_goes_to_another_stream() {
     scene.outputs();
     let is_to = |conn| move |out: &Output| matches!(out, Output::Submit { conn: to, .. } if *to == conn);
     // The first has shown nothing since: it may be dead, and the next change is made in place.
-    scene.engine.subscribe(scene.now, &"third".into(), Listener::default(), false).unwrap();
+    scene.engine.subscribe(scene.now, &"third".into(), Listener::default(), false, None).unwrap();
     scene.pass(Duration::from_millis(500));
     assert!(!scene.outputs().iter().any(is_to(second)), "it may show in a moment that it is not");
     scene.pass(Duration::from_millis(510));
@@ -215,7 +217,7 @@ fn a_set_that_changes_while_events_come_goes_to_another_stream() {
     assert!(scene.engine.sessions.values().all(|session| !session.second.as_ref().unwrap().is_sound()));
     scene.engine.received(scene.now, second, b"event:posts/*\ndata:{ }\n\n");
     // It takes its turn.
-    scene.engine.subscribe(scene.now, &"fourth".into(), Listener::default(), false).unwrap();
+    scene.engine.subscribe(scene.now, &"fourth".into(), Listener::default(), false, None).unwrap();
     scene.pass(Duration::from_millis(10));
     assert!(scene.outputs().iter().any(is_to(first)));
     // What fails there is tried where it is known to work, and the first is read on.
@@ -333,7 +335,7 @@ fn a_topic_that_moved_to_another_stream_is_not_acknowledged_by_the_first() {
     let mut scene = Scene::with(PocketBase { capacity: (2, 1000) }, Config::default());
     let subscribe = |scene: &mut Scene, topic: &str| {
         let listener = Listener::default();
-        let id = scene.engine.subscribe(scene.now, &topic.into(), listener.clone(), true).unwrap();
+        let id = scene.engine.subscribe(scene.now, &topic.into(), listener.clone(), true, None).unwrap();
         (id, listener)
     };
     let (moved, _) = subscribe(&mut scene, "moved/*");
@@ -382,7 +384,7 @@ fn a_burst_whose_host_gets_little_time_makes_one_more_submit() {
     let conn = scene.open();
     for n in 0..15 {
         let key = format!("posts/{n}").as_str().into();
-        scene.engine.subscribe(scene.now, &key, scene.listener.clone(), true).unwrap();
+        scene.engine.subscribe(scene.now, &key, scene.listener.clone(), true, None).unwrap();
         scene.pass(Duration::from_millis(5));
         scene.engine.submitted(scene.now, conn, Ok(()));
     }
@@ -393,7 +395,7 @@ fn a_burst_whose_host_gets_little_time_makes_one_more_submit() {
 #[test]
 fn a_stream_that_finds_the_server_back_hastens_the_others() {
     let mut scene = Scene::with(PocketBase { capacity: (1, 900_000) }, Config::default());
-    scene.engine.subscribe(scene.now, &"tasks/*".into(), Listener::default(), true).unwrap();
+    scene.engine.subscribe(scene.now, &"tasks/*".into(), Listener::default(), true, None).unwrap();
     // The server is away for so long that the delays have grown.
     let found = loop {
         let mut opening: Vec<ConnId> = Vec::new();
@@ -488,7 +490,7 @@ fn a_token_known_to_be_revoked_makes_no_gap_with_each_submit() {
     assert!(matches!(scene.engine.state(), State::Unauthenticated { .. }), "{:?}", scene.engine.state());
     let before = scene.listener.0.borrow().len();
     for name in ["a/*", "b/*"] {
-        scene.engine.subscribe(scene.now, &name.into(), Listener::default(), true).unwrap();
+        scene.engine.subscribe(scene.now, &name.into(), Listener::default(), true, None).unwrap();
         scene.pass(Duration::from_secs(1));
         scene.engine.submitted(scene.now, conn, Ok(()));
     }
@@ -537,7 +539,7 @@ fn changing(other: &Listener, patience: Duration) -> (Scene, ConnId, ConnId) {
     let mut scene = Scene::new();
     let first = scene.live();
     scene.engine.received(scene.now, first, b"event:posts/*\ndata:{}\n\n");
-    let id = scene.engine.subscribe(scene.now, &"other".into(), other.clone(), false).unwrap();
+    let id = scene.engine.subscribe(scene.now, &"other".into(), other.clone(), false, None).unwrap();
     scene.engine.set_patience(scene.now, id, patience);
     scene.pass(Duration::from_millis(10));
     let (second, _) = scene.opening();
@@ -580,14 +582,14 @@ fn a_server_that_is_too_busy_for_a_second_stream_is_left_alone() {
         scene.pass(Duration::from_secs(after));
         scene.engine.received(scene.now, first, b"event:posts/*\ndata:{}\n\n");
         let topic = format!("after {after}").as_str().into();
-        scene.engine.subscribe(scene.now, &topic, Listener::default(), true).unwrap();
+        scene.engine.subscribe(scene.now, &topic, Listener::default(), true, None).unwrap();
         scene.pass(Duration::from_millis(10));
         assert_eq!(submitted_to(&mut scene), [first]);
         scene.engine.submitted(scene.now, first, Ok(()));
     }
     // And where it says so of the topics, these wait as long too.
     scene.pass(Duration::from_secs(5));
-    scene.engine.subscribe(scene.now, &"last".into(), Listener::default(), true).unwrap();
+    scene.engine.subscribe(scene.now, &"last".into(), Listener::default(), true, None).unwrap();
     scene.pass(Duration::from_millis(10));
     let (second, _) = scene.opening();
     scene.shake_hands(second);

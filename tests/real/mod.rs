@@ -151,14 +151,15 @@ impl PocketBase {
     }
 
     /// Makes a public collection with text fields, and says its id. Fields named `…_of` are relations to the
-    /// collection whose id is given.
-    pub(crate) async fn collection(
+    /// collection whose id is given. With `None` as its rule, only superusers see it.
+    pub(crate) async fn collection<'a>(
         &self,
         name: &str,
         texts: &[&str],
         relations: &[(&str, &str)],
-        rule: &str,
+        rule: impl Into<Option<&'a str>>,
     ) -> String {
+        let rule = rule.into();
         let root = self.root().await;
         let texts = texts.iter().map(|name| match self.legacy {
             true => json!({"name": name, "type": "text", "options": {}}),

@@ -5,8 +5,8 @@ pub(crate) mod rustbaas;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
-use crate::topic::Topic;
-use crate::{Error, Refusal, event::Shape, sse::Message};
+use super::check::Check;
+use crate::{Error, Refusal, event::Shape, sse::Message, topic::Topic};
 
 /// How topics become streams and messages become events.
 ///
@@ -52,6 +52,20 @@ pub(crate) trait Dialect: fmt::Debug + Send + Sync {
 
     /// Where to log in to a collection of users, or why that is not known.
     fn log_in_path(&self, collection: &str) -> Result<String, Error>;
+
+    /// The request that tells whether a topic of a collection can deliver anything, where topics are acknowledged that
+    /// cannot. `None` also where the answer would prove nothing.
+    fn check(&self, _topic: &Topic) -> Option<Check> {
+        None
+    }
+
+    /// Whether the answer to a check says that nothing can come: a refusal that does not pass, in the server's own words.
+    /// What stands before the server, such as a proxy that serves one path alone, has others.
+    fn denies(&self, refusal: &Refusal) -> bool {
+        (400..500).contains(&refusal.status())
+            && !is_transient(refusal.status())
+            && !refusal.message().is_empty()
+    }
 
     /// How a stream gets its topics, with [`Streams::Multiplexed`].
     fn submits(&self) -> Option<&dyn Submits> {

@@ -6,7 +6,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Dialect, Lifetimes, Request, Streams, SubmitVerdict, Submits, TokenPlace, is_transient};
+use super::{Check, Dialect, Lifetimes, Request, Streams, SubmitVerdict, Submits, TokenPlace, is_transient};
 use crate::{
     Error, Refusal,
     event::Shape,
@@ -89,6 +89,26 @@ impl Dialect for PocketBase {
         // Names are letters, digits and underscores; anything else must not reach another path.
         const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-');
         Ok(format!("/api/collections/{}", utf8_percent_encode(collection, NAME)))
+    }
+
+    fn check(&self, topic: &Topic) -> Option<Check> {
+        let (collection, record) = topic.name.split_once('/')?;
+        // The rules may read them, and a request of ours has no such headers.
+        if !topic.headers.is_empty() {
+            return None;
+        }
+        let is_of_record = record != "*";
+        let mut path =
+            format!("{}/records?perPage=1&skipTotal=1&fields=id", self.log_in_path(collection).ok()?);
+        for (name, value) in &topic.query {
+            let is_lists_own =
+                ["page", "perPage", "skipTotal", "fields", "sort", "expand"].contains(&&**name);
+            if !(is_lists_own || is_of_record && name == "filter") {
+                let encoded = |text| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+                path.extend(["&", &encoded(name), "=", &encoded(value)]);
+            }
+        }
+        Some(Check { path: path.into(), is_of_record })
     }
 
     fn submits(&self) -> Option<&dyn Submits> {

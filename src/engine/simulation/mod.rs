@@ -138,6 +138,8 @@ impl Outlet for Probe {
     // It takes each event at once.
     fn forget(&self) {}
 
+    fn deny(&self, _error: Option<Error>) {}
+
     fn end(&self, error: Option<Error>) {
         let mut log = self.0.borrow_mut();
         log.check_listens();
@@ -319,7 +321,7 @@ impl World {
             owner: self.owner.clone(),
         };
         let probe = Probe(Rc::new(RefCell::new(log)));
-        let id = self.engine.subscribe(self.now, &key, probe.clone(), patient).unwrap();
+        let id = self.engine.subscribe(self.now, &key, probe.clone(), patient, None).unwrap();
         self.listeners.push((id, probe));
     }
 
@@ -389,6 +391,7 @@ impl World {
     fn obey(&mut self) {
         while let Some(output) = self.engine.poll_output() {
             match output {
+                Output::Check { .. } | Output::Denied { .. } => unreachable!("nobody asks for it here"),
                 Output::Open { conn, .. } => {
                     assert!(self.held.insert(conn, 0).is_none());
                     self.opens.push(self.now);
