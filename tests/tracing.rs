@@ -7,7 +7,7 @@ use std::{
 };
 
 use tidings::{
-    Client,
+    Client, State,
     hub::{Answer, Endpoint, Hub},
 };
 use tracing::{
@@ -43,6 +43,7 @@ impl Subscriber for Log {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
+        self.0.lock().unwrap().push_str(event.metadata().level().as_str());
         event.record(&mut self.clone());
         self.0.lock().unwrap().push('\n');
     }
@@ -60,7 +61,7 @@ fn a_log_tells_what_happens_and_no_secret() {
         let hub = Hub::start().unwrap();
         hub.add_user("users", "ada@example.com", "s3cret-password");
         let url = hub.url().replace("http://", "http://s3cret-user:s3cret-userinfo@");
-        let client = Client::builder(&url).header("X-Key", "s3cret-header").build().unwrap();
+        let client = Client::builder(&url).name("ours").header("X-Key", "s3cret-header").build().unwrap();
         client.collection("users").auth_with_password("ada@example.com", "s3cret-password").await.unwrap();
         let token = client.auth().token().unwrap();
         let posts = client.collection("posts");
@@ -73,17 +74,32 @@ fn a_log_tells_what_happens_and_no_secret() {
         hub.faults().clear();
         client.auth().set_token("s3cret-token").unwrap();
         stream.next().await.unwrap();
+        // One cut is one outage, whatever hangs on it.
+        let many: Vec<_> =
+            (0..300).map(|n| client.realtime().subscribe(&format!("topic-{n}")).start().unwrap()).collect();
+        for topic in &many {
+            topic.ready().await.unwrap();
+        }
+        let mut states = client.states();
+        while !states.next().await.unwrap().is_live() {}
+        let before = log.0.lock().unwrap().len();
+        hub.faults().reset_streams();
+        // A watcher hears of a state once the log does.
+        while !matches!(states.next().await.unwrap(), State::Waiting { .. }) {}
+        while !states.next().await.unwrap().is_live() {}
+        let worth_seeing = |log: &str| {
+            log.lines().filter(|line| !line.starts_with("DEBUG")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let lines = worth_seeing(&log.0.lock().unwrap()[before..]);
+        assert!(
+            matches!(&lines[..], [out, back] if out.starts_with("WARN") && back.starts_with("INFO")),
+            "{lines:#?}"
+        );
         client.close().await;
 
         let log = log.0.lock().unwrap();
-        for said in [
-            "opening a stream",
-            "submitting topics",
-            "state=live",
-            "state=waiting",
-            "disconnected",
-            "state=closed",
-        ] {
+        assert!(log.lines().all(|line| line.contains("client=\"ours\"")), "{log}");
+        for said in ["opening a stream", "submitting topics", "state=live", "state=waiting", "state=closed"] {
             assert!(log.contains(said), "{said} is not in:\n{log}");
         }
         assert!(!log.contains("s3cret") && !log.contains(&token), "{log}");

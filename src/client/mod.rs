@@ -109,6 +109,7 @@ impl Client {
         let engine = Engine::new(handle.dialect.clone(), config, seed());
         let (runtime, http) = (handle.runtime.clone(), handle.http.clone());
         let settings = Settings {
+            name: handle.name.clone(),
             base: handle.base.clone(),
             headers: handle.headers.clone(),
             limits: handle.limits,
@@ -165,6 +166,11 @@ impl Client {
     /// [`Error::InvalidArgument`], [`Error::Closed`].
     pub fn send(&self, method: &str, path: &str, body: impl Into<Option<Value>>) -> Request {
         Request::new(self.handle.clone(), method, path, body.into())
+    }
+
+    /// What the client is called in the log: host and port of its URL, unless [`ClientBuilder::name`] says something else.
+    pub fn name(&self) -> &str {
+        &self.handle.name
     }
 
     /// The state of the connection.
@@ -266,6 +272,7 @@ impl fmt::Debug for States {
 #[must_use = "a builder does nothing until it is built"]
 pub struct ClientBuilder {
     url: String,
+    name: Option<String>,
     /// Realm and app of a RustBaaS server.
     rustbaas: Option<(String, String)>,
     token_in_query: bool,
@@ -284,6 +291,7 @@ impl ClientBuilder {
     fn new(url: &str) -> Self {
         Self {
             url: url.to_owned(),
+            name: None,
             rustbaas: None,
             token_in_query: false,
             heartbeat: HEARTBEAT,
@@ -359,6 +367,12 @@ impl ClientBuilder {
     /// origin after a redirect.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// What the client is called in log lines (as the field `client`) and in `Debug`; host and port of its URL unless set.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
         self
     }
 
@@ -548,13 +562,22 @@ impl ClientBuilder {
             }
             None => Arc::new(PocketBase::default()),
         };
+        let name = match self.name {
+            Some(name) => name,
+            None => match (base.host_str().unwrap_or_default(), base.port()) {
+                (host, Some(port)) => format!("{host}:{port}"),
+                (host, None) => host.to_owned(),
+            },
+        };
+        let name: Arc<str> = name.into();
         let config = Config { has_provider: self.provider.is_some(), ..self.engine };
         let mut engine = Engine::new(dialect.clone(), config, seed);
         if let Some(token) = token {
             let lasts = crate::driver::account::remaining(&token);
             engine.set_token(runtime.now(), Some(token), lasts);
         }
-        let settings = Settings { base, headers, limits: self.limits, provider: self.provider, batches };
+        let settings =
+            Settings { name, base, headers, limits: self.limits, provider: self.provider, batches };
         let shared = Shared::new(engine, dialect, runtime, http, settings);
         let driver = Driver::new(shared.clone());
         Ok((Client { handle: Arc::new(Handle(shared)) }, driver))

@@ -41,6 +41,15 @@ pub enum Item {
     State(State),
     /// An open stream is gone; these topics are still wanted. Only with [`notices`](crate::blocking::Builder::notices).
     Disconnected(Vec<String>),
+    /// A topic that was subscribed to without waiting is acknowledged, and no event can come: see
+    /// [`SubscriptionState::Denied`](crate::SubscriptionState::Denied). Only with
+    /// [`notices`](crate::blocking::Builder::notices).
+    Denied {
+        /// The topic as it stands on the wire.
+        topic: String,
+        /// What the server answers to a list with the same options.
+        error: Error,
+    },
     /// A token is needed. Only with [`token_requests`](crate::blocking::Builder::token_requests).
     TokenWanted(TokenRequest),
     /// What was polled with this number can be polled again. See [`Call::poll_queued`](crate::blocking::Call::poll_queued).
@@ -118,6 +127,12 @@ impl Batches {
     pub(crate) fn report_disconnected(&self, topics: &[Arc<str>]) {
         if self.notices {
             self.notice(Item::Disconnected(topics.iter().map(|topic| topic.to_string()).collect()));
+        }
+    }
+
+    pub(crate) fn report_denied(&self, topic: &str, error: &Error) {
+        if self.notices {
+            self.notice(Item::Denied { topic: topic.to_owned(), error: error.clone() });
         }
     }
 

@@ -74,6 +74,13 @@ impl Notices {
         }
     }
 
+    /// A topic that nobody waited for is acknowledged and can deliver nothing.
+    pub(crate) fn report_denied(&self, topic: &str, error: &Error) {
+        if let Some(batches) = &self.batches {
+            batches.report_denied(topic, error);
+        }
+    }
+
     /// Ends the queue of batches, before the subscriptions end, so that their ends are not reported one by one.
     pub(crate) fn close_batches(&self) {
         self.batches.iter().for_each(|batches| batches.close());

@@ -7,6 +7,8 @@ pub(crate) mod account;
 pub(crate) mod alarm;
 #[cfg(any(feature = "async-io", feature = "tokio"))]
 pub(crate) mod background;
+#[cfg(feature = "tracing")]
+mod log;
 pub(crate) mod shared;
 
 use std::{
@@ -40,7 +42,6 @@ use crate::{
     },
     http::Response,
     rt::Runtime,
-    topic::without_options,
 };
 
 /// The part of a refusal's body that is kept.
@@ -65,6 +66,8 @@ pub(crate) struct Driver {
     connections: HashMap<ConnId, Connection>,
     requests: usize,
     alarm: Alarm,
+    #[cfg(feature = "tracing")]
+    log: log::Log,
 }
 
 /// What belongs to one connection and goes with it.
@@ -86,6 +89,8 @@ enum Done {
 impl Driver {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self {
+            #[cfg(feature = "tracing")]
+            log: log::Log::new(shared.name.clone()),
             shared,
             jobs: FuturesUnordered::new(),
             connections: HashMap::new(),
@@ -103,7 +108,7 @@ impl Driver {
             let Some(output) = output else { return any };
             any = true;
             #[cfg(feature = "tracing")]
-            trace(&output);
+            self.log.output(self.shared.now(), &output);
             match output {
                 Output::Open { conn, request, token } => {
                     let found_at = Arc::default();
@@ -129,8 +134,7 @@ impl Driver {
                     let check = check(self.shared.clone(), number, request, token);
                     self.jobs.push(Box::pin(check.map(|()| Done::Connection)));
                 }
-                // Logged above; whoever listens sees it on the subscription.
-                Output::Denied { .. } => {}
+                Output::Denied { topic, error } => self.shared.notices.report_denied(&topic, &error),
                 Output::State(state) => self.shared.notices.report_state(state),
                 Output::Disconnected(topics) => self.shared.notices.report_disconnected(topics),
                 Output::WantToken => {
@@ -227,29 +231,6 @@ impl Drop for Driver {
         self.shared.close();
         self.obey();
         self.let_go();
-    }
-}
-
-/// Tells what the engine has decided. Never a topic, whose options may be secret, nor a token.
-#[cfg(feature = "tracing")]
-fn trace(output: &Output) {
-    match output {
-        Output::Open { conn, request, .. } => tracing::debug!(?conn, path = request.path, "opening a stream"),
-        Output::Submit { conn, request, token } => {
-            let bytes = request.body.as_ref().map_or(0, Vec::len);
-            tracing::debug!(?conn, bytes, with_token = token.is_some(), "submitting topics");
-        }
-        Output::Drop { conn } => tracing::debug!(?conn, "letting go of a stream"),
-        Output::Check { number, .. } => {
-            tracing::debug!(number, "asking whether a topic can deliver anything")
-        }
-        Output::Denied { topic, error } => {
-            let topic = without_options(topic);
-            tracing::warn!(topic, %error, "no event can come: the server refuses a list with the same options");
-        }
-        Output::State(state) => tracing::info!(%state, "state"),
-        Output::Disconnected(topics) => tracing::info!(still_wanted = topics.len(), "disconnected"),
-        Output::WantToken => tracing::debug!("asking the token provider"),
     }
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) http: HttpClient,
     pub(crate) base: Url,
+    /// What the client is called where several are: in the log and in `Debug`.
+    pub(crate) name: Arc<str>,
     /// Sent with every request.
     pub(crate) headers: HeaderMap,
     pub(crate) limits: Limits,
@@ -56,6 +58,7 @@ pub(crate) struct Shared {
 
 /// What a host has set and requests and subscriptions need.
 pub(crate) struct Settings {
+    pub(crate) name: Arc<str>,
     pub(crate) base: Url,
     /// Sent with every request.
     pub(crate) headers: HeaderMap,
@@ -72,7 +75,7 @@ impl Shared {
         http: HttpClient,
         settings: Settings,
     ) -> Arc<Self> {
-        let Settings { base, headers, limits, provider, batches } = settings;
+        let Settings { name, base, headers, limits, provider, batches } = settings;
         let callbacks = Callbacks::new();
         Arc::new(Self {
             engine: Mutex::new(engine),
@@ -81,6 +84,7 @@ impl Shared {
             runtime,
             http,
             base,
+            name,
             headers,
             limits,
             notices: Notices::new(callbacks.clone(), batches),
@@ -182,7 +186,10 @@ impl Shared {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("host", &self.base.host_str()).finish_non_exhaustive()
+        f.debug_struct("Shared")
+            .field("name", &self.name)
+            .field("host", &self.base.host_str())
+            .finish_non_exhaustive()
     }
 }
 
