@@ -132,7 +132,7 @@ impl Soak {
         // What is made once for the process: threads of the reactor, buffers of the allocator.
         smol::block_on(async {
             let client = self.client(0);
-            client.realtime().subscribe("warm").on(|_| {}).await.expect("the hub answers");
+            let _warm = client.realtime().subscribe("warm").on(|_| {}).await.expect("the hub answers");
             client.close().await;
             smol::spawn(async {}).await;
         });

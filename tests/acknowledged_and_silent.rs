@@ -43,7 +43,7 @@ fn whoever_waits_for_a_topic_that_can_bring_nothing_is_refused_with_the_lists_st
         let by_id = posts.subscribe(&id).await.unwrap();
         let root = server.root().await;
         let filter = "@request.auth.id != ''";
-        root.collection("secrets").subscribe("*").filter(filter).await.unwrap();
+        let _seen = root.collection("secrets").subscribe("*").filter(filter).await.unwrap();
         create(&client, "posts", json!({"title": "two"})).await;
         assert!(soon("an event", good.next()).await.is_some());
         assert_eq!((by_id.state(), client.stats().listeners), (SubscriptionState::Live, 2));

@@ -28,7 +28,7 @@ fn an_answer_that_is_not_wanted_any_more_is_told_to_nobody() {
         assert_eq!(changes.next().await.unwrap().as_deref(), Some("host"));
         give.send(()).await.unwrap();
         // With the server's answer the provider's has been dealt with.
-        client.collection("posts").subscribe("*").await.unwrap();
+        let _kept = client.collection("posts").subscribe("*").await.unwrap();
         client.auth().set_token("last").unwrap();
         assert_eq!(changes.next().await.unwrap().as_deref(), Some("last"));
     });

@@ -262,6 +262,7 @@ enum Reader {
 ///
 /// The stream ends when the host unsubscribes or closes the client, and after a refusal of the server, which is its
 /// last event. It does not end when the network does.
+#[must_use = "dropping it unsubscribes: keep it, or `detach` it"]
 pub struct Subscription {
     /// `None` once detached.
     handle: Option<Arc<Handle>>,

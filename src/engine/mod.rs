@@ -18,7 +18,7 @@
 //! 4. **Drain the outputs** ([`Engine::poll_output`]) to `None`, in order and without the lock. An [`Output::Drop`] that is
 //!    late keeps a stream alive that a later [`Output::Open`] replaces; one that is skipped leaks it.
 //! 5. **Answer each output** once, as it says: an `Open` with `opened`, `received`…, `ended`; a `Submit` with `submitted`; a
-//!    `WantToken` with `token_provided`. Without an answer its deadline passes, and the stream counts as lost. What a `Drop`
+//!    `WantToken` with `token_provided`; a `Check` with `checked`. Without an answer its deadline passes, and the stream counts as lost. What a `Drop`
 //!    named needs no answer.
 //! 6. **Ask for the deadline** ([`Engine::deadline`]) and sleep until then or until the next input: it moves with every input,
 //!    both ways. An engine that is asked late is late; one that is not asked does not reconnect.

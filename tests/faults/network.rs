@@ -182,7 +182,7 @@ fn what_falls_into_a_black_hole_has_its_time() {
             "{text}"
         );
         scene.proxy().black_hole(false);
-        soon("the server's answer", submit).await.unwrap();
+        let _subscription = soon("the server's answer", submit).await.unwrap();
         scene.publish("last").await;
         for told in scene.read().await {
             assert_eq!(told.gaps.len(), 1);

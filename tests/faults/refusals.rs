@@ -166,7 +166,8 @@ fn a_stream_refused_for_good_ends_in_a_state_that_says_why() {
             assert_eq!(client.stats().connects, 1);
             // It is no grudge: the next subscription is another try.
             plan_answers(&writer, &room, "connect", 0, json!({})).await;
-            soon("an answer", client.collection("notes").subscribe("*").into_future()).await.unwrap();
+            let _subscription =
+                soon("an answer", client.collection("notes").subscribe("*").into_future()).await.unwrap();
         }
     });
 }

@@ -114,7 +114,7 @@ fn twenty_seconds_of_a_suspended_server() {
         smol::Timer::at(stopped + Duration::from_secs(20)).await;
         scene.server().signal("-CONT");
         soon("the record", write).await;
-        soon("the server's answer", call).await.unwrap();
+        let _subscription = soon("the server's answer", call).await.unwrap();
         let notice = soon("a gap", asking_for.next()).await.unwrap();
         // The stream that was given up has brought what was written since; this one may have missed it.
         let mut notice = Some(notice);
