@@ -2,8 +2,8 @@
 
     receive.py CONTENDER WORK URL EVENTS
 
-CONTENDER is a name of CONTENDERS, WORK is "untouched" (each event is counted and nothing in it is read) or "record" (the
-action and a field of the record are read).
+CONTENDER is a name of CONTENDERS, WORK is "untouched" (each event is counted and nothing in it is read), "record" (the
+action and a field of the record are read) or "latency" (how long it was under way, by the record's field `sent`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class Meter:
     def __init__(self, events: int, work: str) -> None:
         self.events = events
         self.seen = 0
-        self.touch: Callable[[Any], Any] = _TOUCH[work]
+        self.touch: Callable[[Any], Any] = self._note_latency if work == "latency" else _TOUCH[work]
+        self.latencies: list[int] = []
         self.done = threading.Event()
 
     def take(self, event: Any) -> None:
@@ -39,12 +40,21 @@ class Meter:
             self.ended = time.perf_counter(), time.process_time()
             self.done.set()
 
+    def _note_latency(self, event: Any) -> None:
+        self.latencies.append(time.monotonic_ns() - int(event["record"]["sent"]))
+
+    def _percentile(self, part: float) -> float:
+        ordered = sorted(self.latencies) or [0]
+        return ordered[int((len(ordered) - 1) * part)] / 1e3
+
     def report(self) -> dict[str, float]:
         wall = self.ended[0] - self.began[0]
         cpu = self.ended[1] - self.began[1]
         return {
             "events_per_s": (self.events - 1) / wall,
             "cpu_us_per_event": cpu / (self.events - 1) * 1e6,
+            "p50_us": self._percentile(0.5),
+            "p99_us": self._percentile(0.99),
             "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         }
 

@@ -30,10 +30,12 @@ pub fn payload(number: usize) -> String {
     )
 }
 
-/// When the event with this payload was sent.
+/// When the event with this payload was sent, which stands in the field `sent`.
 pub fn stamp(payload: &[u8]) -> u64 {
-    let digits = &payload[BEFORE_STAMP.len()..][..STAMP];
-    digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
+    const NAME: &[u8] = b"\"sent\":\"";
+    let at = payload.windows(NAME.len()).position(|window| window == NAME).expect("a stamp") + NAME.len();
+    let digits = payload[at..].iter().take_while(|byte| byte.is_ascii_digit());
+    digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
 }
 
 /// Writes into an event as it stands on the wire when it was sent.
