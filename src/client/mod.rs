@@ -283,6 +283,7 @@ pub struct ClientBuilder {
     user_agent: Option<String>,
     engine: Config,
     limits: Limits,
+    gather: Duration,
     seed: Option<u64>,
     provider: Option<TokenProvider>,
 }
@@ -301,6 +302,7 @@ impl ClientBuilder {
             user_agent: None,
             engine: Config::default(),
             limits: Limits::default(),
+            gather: GATHER,
             seed: None,
             provider: None,
         }
@@ -456,6 +458,15 @@ impl ClientBuilder {
         self
     }
 
+    /// How long events may gather before the socket is read again, 250 microseconds unless set, 10 milliseconds at most, and
+    /// zero to read always at once. They gather only while more than some 4,000 come in a second: one wake-up then
+    /// serves many of them, which takes a third of the processor time. Slower streams are read at once, and so is every
+    /// stream of a client whose I/O the host polls itself ([`connect_with`](Self::connect_with)).
+    pub fn gather(mut self, longest: Duration) -> Self {
+        self.gather = longest;
+        self
+    }
+
     /// The seed of everything random, for tests. Different for each client unless set, since clients that draw
     /// the same delays come back as one.
     pub fn seed(mut self, seed: u64) -> Self {
@@ -478,8 +489,11 @@ impl ClientBuilder {
         (runtime, block_on): Background,
         batches: Option<Arc<Batches>>,
     ) -> Result<Client, Error> {
+        let gather = self.gather;
         let (client, driver) = self.assemble(runtime, batches)?;
-        client.handle.set_thread(crate::driver::background::spawn(move || block_on(Box::pin(driver)))?);
+        client.handle.set_thread(crate::driver::background::spawn(move || {
+            block_on(Box::pin(driver.on_own_thread(gather)))
+        })?);
         Ok(client)
     }
 
@@ -533,6 +547,10 @@ impl ClientBuilder {
                 "back-off",
                 "the longest delay is shorter than the least, or over a year",
             ));
+        }
+        if self.gather > LONGEST_GATHER {
+            let why = format!("{:?} is over 10 ms, which keeps everything waiting", self.gather);
+            return Err(Error::argument("gather", why));
         }
         if self.limits.events == 0 {
             return Err(Error::argument("queue", "it has no room; give it room for one event at least"));
@@ -605,6 +623,12 @@ fn parse_url(text: &str) -> Result<Url, Error> {
     }
     Ok(url)
 }
+
+/// How long events gather, unless set.
+const GATHER: Duration = Duration::from_micros(250);
+
+/// The longest that events may gather.
+const LONGEST_GATHER: Duration = Duration::from_millis(10);
 
 /// The seed of what is random in one client. Of what a forked child has in common with its parent, the number of the
 /// process is what differs: without it both would draw the same delays.

@@ -40,6 +40,8 @@ struct Inner {
     thread: Option<JoinHandle<()>>,
     /// Code of the host is running.
     busy: bool,
+    /// The thread waits for something to do, and has to be woken; otherwise it looks again by itself.
+    waits: bool,
     closed: bool,
 }
 
@@ -68,8 +70,16 @@ impl Callbacks {
             return;
         }
         inner.line.push_back(mailbox);
+        self.wake(inner);
+    }
+
+    fn wake(&self, mut inner: MutexGuard<'_, Inner>) {
+        let waits = std::mem::replace(&mut inner.waits, false);
         drop(inner);
-        self.work.notify_one();
+        if waits {
+            // A system call, whether somebody waits or not.
+            self.work.notify_one();
+        }
     }
 
     pub(crate) fn call(&self, call: impl FnOnce() + Send + 'static) {
@@ -78,9 +88,8 @@ impl Callbacks {
         if !inner.closed {
             inner.calls.push_back(Box::new(call));
         }
-        drop(inner);
+        self.wake(inner);
         drop(dropped);
-        self.work.notify_one();
     }
 
     /// The same for one who waits until it is done: who waits on the callback thread would wait for ever.
@@ -128,6 +137,7 @@ impl Callbacks {
                 drop(inner);
                 self.serve(mailbox);
             } else {
+                inner.waits = true;
                 inner = self.work.wait(inner).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }

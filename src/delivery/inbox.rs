@@ -32,6 +32,8 @@ pub(crate) struct Inbox<C> {
 struct Inner<C> {
     contents: C,
     closed: bool,
+    /// Threads that wait, and have to be woken: notifying is a system call, whether somebody waits or not.
+    waiting: usize,
     /// Made when a host asks for it; most hosts that block have no use for one.
     #[cfg(unix)]
     bell: Option<Arc<Bell>>,
@@ -52,8 +54,11 @@ impl<C: Contents> Inbox<C> {
         }
         put(&mut inner.contents);
         inner.show();
+        let somebody_waits = inner.waiting > 0;
         drop(inner);
-        self.arrived.notify_one();
+        if somebody_waits {
+            self.arrived.notify_one();
+        }
     }
 
     /// Looks at the contents, or changes what makes no difference to who waits. After the end there are none.
@@ -79,17 +84,22 @@ impl<C: Contents> Inbox<C> {
             let taken = take(&mut inner.contents);
             if taken.is_some() {
                 inner.show();
-                if !inner.contents.is_empty() {
+                if !inner.contents.is_empty() && inner.waiting > 0 {
                     // One notification may have stood for many things.
                     self.arrived.notify_one();
                 }
                 return Ok(taken);
             }
-            inner = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(None);
+            }
+            inner.waiting += 1;
+            inner = match left {
                 None => self.wait(inner),
-                Some(left) if left.is_zero() => return Ok(None),
                 Some(left) => self.arrived.wait_timeout(inner, left).unwrap_or_else(|e| e.into_inner()).0,
             };
+            inner.waiting -= 1;
         }
     }
 

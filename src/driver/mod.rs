@@ -9,6 +9,7 @@ pub(crate) mod alarm;
 pub(crate) mod background;
 #[cfg(feature = "tracing")]
 mod log;
+mod pacer;
 pub(crate) mod shared;
 
 use std::{
@@ -216,6 +217,27 @@ impl Future for Driver {
 }
 
 impl Driver {
+    /// The same on a thread that does nothing else, so that it may be kept waiting while events gather, `bound` at most at
+    /// a time.
+    #[cfg(any(feature = "async-io", feature = "tokio"))]
+    pub(crate) async fn on_own_thread(mut self, bound: Duration) {
+        let mut pacer = pacer::Pacer::new(bound);
+        let mut before = 0;
+        poll_fn(move |cx| {
+            let polled = self.poll_unpin(cx);
+            if polled.is_pending() {
+                let messages = self.shared.engine_for_driver().messages();
+                let pause = pacer.pause(self.shared.now(), messages - before);
+                before = messages;
+                if !pause.is_zero() {
+                    std::thread::sleep(pause);
+                }
+            }
+            polled
+        })
+        .await;
+    }
+
     fn let_go(&mut self) {
         self.jobs.clear();
         self.connections.clear();

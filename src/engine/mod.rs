@@ -430,6 +430,11 @@ impl<L: Outlet> Engine<L> {
         &self.state
     }
 
+    /// Messages received so far.
+    pub(crate) fn messages(&self) -> u64 {
+        self.stats.messages
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         matches!(self.at_rest, State::Closed { why: None })
     }
