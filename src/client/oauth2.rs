@@ -69,7 +69,7 @@ impl OAuth2 {
 
         let mut answers = second.realtime().subscribe(TOPIC).await?;
         let state = second.realtime().client_id().ok_or_else(lost)?;
-        let redirect = handle.url("/api/oauth2-redirect").to_string();
+        let redirect = handle.url("/api/oauth2-redirect")?.to_string();
         let url = address(site.auth_url()?, &redirect, &state)?;
         handle.callbacks.start().map_err(Error::no_thread)?;
         // On the callback thread: a program that opens a browser may block.

@@ -7,6 +7,7 @@ pub(crate) mod account;
 pub(crate) mod alarm;
 #[cfg(any(feature = "async-io", feature = "tokio"))]
 pub(crate) mod background;
+mod path;
 pub(crate) mod shared;
 
 use std::{
@@ -109,7 +110,7 @@ impl Driver {
                 }
                 Output::Submit { conn, request, token } => {
                     let Some(Connection { found_at, .. }) = self.connections.get(&conn) else { continue };
-                    let url = found_at.get().cloned().unwrap_or_else(|| self.shared.url(&request.path));
+                    let url = found_at.get().cloned().map_or_else(|| self.shared.url(&request.path), Ok);
                     let submit = self.start(submit(self.shared.clone(), conn, request, url, token));
                     if let Some(connection) = self.connections.get_mut(&conn) {
                         connection.submit = Some(submit);
@@ -256,7 +257,8 @@ async fn read(
     token: Option<Token>,
     found_at: &OnceLock<Url>,
 ) -> Result<(), Failure> {
-    let mut http = http_request(shared, shared.url(&request.path), request, token.as_ref());
+    let url = shared.url(&request.path).map_err(Failure::Lost)?;
+    let mut http = http_request(shared, url, request, token.as_ref());
     http.headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
     http.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let response = shared.http.send(http).await.map_err(lost)?;
@@ -267,13 +269,7 @@ async fn read(
     if !is_type(&response.headers, "text/event-stream") {
         return Err(Failure::Lost(not_a_stream(&response)));
     }
-    // The topics go where the stream is, and the token with them: to the same host over https, and nowhere else.
-    let is_upgraded = shared.base.scheme() == "http"
-        && response.url.scheme() == "https"
-        && shared.base.host_str() == response.url.host_str();
-    if shared.base.origin() != response.url.origin() && !is_upgraded {
-        return Err(Failure::Lost(strayed(shared, &response.url)));
-    }
+    // The topics go where the stream is, and the token with them.
     let _ = found_at.set(response.url);
     shared.engine_for_driver().opened(shared.now(), conn, response.peer);
     let mut body = response.body;
@@ -293,9 +289,21 @@ async fn read(
     Ok(())
 }
 
-async fn submit(shared: Arc<Shared>, conn: ConnId, request: Request, url: Url, token: Option<Token>) {
-    let http = http_request(&shared, url, request, token.as_ref());
-    let answer = match shared.http.send(http).await.map_err(lost) {
+async fn submit(
+    shared: Arc<Shared>,
+    conn: ConnId,
+    request: Request,
+    url: Result<Url, Error>,
+    token: Option<Token>,
+) {
+    let answer = match url {
+        Ok(url) => {
+            let http = http_request(&shared, url, request, token.as_ref());
+            shared.http.send(http).await.map_err(lost)
+        }
+        Err(error) => Err(Failure::Lost(error)),
+    };
+    let answer = match answer {
         Ok(response) if !response.status.is_success() => Err(refused(&shared, response).await),
         // A log-in page of the network answers everything with a page; a redirect made the POST a GET.
         Ok(response)
@@ -376,16 +384,6 @@ pub(crate) fn not_a_stream(response: &Response) -> Error {
         "{host} answered with {} where an event stream was expected: is it the right URL, or is a proxy or a \
          log-in page in the way?",
         content_type.unwrap_or("no content type"),
-    ))
-}
-
-/// What to say when redirects led to another origin, where the token did not follow: there the client would be a
-/// guest and not know it.
-pub(crate) fn strayed(shared: &Shared, arrived: &Url) -> Error {
-    Error::Protocol(format!(
-        "{} redirects to {}, which gets no token; if that is the server, make the client with its URL",
-        shared.base.origin().ascii_serialization(),
-        arrived.origin().ascii_serialization(),
     ))
 }
 

@@ -15,7 +15,7 @@ use crate::{
     client::seed,
     client::server_url,
     engine::{Bounds, identity::Token},
-    http::{ClientCertificate, HttpClient, HttpConfig, ProxyMode, Request},
+    http::{ClientCertificate, HttpClient, HttpConfig, ProxyMode, Redirects, Request},
     rt::Runtime,
     sse::{DEFAULT_LIMIT, Decoder},
 };
@@ -268,6 +268,7 @@ impl EventSourceBuilder {
         let body = self.body?;
         let mut request = Request::new(method(self.method.as_deref(), body.is_empty())?, url);
         request.body = body.into();
+        request.redirects = Redirects::Roam;
         let (headers, last_event_id) = headers(&self.headers, self.last_event_id, self.token.as_deref())?;
         request.headers = headers;
         // A server that has accepted the request and says nothing is as silent as one in the middle of a stream.

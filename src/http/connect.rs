@@ -30,11 +30,13 @@ pub(super) struct Connected {
     pub(super) forwarder: Option<ProxyHeaders>,
 }
 
-/// Connects to the origin of `url`, through a proxy if there is one for it.
+/// Connects to the origin of `url`, through a proxy if there is one for it. The client certificate is shown where the
+/// request `is_home`, and to no proxy.
 pub(super) async fn connect(
     shared: &Shared,
     url: &Url,
     pin: Option<SocketAddr>,
+    is_home: bool,
 ) -> Result<Connected, HttpError> {
     let runtime = &*shared.runtime;
     let target = Target::of(url)?;
@@ -44,7 +46,7 @@ pub(super) async fn connect(
             None => dial(runtime, &target).await?,
         };
         let io = match target.secure {
-            true => shared.tls.wrap(io, &target.host).await?,
+            true => shared.tls.wrap(io, &target.host, is_home).await?,
             false => io,
         };
         return Ok(Connected { io, peer: Some(peer), forwarder: None });
@@ -56,7 +58,8 @@ pub(super) async fn connect(
         return Ok(Connected { io, peer: None, forwarder });
     }
     let tunnel = open_tunnel(shared, &proxy, io, url, &target).await?;
-    Ok(Connected { io: shared.tls.wrap(tunnel, &target.host).await?, peer: None, forwarder: None })
+    let io = shared.tls.wrap(tunnel, &target.host, is_home).await?;
+    Ok(Connected { io, peer: None, forwarder: None })
 }
 
 /// Whom to connect to.
@@ -171,7 +174,7 @@ async fn dial_proxy(shared: &Shared, proxy: &Proxy) -> Result<BoxIo, HttpError> 
         |cause| HttpError::Proxy { proxy: proxy.target.place(), status: None, cause: Some(Arc::new(cause)) };
     let (io, _) = dial(&*shared.runtime, &proxy.target).await.map_err(failed)?;
     match proxy.target.secure {
-        true => shared.tls.wrap(io, &proxy.target.host).await.map_err(failed),
+        true => shared.tls.wrap(io, &proxy.target.host, false).await.map_err(failed),
         false => Ok(io),
     }
 }

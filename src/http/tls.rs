@@ -31,7 +31,14 @@ mod with_rustls {
         identity: Option<Arc<SingleCertAndKey>>,
         /// Built for the first https connection: reading the system's roots takes milliseconds
         /// that a client of a plain server should not pay.
-        config: OnceLock<Result<Arc<ClientConfig>, HttpError>>,
+        configs: OnceLock<Result<Configs, HttpError>>,
+    }
+
+    /// Two where there is a client certificate, so that no session in which it was shown is resumed elsewhere.
+    #[derive(Clone)]
+    struct Configs {
+        with_identity: Arc<ClientConfig>,
+        anonymous: Arc<ClientConfig>,
     }
 
     impl Tls {
@@ -52,12 +59,18 @@ mod with_rustls {
                     why: format!("a certificate in it cannot be read: {error}"),
                 })?;
             }
-            Ok(Self { provider, extra_roots, identity, config: OnceLock::new() })
+            Ok(Self { provider, extra_roots, identity, configs: OnceLock::new() })
         }
 
-        /// Runs the handshake.
-        pub(in super::super) async fn wrap(&self, io: BoxIo, host: &str) -> Result<BoxIo, HttpError> {
-            let config = self.config.get_or_init(|| self.build()).clone()?;
+        /// Runs the handshake; with `shows_identity` a server that asks for the client certificate gets it.
+        pub(in super::super) async fn wrap(
+            &self,
+            io: BoxIo,
+            host: &str,
+            shows_identity: bool,
+        ) -> Result<BoxIo, HttpError> {
+            let configs = self.configs.get_or_init(|| self.build()).clone()?;
+            let config = if shows_identity { configs.with_identity } else { configs.anonymous };
             let name = ServerName::try_from(host.to_owned()).map_err(|error| HttpError::Tls {
                 host: host.to_owned(),
                 why: "the host is no name that a certificate can hold".to_owned(),
@@ -68,24 +81,31 @@ mod with_rustls {
             Ok(Box::new(TlsIo(session)))
         }
 
-        fn build(&self) -> Result<Arc<ClientConfig>, HttpError> {
+        fn build(&self) -> Result<Configs, HttpError> {
             let failed = |error: Error| HttpError::Tls {
                 host: "any host".to_owned(),
                 why: format!("TLS cannot be set up: {error}"),
                 cause: Arc::new(error),
             };
             let verifier = self.verifier().map_err(failed)?;
-            let builder = ClientConfig::builder_with_provider(self.provider.clone())
-                .with_safe_default_protocol_versions()
-                .map_err(failed)?
-                .dangerous() // What the builder calls every verifier that it did not make itself.
-                .with_custom_certificate_verifier(verifier);
-            let mut config = match &self.identity {
-                Some(identity) => builder.with_client_cert_resolver(identity.clone()),
-                None => builder.with_no_client_auth(),
+            let config = |identity: Option<&Arc<SingleCertAndKey>>| {
+                let builder = ClientConfig::builder_with_provider(self.provider.clone())
+                    .with_safe_default_protocol_versions()?
+                    .dangerous() // What the builder calls every verifier that it did not make itself.
+                    .with_custom_certificate_verifier(verifier.clone());
+                let mut config = match identity {
+                    Some(identity) => builder.with_client_cert_resolver(identity.clone()),
+                    None => builder.with_no_client_auth(),
+                };
+                config.alpn_protocols = vec![b"http/1.1".to_vec()];
+                Ok(Arc::new(config))
             };
-            config.alpn_protocols = vec![b"http/1.1".to_vec()];
-            Ok(Arc::new(config))
+            let anonymous = config(None).map_err(failed)?;
+            let with_identity = match &self.identity {
+                Some(identity) => config(Some(identity)).map_err(failed)?,
+                None => anonymous.clone(),
+            };
+            Ok(Configs { with_identity, anonymous })
         }
 
         /// The system's roots and ours; the bundled ones only where the system has none, as in a
@@ -205,7 +225,12 @@ mod without {
             Err(HttpError::Config { setting, why: "this needs the feature `tls` of this crate".to_owned() })
         }
 
-        pub(in super::super) async fn wrap(&self, _io: BoxIo, host: &str) -> Result<BoxIo, HttpError> {
+        pub(in super::super) async fn wrap(
+            &self,
+            _io: BoxIo,
+            host: &str,
+            _shows_identity: bool,
+        ) -> Result<BoxIo, HttpError> {
             Err(HttpError::InvalidUrl {
                 place: format!("https://{host}"),
                 why: "https needs the feature `tls` of this crate".to_owned(),
