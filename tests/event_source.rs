@@ -296,9 +296,8 @@ fn redirects_of_each_kind_are_followed_with_the_method_they_ask_for() {
 fn a_redirect_to_another_origin_is_followed_by_who_has_no_secret() {
     for status in [301, 302, 303, 307, 308] {
         let (server, other) = (Server::start(), Server::start());
-        let builder = || {
-            eager(&server.url("/")).header("Content-Type", "application/json").last_event_id("9")
-        };
+        let builder =
+            || eager(&server.url("/")).header("Content-Type", "application/json").last_event_id("9");
         for secret in [
             builder().token("s3cret"),
             builder().header("X-Key", "s3cret"),

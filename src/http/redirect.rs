@@ -29,7 +29,8 @@
 //! | 307, 308 | stays | kept | kept |
 //!
 //! The query is that of the `Location`. `user:password@` in a `Location` is ignored: a server does not choose our
-//! credentials. Neither the client certificate nor a pinned address goes further than the first origin and its upgrade.
+//! credentials. The client certificate is shown to the first origin and its upgrade alone, and a pinned address holds for
+//! one origin.
 
 use hyper::body::Bytes;
 use hyper::header::{self, HeaderMap};
@@ -113,7 +114,8 @@ impl Walk {
         if next == request.url && !drops_body && !cookies_changed {
             return Err(bad("it leads to itself".to_owned()));
         }
-        if Hop::between(&request.url, &next) == Hop::Foreign {
+        let hop = Hop::between(&request.url, &next);
+        if hop == Hop::Foreign {
             let origin = next.origin().ascii_serialization();
             let leaves = format!("it leads to another origin, {origin}");
             let why = match request.redirects {
@@ -131,8 +133,11 @@ impl Walk {
                 return Err(bad(why));
             }
             self.is_home = false;
-            request.pin = None;
             request.headers.remove(header::HOST);
+        }
+        if hop != Hop::Same {
+            // It has the port of this origin.
+            request.pin = None;
         }
         if self.hops == limit {
             return Err(HttpError::TooManyRedirects { place: place(&next), limit });
