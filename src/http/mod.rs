@@ -32,6 +32,8 @@ mod request;
 #[cfg(all(test, feature = "async-io", feature = "tokio", feature = "tls", feature = "proxy"))]
 mod tests;
 mod tls;
+#[cfg(feature = "tls")]
+mod trust;
 
 pub(crate) use self::body::Body;
 pub(crate) use self::error::HttpError;
