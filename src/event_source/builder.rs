@@ -128,7 +128,8 @@ impl EventSourceBuilder {
         self
     }
 
-    /// How long a connection may take until it can be written to: name, TCP, proxy and TLS. 10 seconds unless set.
+    /// How long a connection may take until it can be written to: name, TCP, proxy and TLS. 10 seconds unless set. The
+    /// answer has that time too once the server has sent an interim one (such as `100 Continue`).
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.http.connect_timeout = timeout;
         self

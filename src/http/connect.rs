@@ -14,6 +14,7 @@ use url::Url;
 use super::Shared;
 use super::error::{HttpError, place};
 use super::exchange::Exchange;
+use super::io::Head;
 use super::proxy::Proxy;
 use super::request::ProxyHeaders;
 use crate::rt::{BoxIo, Runtime, Timer};
@@ -196,7 +197,7 @@ async fn open_tunnel(
 
     let request = proxy.connect_request(&target.place(), &shared.config.user_agent);
     let request = request.map_err(|_| HttpError::invalid_url(url, "its host cannot be sent over HTTP"))?;
-    let (answer, exchange) = Exchange::start(io, shared.config.max_buffer, request)
+    let (answer, exchange) = Exchange::start(io, shared.config.max_buffer, request, &Arc::default())
         .await
         .map_err(|error| refused(None, Some(HttpError::from_hyper(&proxy.target.place(), error))))?
         .ok_or_else(|| refused(None, Some(ended())))?;
@@ -222,6 +223,31 @@ pub(super) async fn within<T>(
         if let Poll::Ready(done) = work.as_mut().poll(cx) {
             return Poll::Ready(done);
         }
+        timer.as_mut().poll(cx).map(|()| Err(HttpError::Timeout { what, place: place(url), after }))
+    })
+    .await
+}
+
+/// Runs `answer`, whose `head` may take as long as the server needs, but no longer than `after` once there were interim
+/// responses: a server that sends those is not silent, and would not be noticed otherwise.
+pub(super) async fn within_of_interim<T>(
+    runtime: &dyn Runtime,
+    after: Duration,
+    url: &Url,
+    head: &Head,
+    answer: impl Future<Output = Result<T, HttpError>>,
+) -> Result<T, HttpError> {
+    let mut answer = pin!(answer);
+    let mut timer: Option<Pin<Box<dyn Timer>>> = None;
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = answer.as_mut().poll(cx) {
+            return Poll::Ready(done);
+        }
+        let Some(at) = runtime.now().checked_add(after).filter(|_| head.is_announced()) else {
+            return Poll::Pending;
+        };
+        let timer = timer.get_or_insert_with(|| runtime.new_timer(at));
+        let what = "the answer behind interim responses";
         timer.as_mut().poll(cx).map(|()| Err(HttpError::Timeout { what, place: place(url), after }))
     })
     .await

@@ -119,10 +119,16 @@ impl Shared {
             let cookies = self.cookies().header(&request.url, own, self.runtime.now());
             cookies.map(|cookies| wire.headers_mut().insert(header::COOKIE, cookies));
         }
-        let started = exchange::Exchange::start(connected.io, self.config.max_buffer, wire).await;
-        let (head, exchange) = started
-            .map_err(|error| HttpError::from_hyper(&place, error))?
-            .ok_or_else(|| HttpError::UnexpectedEnd { place: place.clone() })?;
+        let arriving = Arc::default();
+        let exchange = async {
+            let started =
+                exchange::Exchange::start(connected.io, self.config.max_buffer, wire, &arriving).await;
+            started
+                .map_err(|error| HttpError::from_hyper(&place, error))?
+                .ok_or_else(|| HttpError::UnexpectedEnd { place: place.clone() })
+        };
+        let exchange = connect::within_of_interim(&*self.runtime, after, &request.url, &arriving, exchange);
+        let (head, exchange) = exchange.await?;
         let (head, incoming) = head.into_parts();
         let cookies_changed = is_home && self.cookies().keep(&request.url, &head.headers, self.runtime.now());
         let response = Response {
@@ -164,7 +170,7 @@ pub(crate) struct HttpConfig {
     pub(crate) user_agent: HeaderValue,
     pub(crate) max_redirects: usize,
     /// For everything up to a connection that is ready to be written to: resolving, TCP, the
-    /// proxy's consent and TLS.
+    /// proxy's consent and TLS. And for the answer, once there were interim responses (1xx).
     pub(crate) connect_timeout: Duration,
     /// hyper's buffer for one connection, at least 8 KiB.
     pub(crate) max_buffer: usize,

@@ -119,6 +119,11 @@ impl Request {
                 .map_err(|_| HttpError::invalid_url(&self.url, "its host cannot be sent over HTTP"))?;
             wire.headers_mut().insert(header::HOST, host);
         }
+        let has_use_for_a_body = matches!(self.method, Method::POST | Method::PUT | Method::PATCH);
+        if self.body.is_empty() && has_use_for_a_body {
+            // hyper says nothing, and there are servers that answer 411 then (RFC 9110, section 8.6).
+            wire.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         if let Some(ProxyHeaders { authorization: Some(value) }) = to_proxy {
             wire.headers_mut().insert(header::PROXY_AUTHORIZATION, value.clone());
         }
