@@ -89,6 +89,11 @@ pub(crate) fn is_named(key: &str, name: &str) -> bool {
     has_prefix(key, name) && matches!(key.as_bytes().get(name.len()), None | Some(b'?' | b'&'))
 }
 
+/// Whether a name would not stay where it is put in a path: as a segment it names the folder, or the one above.
+pub(crate) fn is_dots(name: &str) -> bool {
+    matches!(name, "." | "..")
+}
+
 /// Whether `key` begins with `prefix`.
 pub(crate) fn has_prefix(key: &str, prefix: &str) -> bool {
     key.starts_with(prefix)

@@ -293,32 +293,28 @@ fn redirects_of_each_kind_are_followed_with_the_method_they_ask_for() {
 }
 
 #[test]
-fn a_redirect_to_another_origin_takes_no_secret_along() {
+fn a_redirect_to_another_origin_is_followed_by_who_has_no_secret() {
     for status in [301, 302, 303, 307, 308] {
         let (server, other) = (Server::start(), Server::start());
-        let builder = eager(&server.url("/"))
-            .token("s3cret")
-            .header("X-Key", "s3cret")
-            .header("Cookie", "s3cret")
-            .header("Content-Type", "application/json")
-            .last_event_id("9")
-            .body("{}");
-        let source = start(builder);
-        let peer = server.accept();
-        assert_eq!(peer.header("authorization"), Some("Bearer s3cret"));
-        peer.redirect(status, &other.url("/there"));
-        if status > 303 {
-            // The body would go along, and it may be as secret as a header.
-            let error = source.ended().unwrap();
-            assert!(error.to_string().contains(&other.url("")), "{error}");
-            continue;
+        let builder =
+            || eager(&server.url("/")).header("Content-Type", "application/json").last_event_id("9");
+        for secret in [
+            builder().token("s3cret"),
+            builder().header("X-Key", "s3cret"),
+            builder().header("Cookie", "s3cret"),
+            // Also where the status would drop it: what is a secret does not depend on that.
+            builder().body("{}"),
+        ] {
+            let source = start(secret);
+            server.accept().redirect(status, &other.url("/there"));
+            let error = source.ended().unwrap().to_string();
+            assert!(error.contains(&server.url("/")) && error.contains(other.url("").as_str()), "{error}");
         }
+
+        let source = start(builder());
+        server.accept().redirect(status, &other.url("/there"));
         let peer = other.accept_stream();
-        for name in ["authorization", "x-key", "cookie"] {
-            assert_eq!(peer.header(name), None, "{status} {name}");
-        }
         assert_eq!(peer.header("last-event-id"), Some("9"));
-        assert_eq!(peer.header("content-type"), None, "{status}");
         source.opened();
     }
 }
@@ -336,9 +332,15 @@ fn a_redirect_to_nowhere_is_an_error_and_no_loop() {
         let error = source.ended().unwrap();
         assert!(error.to_string().contains("ftp"), "{error}");
 
+        for target in ["", "/"] {
+            let source = start(eager(&server.url("/")));
+            server.accept().redirect(status, target);
+            source.ended().unwrap();
+        }
+
         let source = start(patient(&server.url("/")));
-        for _ in 0..11 {
-            server.accept().redirect(status, "");
+        for hop in 0..11 {
+            server.accept().redirect(status, &format!("/{hop}"));
         }
         let (why, _) = source.disconnected();
         assert!(why.to_string().contains("redirects"), "{why}");

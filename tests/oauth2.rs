@@ -15,7 +15,10 @@ use std::{
 
 use real::{PocketBase, soon};
 use serde_json::json;
-use tidings::{Client, Error, hub::Hub};
+use tidings::{
+    Client, Error,
+    hub::{Answer, Endpoint, Hub},
+};
 use url::Url;
 
 /// What a browser does with the address: gets it, and goes where it is sent.
@@ -136,6 +139,102 @@ fn it_has_a_time_limit_and_can_be_given_up_and_leaves_nothing() {
     });
 }
 
+fn pairs(url: &str) -> HashMap<String, String> {
+    Url::parse(url).unwrap().query_pairs().into_owned().collect()
+}
+
+#[test]
+fn the_password_of_the_servers_url_is_not_told_to_the_site() {
+    smol::block_on(async {
+        let hub = Hub::start().unwrap();
+        hub.oauth2("users", "mock", Some("ann@example.com"));
+        let client = Client::new(&format!("http://user:hushhush@{}", hub.addr())).unwrap();
+        let (tell, told) = mpsc::channel();
+        let see_and_open = move |url: &str| {
+            tell.send(url.to_owned()).unwrap();
+            open(url);
+        };
+        let login = client.collection("users").auth_with_oauth2("mock", see_and_open);
+        soon("the log-in", login.into_future()).await.unwrap();
+        let url = told.recv().unwrap();
+        assert!(!url.contains("hushhush"), "{url}");
+        assert_eq!(pairs(&url)["redirect_uri"], format!("{}/api/oauth2-redirect", hub.url()));
+        let seen = hub.requests();
+        let exchange = seen.iter().find(|request| request.path.ends_with("auth-with-oauth2")).unwrap();
+        assert!(!String::from_utf8_lossy(&exchange.body).contains("hushhush"));
+        // The server itself gets them, with each request of a guest.
+        let own = seen.iter().filter(|request| request.header("host") == Some(&hub.addr().to_string()));
+        let with =
+            own.filter(|request| request.header("authorization") == Some("Basic dXNlcjpodXNoaHVzaA=="));
+        let paths: Vec<_> = with.map(|request| request.path.rsplit('/').next().unwrap()).collect();
+        for path in ["auth-methods", "realtime", "auth-with-oauth2"] {
+            assert!(paths.contains(&path), "{paths:?}");
+        }
+    });
+}
+
+/// The methods of a server whose site is at `url`; with a verifier where there is one.
+fn methods(url: &str, verifier: Option<&str>) -> Answer {
+    let mut site = json!({"name": "site", "authURL": url});
+    if let Some(verifier) = verifier {
+        site["codeVerifier"] = json!(verifier);
+    }
+    let body = json!({"oauth2": {"enabled": true, "providers": [site]}});
+    Answer::status(200).content_type("application/json").body(body.to_string())
+}
+
+#[test]
+#[cfg(feature = "tls")]
+fn a_log_in_for_which_the_server_gives_no_verifier_makes_its_own() {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+    smol::block_on(async {
+        let hub = Hub::start().unwrap();
+        for given in [None, Some("theirs"), Some("")] {
+            hub.faults().answer_next(Endpoint::Auth, methods("https://site.test/auth", given), 1);
+            let client = Client::new(&hub.url()).unwrap();
+            let (tell, told) = mpsc::channel();
+            let see = move |url: &str| tell.send(url.to_owned()).unwrap();
+            let login = smol::spawn(client.collection("users").auth_with_oauth2("site", see).into_future());
+            let query = pairs(&smol::unblock(move || told.recv_timeout(real::PATIENCE).unwrap()).await);
+            let answer = json!({"state": query["state"], "code": "c0de"});
+            assert_eq!(hub.publish("@oauth2", answer.to_string()), 1);
+            // The hub has given no such code.
+            soon("the refusal", login).await.unwrap_err();
+            let seen = hub.requests();
+            let exchange = seen.iter().rfind(|request| request.path.ends_with("auth-with-oauth2")).unwrap();
+            let body: serde_json::Value = serde_json::from_slice(&exchange.body).unwrap();
+            let verifier = body["codeVerifier"].as_str().unwrap();
+            match given {
+                Some(given) => {
+                    assert_eq!(verifier, given);
+                    assert!(!query.contains_key("code_challenge"), "what the server's address has is all");
+                }
+                None => {
+                    let hash = ring::digest::digest(&ring::digest::SHA256, verifier.as_bytes());
+                    assert_eq!(query["code_challenge"], URL_SAFE_NO_PAD.encode(hash));
+                    assert_eq!(query["code_challenge_method"], "S256");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn an_address_that_is_no_secure_page_is_not_opened() {
+    smol::block_on(async {
+        let hub = Hub::start().unwrap();
+        for url in ["http://site.test/auth", "javascript:alert(1)", "file:///etc/passwd"] {
+            hub.faults().answer_next(Endpoint::Auth, methods(url, Some("v")), 1);
+            let client = Client::new(&hub.url()).unwrap();
+            let login = client.collection("users").auth_with_oauth2("site", |url| panic!("opened {url}"));
+            let error = soon("the refusal", login.into_future()).await.unwrap_err();
+            assert!(error.to_string().contains("https:"), "{error}");
+            assert_eq!(client.stats().panics, 0);
+        }
+    });
+}
+
 /// The least that PocketBase takes for an OpenID provider: says yes to all, and that they are Ann.
 fn provider() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -207,5 +306,31 @@ fn against_the_real_server_with_an_open_id_provider() {
         assert!(client.auth().is_valid());
         // The token works.
         client.collection("users").auth_refresh().await.unwrap();
+    });
+}
+
+/// A server that has PKCE switched off for a site gives an empty verifier and passes none on, so a challenge of ours could
+/// not be answered.
+#[test]
+fn against_the_real_server_with_a_site_without_pkce() {
+    smol::block_on(async {
+        let server = PocketBase::start("");
+        let site = format!("http://{}", provider());
+        let oidc = json!({
+            "name": "oidc", "clientId": "me", "clientSecret": "s3cret", "displayName": "Mock", "pkce": false,
+            "authURL": format!("{site}/auth"), "tokenURL": format!("{site}/token"), "userInfoURL": format!("{site}/me"),
+        });
+        let settings = json!({"oauth2": {"enabled": true, "providers": [oidc]}});
+        server.root().await.send("PATCH", "/api/collections/users", settings).await.unwrap();
+        let client = server.client();
+        let (tell, told) = mpsc::channel();
+        let see_and_open = move |url: &str| {
+            tell.send(url.to_owned()).unwrap();
+            open(url);
+        };
+        let login = client.collection("users").auth_with_oauth2("oidc", see_and_open);
+        let login = soon("the log-in", login.into_future()).await.unwrap();
+        assert_eq!(login.record["email"], "ann@example.com");
+        assert!(!pairs(&told.recv().unwrap()).contains_key("code_challenge"));
     });
 }

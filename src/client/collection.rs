@@ -10,7 +10,7 @@ use crate::{
     client::auth::Auth,
     client::request::{Request, Response},
     driver::shared::Handle,
-    topic::{has_prefix, is_named, without_options},
+    topic::{has_prefix, is_dots, is_named, without_options},
 };
 
 /// A collection of records, by name or id. Made by [`Client::collection`](crate::Client::collection); cheap to clone.
@@ -42,11 +42,11 @@ impl Collection {
         let odd = |text: &str| text.contains(|c: char| "/?#&".contains(c) || c.is_whitespace());
         let reason = if self.name.is_empty() {
             "the name of the collection is empty"
-        } else if odd(&self.name) {
+        } else if odd(&self.name) || is_dots(&self.name) {
             "the name of the collection has a character that no name has"
         } else if topic.is_empty() {
             "it is empty; use `*` for all records or give a record's id"
-        } else if odd(topic) {
+        } else if odd(topic) || is_dots(topic) {
             "the record's id has a character that no id has; options go into `filter`, `expand` or `query`"
         } else {
             return Subscribe::new(self.handle.clone(), name).checked();

@@ -19,7 +19,7 @@ use std::{
 };
 
 use futures::{Stream, future::BoxFuture};
-use hyper::header::{HeaderMap, HeaderValue};
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use serde::Serialize;
 use serde_json::Value;
 use url::Url;
@@ -50,7 +50,7 @@ use crate::{
         },
         identity::Token,
     },
-    http::{ClientCertificate, HttpClient, HttpConfig, ProxyMode},
+    http::{ClientCertificate, HttpClient, HttpConfig, ProxyMode, take_userinfo},
     rt::Runtime,
 };
 
@@ -122,6 +122,11 @@ impl Client {
     }
 
     /// A client with settings of your own.
+    ///
+    /// `http://user:password@host` sends `Authorization: Basic …` with every request that has no other `Authorization`,
+    /// as a gate in front of the server wants it. A token stands in the same header and takes its place, so behind such
+    /// a gate a client is a guest, unless the gate lets `Bearer` pass or the token goes
+    /// [into the query](ClientBuilder::token_in_query).
     pub fn builder(url: &str) -> ClientBuilder {
         ClientBuilder::new(url)
     }
@@ -522,9 +527,12 @@ impl ClientBuilder {
         runtime: Arc<dyn Runtime>,
         batches: Option<Arc<Batches>>,
     ) -> Result<(Client, Driver), Error> {
-        let base = parse_url(&self.url)?;
+        let mut base = parse_url(&self.url)?;
         let mut headers = HeaderMap::new();
         insert_headers(&mut headers, &self.headers)?;
+        if let Some(credentials) = take_userinfo(&mut base) {
+            headers.entry(AUTHORIZATION).or_insert(credentials);
+        }
         let mut http = self.http;
         if let Some(name) = self.user_agent {
             http.user_agent = HeaderValue::from_str(&name).map_err(|_| {
@@ -567,6 +575,9 @@ impl ClientBuilder {
         let dialect: Arc<dyn Dialect> = match self.rustbaas {
             Some((realm, app)) if realm.is_empty() || app.is_empty() => {
                 return Err(Error::argument("realm or app", "it is empty"));
+            }
+            Some((realm, app)) if crate::topic::is_dots(&realm) || crate::topic::is_dots(&app) => {
+                return Err(Error::argument("realm or app", "no name is `.` or `..`, which lead elsewhere"));
             }
             Some((realm, app)) => {
                 let Self { token_in_query, heartbeat, .. } = self;

@@ -8,11 +8,11 @@ use futures::{
 };
 use serde::Deserialize;
 use serde_json::json;
-use url::Url;
+use url::{Host, Url};
 
 use crate::{
     AuthResponse, Client, Error, client::collection::Collection, client::request::LONGEST,
-    client::request::Request, driver::run_job,
+    client::request::Request, driver::run_job, error::shown,
 };
 
 type Open = Box<dyn FnOnce(&str) + Send>;
@@ -69,8 +69,13 @@ impl OAuth2 {
 
         let mut answers = second.realtime().subscribe(TOPIC).await?;
         let state = second.realtime().client_id().ok_or_else(lost)?;
-        let redirect = handle.url("/api/oauth2-redirect").to_string();
-        let url = address(site.auth_url()?, &redirect, &state)?;
+        let redirect = handle.url("/api/oauth2-redirect")?.to_string();
+        let mut url = address(site.auth_url()?, &redirect, &state)?;
+        let verifier = match site.code_verifier {
+            Some(verifier) => verifier,
+            None => add_challenge(&mut url)?,
+        };
+        let url = String::from(url);
         handle.callbacks.start().map_err(Error::no_thread)?;
         // On the callback thread: a program that opens a browser may block.
         handle.callbacks.call_for_waiter(move || open(&url));
@@ -90,7 +95,10 @@ impl OAuth2 {
         }
         let code = match (answer["code"].as_str(), answer["error"].as_str()) {
             (_, Some(error)) if !error.is_empty() => {
-                return Err(Error::Protocol(format!("the other site refused the log-in: {error}")));
+                return Err(Error::Protocol(format!(
+                    "the other site refused the log-in: {}",
+                    shown(error, 200)
+                )));
             }
             (Some(code), _) if !code.is_empty() => code,
             _ => return Err(Error::Protocol("the other site sent no code".into())),
@@ -98,7 +106,7 @@ impl OAuth2 {
         let body = json!({
             "provider": provider,
             "code": code,
-            "codeVerifier": site.code_verifier,
+            "codeVerifier": verifier,
             "redirectURL": redirect,
             // As servers before 0.23 spell it.
             "redirectUrl": redirect,
@@ -149,7 +157,8 @@ struct Site {
     #[serde(rename = "authUrl", default)]
     old_auth_url: Option<String>,
     #[serde(default)]
-    code_verifier: String,
+    /// Empty where the server has PKCE switched off for this site, to which it would then not pass on one of ours.
+    code_verifier: Option<String>,
 }
 
 impl Site {
@@ -171,9 +180,18 @@ impl Methods {
 }
 
 /// Where the person logs in. The server's address ends in `redirect_uri=` and has a state of its own.
-fn address(auth_url: &str, redirect: &str, state: &str) -> Result<String, Error> {
-    let mut url = Url::parse(auth_url)
-        .map_err(|error| Error::Protocol(format!("the server's address of the other site: {error}")))?;
+///
+/// It is opened in a browser, so it must be a page, and one that nobody on the way can replace.
+fn address(auth_url: &str, redirect: &str, state: &str) -> Result<Url, Error> {
+    let bad = |why: String| Error::Protocol(format!("the server's address of the other site {why}"));
+    let mut url = Url::parse(auth_url).map_err(|error| bad(format!("cannot be read: {error}")))?;
+    if url.scheme() != "https" && !(url.scheme() == "http" && is_this_machine(&url)) {
+        let scheme = shown(url.scheme(), 20);
+        return Err(bad(format!("begins with {scheme}: and is not opened; it has to begin with https:")));
+    }
+    // Nothing that is shown or sent on has them.
+    _ = url.set_username("");
+    _ = url.set_password(None);
     let others: Vec<(String, String)> = url
         .query_pairs()
         .filter(|(name, _)| !matches!(&**name, "state" | "redirect_uri"))
@@ -182,7 +200,41 @@ fn address(auth_url: &str, redirect: &str, state: &str) -> Result<String, Error>
     let mut pairs = url.query_pairs_mut();
     pairs.clear().extend_pairs(others).append_pair("state", state).append_pair("redirect_uri", redirect);
     drop(pairs);
-    Ok(url.into())
+    Ok(url)
+}
+
+fn is_this_machine(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
+/// Binds the code that comes back to this log-in (PKCE, RFC 7636): the site is told the hash of a secret, which goes with
+/// the code to the server alone. Gives the secret.
+#[cfg(feature = "tls")]
+fn add_challenge(url: &mut Url) -> Result<String, Error> {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    use ring::rand::{SecureRandom, SystemRandom};
+
+    let mut secret = [0; 32];
+    let unavailable =
+        |_| Error::unsupported("a log-in at another site", "the system gives no random numbers");
+    SystemRandom::new().fill(&mut secret).map_err(unavailable)?;
+    let verifier = URL_SAFE_NO_PAD.encode(secret);
+    let challenge = ring::digest::digest(&ring::digest::SHA256, verifier.as_bytes());
+    url.query_pairs_mut()
+        .append_pair("code_challenge", &URL_SAFE_NO_PAD.encode(challenge))
+        .append_pair("code_challenge_method", "S256");
+    Ok(verifier)
+}
+
+#[cfg(not(feature = "tls"))]
+fn add_challenge(_url: &mut Url) -> Result<String, Error> {
+    let reason = "the server gives no verifier, and making one needs the feature `tls`";
+    Err(Error::unsupported("a log-in at another site", reason))
 }
 
 fn lost() -> Error {
@@ -197,7 +249,58 @@ mod tests {
     fn the_address_carries_our_state_and_the_way_back() {
         let url = address("https://x.org/a?client_id=1&state=theirs&redirect_uri=", "http://h/api/r", "ours")
             .unwrap();
-        assert_eq!(url, "https://x.org/a?client_id=1&state=ours&redirect_uri=http%3A%2F%2Fh%2Fapi%2Fr");
+        assert_eq!(
+            url.as_str(),
+            "https://x.org/a?client_id=1&state=ours&redirect_uri=http%3A%2F%2Fh%2Fapi%2Fr"
+        );
+    }
+
+    #[test]
+    fn only_a_page_that_nobody_can_replace_is_opened() {
+        let open = |auth_url: &str| address(auth_url, "http://h/api/r", "ours");
+        for good in [
+            "https://x.org/a",
+            "http://localhost:1/a",
+            "http://127.1/",
+            "http://[::1]/",
+            "http://a.localhost/",
+        ] {
+            assert!(open(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "http://x.org/a",
+            "http://localhost.evil.org/",
+            "http://128.0.0.1/",
+            "javascript:alert(1)",
+            "file:///etc/passwd",
+            "data:text/html,x",
+            "ms-settings:x",
+            "\u{1b}[31m",
+            "//x.org/",
+        ] {
+            let error = open(bad).unwrap_err();
+            assert!(matches!(error, Error::Protocol(_)), "{bad}: {error:?}");
+        }
+        assert_eq!(open("https://u:p@x.org/").unwrap().username(), "");
+    }
+
+    #[test]
+    #[cfg(feature = "tls")]
+    fn the_challenge_is_the_hash_of_the_verifier() {
+        use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+        let challenge = || {
+            let mut url = address("https://x.org/a", "http://h/api/r", "ours").unwrap();
+            let verifier = add_challenge(&mut url).unwrap();
+            let query: std::collections::HashMap<_, _> = url.query_pairs().into_owned().collect();
+            assert_eq!(query["code_challenge_method"], "S256");
+            (verifier, query["code_challenge"].clone())
+        };
+        let (verifier, hash) = challenge();
+        assert_eq!(verifier.len(), 43, "as long as RFC 7636 wants at least");
+        let expected = ring::digest::digest(&ring::digest::SHA256, verifier.as_bytes());
+        assert_eq!(hash, URL_SAFE_NO_PAD.encode(expected));
+        assert_ne!(challenge().0, verifier);
     }
 
     #[test]
@@ -207,7 +310,7 @@ mod tests {
         let old = json!({"authProviders": [{"name": "oidc", "authUrl": "https://x", "codeVerifier": "v"}]});
         for methods in [new, old] {
             let methods = || serde_json::from_value::<Methods>(methods.clone()).unwrap();
-            assert_eq!(methods().find("oidc").unwrap().code_verifier, "v");
+            assert_eq!(methods().find("oidc").unwrap().code_verifier.as_deref(), Some("v"));
             let error = methods().find("github").map(|_| ()).unwrap_err().to_string();
             assert!(error.contains("github") && error.contains("oidc"), "{error}");
         }

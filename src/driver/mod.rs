@@ -10,6 +10,7 @@ pub(crate) mod background;
 #[cfg(feature = "tracing")]
 mod log;
 mod pacer;
+mod path;
 pub(crate) mod shared;
 
 use std::{
@@ -119,7 +120,7 @@ impl Driver {
                 }
                 Output::Submit { conn, request, token } => {
                     let Some(Connection { found_at, .. }) = self.connections.get(&conn) else { continue };
-                    let url = found_at.get().cloned().unwrap_or_else(|| self.shared.url(&request.path));
+                    let url = found_at.get().cloned().map_or_else(|| self.shared.url(&request.path), Ok);
                     let submit = self.start(submit(self.shared.clone(), conn, request, url, token));
                     if let Some(connection) = self.connections.get_mut(&conn) {
                         connection.submit = Some(submit);
@@ -276,7 +277,8 @@ async fn read(
     token: Option<Token>,
     found_at: &OnceLock<Url>,
 ) -> Result<(), Failure> {
-    let mut http = http_request(shared, shared.url(&request.path), request, token.as_ref());
+    let url = shared.url(&request.path).map_err(Failure::Lost)?;
+    let mut http = http_request(shared, url, request, token.as_ref());
     http.headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
     http.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let response = shared.http.send(http).await.map_err(lost)?;
@@ -287,13 +289,7 @@ async fn read(
     if !is_type(&response.headers, "text/event-stream") {
         return Err(Failure::Lost(not_a_stream(&response)));
     }
-    // The topics go where the stream is, and the token with them: to the same host over https, and nowhere else.
-    let is_upgraded = shared.base.scheme() == "http"
-        && response.url.scheme() == "https"
-        && shared.base.host_str() == response.url.host_str();
-    if shared.base.origin() != response.url.origin() && !is_upgraded {
-        return Err(Failure::Lost(strayed(shared, &response.url)));
-    }
+    // The topics go where the stream is, and the token with them.
     let _ = found_at.set(response.url);
     shared.engine_for_driver().opened(shared.now(), conn, response.peer);
     let mut body = response.body;
@@ -313,9 +309,21 @@ async fn read(
     Ok(())
 }
 
-async fn submit(shared: Arc<Shared>, conn: ConnId, request: Request, url: Url, token: Option<Token>) {
-    let http = http_request(&shared, url, request, token.as_ref());
-    let answer = match shared.http.send(http).await.map_err(lost) {
+async fn submit(
+    shared: Arc<Shared>,
+    conn: ConnId,
+    request: Request,
+    url: Result<Url, Error>,
+    token: Option<Token>,
+) {
+    let answer = match url {
+        Ok(url) => {
+            let http = http_request(&shared, url, request, token.as_ref());
+            shared.http.send(http).await.map_err(lost)
+        }
+        Err(error) => Err(Failure::Lost(error)),
+    };
+    let answer = match answer {
         Ok(response) if !response.status.is_success() => Err(refused(&shared, response).await),
         // A log-in page of the network answers everything with a page; a redirect made the POST a GET.
         Ok(response)
@@ -335,10 +343,11 @@ async fn submit(shared: Arc<Shared>, conn: ConnId, request: Request, url: Url, t
 
 /// Asks what the engine wants to know, which is not waited for long.
 async fn check(shared: Arc<Shared>, number: u64, request: Request, token: Option<Token>) {
-    let http = http_request(&shared, shared.url(&request.path), request, token.as_ref());
     let mut timer = shared.runtime.new_timer(shared.now() + CHECK_TIMEOUT);
     let alarm = poll_fn(|cx| timer.as_mut().poll(cx));
     let exchange = async {
+        let url = shared.url(&request.path).map_err(Failure::Lost)?;
+        let http = http_request(&shared, url, request, token.as_ref());
         match shared.http.send(http).await.map_err(lost)? {
             response if response.status.is_success() => Ok(()),
             response => Err(refused(&shared, response).await),
@@ -417,16 +426,6 @@ pub(crate) fn not_a_stream(response: &Response) -> Error {
         "{host} answered with {} where an event stream was expected: is it the right URL, or is a proxy or a \
          log-in page in the way?",
         content_type.unwrap_or("no content type"),
-    ))
-}
-
-/// What to say when redirects led to another origin, where the token did not follow: there the client would be a
-/// guest and not know it.
-pub(crate) fn strayed(shared: &Shared, arrived: &Url) -> Error {
-    Error::Protocol(format!(
-        "{} redirects to {}, which gets no token; if that is the server, make the client with its URL",
-        shared.base.origin().ascii_serialization(),
-        arrived.origin().ascii_serialization(),
     ))
 }
 

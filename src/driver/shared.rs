@@ -17,8 +17,10 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use url::Url;
 
 use crate::{
+    Error,
     delivery::{batches::Batches, callbacks::Callbacks, mailbox::Mailbox, notices::Notices},
     driver::account::{Account, TokenProvider},
+    driver::path::below,
     engine::{Engine, Limits, dialect::Dialect, identity::Token},
     http::{self, HttpClient},
     lock::lock,
@@ -40,10 +42,11 @@ pub(crate) struct Shared {
     pub(crate) dialect: Arc<dyn Dialect>,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) http: HttpClient,
+    /// Without user and password: what is built from it may be shown, and sent to others.
     pub(crate) base: Url,
     /// What the client is called where several are: in the log and in `Debug`.
     pub(crate) name: Arc<str>,
-    /// Sent with every request.
+    /// Sent with every request; also the user and the password of the URL, unless the host gave an `Authorization`.
     pub(crate) headers: HeaderMap,
     pub(crate) limits: Limits,
     pub(crate) callbacks: Arc<Callbacks>,
@@ -138,12 +141,9 @@ impl Shared {
         request
     }
 
-    pub(crate) fn url(&self, path: &str) -> Url {
-        let mut url = self.base.clone();
-        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
-        url.set_path(&format!("{}/{}", self.base.path().trim_end_matches('/'), path.trim_start_matches('/')));
-        url.set_query(query);
-        url
+    /// `path`, which may have a query, below the base URL.
+    pub(crate) fn url(&self, path: &str) -> Result<Url, Error> {
+        below(&self.base, path)
     }
 
     pub(crate) fn close(&self) {

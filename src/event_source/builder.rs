@@ -15,7 +15,7 @@ use crate::{
     client::seed,
     client::server_url,
     engine::{Bounds, identity::Token},
-    http::{ClientCertificate, HttpClient, HttpConfig, ProxyMode, Request},
+    http::{ClientCertificate, HttpClient, HttpConfig, ProxyMode, Redirects, Request},
     rt::Runtime,
     sse::{DEFAULT_LIMIT, Decoder},
 };
@@ -128,7 +128,8 @@ impl EventSourceBuilder {
         self
     }
 
-    /// How long a connection may take until it can be written to: name, TCP, proxy and TLS. 10 seconds unless set.
+    /// How long a connection may take until it can be written to: name, TCP, proxy and TLS. 10 seconds unless set. The
+    /// answer has that time too once the server has sent an interim one (such as `100 Continue`).
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.http.connect_timeout = timeout;
         self
@@ -268,6 +269,7 @@ impl EventSourceBuilder {
         let body = self.body?;
         let mut request = Request::new(method(self.method.as_deref(), body.is_empty())?, url);
         request.body = body.into();
+        request.redirects = Redirects::Roam;
         let (headers, last_event_id) = headers(&self.headers, self.last_event_id, self.token.as_deref())?;
         request.headers = headers;
         // A server that has accepted the request and says nothing is as silent as one in the middle of a stream.

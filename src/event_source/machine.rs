@@ -21,6 +21,9 @@ use super::{Opened, Policy, SourceEvent, SourceMessage};
 /// A stream that lasted this long shows that the server is well: the next failure is a first one.
 const HEALTHY: Duration = Duration::from_secs(60);
 
+/// The longest id that is sent back, in bytes. Servers refuse larger heads for good (431), at 8 KiB in many cases.
+const LONGEST_ID: usize = 4096;
+
 pub(super) struct Settings {
     /// The reconnection time until the server tells one.
     pub(super) retry: Duration,
@@ -110,7 +113,8 @@ impl Machine {
                 self.decoder.reset();
                 let id = self.decoder.last_event_id();
                 // An id may hold control characters, which HTTP does not carry.
-                Step::Connect(HeaderValue::from_bytes(id.as_bytes()).ok().filter(|id| !id.is_empty()))
+                let id = HeaderValue::from_bytes(id.as_bytes()).ok();
+                Step::Connect(id.filter(|id| !id.is_empty() && id.len() <= LONGEST_ID))
             }
             // Until the answer is there, the request has a time limit of its own.
             Phase::Opening => Step::Exchange { silent_at: None },

@@ -244,7 +244,15 @@ fn the_id_told_to_the_host_is_that_of_what_it_has_taken() {
 
 #[test]
 fn an_id_that_http_cannot_carry_is_not_sent() {
-    for (id, sent) in [("1\u{7}", None), ("\u{20ac}", Some("\u{20ac}".as_bytes())), ("", None)] {
+    // Over 4 KiB a head is refused by many servers, and then for good.
+    let (fits, is_long) = ("x".repeat(4096), "x".repeat(60_000));
+    for (id, sent) in [
+        ("1\u{7}", None),
+        ("\u{20ac}", Some("\u{20ac}".as_bytes())),
+        ("", None),
+        (&fits, Some(fits.as_bytes())),
+        (&is_long, None),
+    ] {
         let mut machine = machine(settings());
         let now = Instant::now();
         open(&mut machine, now);

@@ -82,15 +82,17 @@ const BUDGET: usize = 64;
 ///
 /// # What is sent
 /// `Accept: text/event-stream`, `Cache-Control: no-cache`, and what the [builder](EventSourceBuilder) was given. On a
-/// reconnect also `Last-Event-ID`, if the server has told an id that is not empty, and that HTTP can carry; an empty
+/// reconnect also `Last-Event-ID`, if the server has told an id that is not empty, and that HTTP can carry: one of up to 4 KiB; an empty
 /// `id:` takes it back.
 ///
 /// # What ends it
 /// By default the status 204, any other status that is not 200 and that [trying again](Policy::of) will not change, a
-/// content type other than `text/event-stream`, and a redirect that cannot be followed, such as one from `https` to
-/// `http` with a token. What the network does never ends it. Redirects (301, 302, 303, 307 and 308, ten in a row) are
-/// followed; 303 turns any method into `GET`, 301 and 302 turn a `POST` into one; secrets stay in their origin; each
-/// reconnect begins at the first URL again.
+/// content type other than `text/event-stream`, and a redirect that cannot be followed. What the network does never ends
+/// it. Redirects (301, 302, 303, 307 and 308, ten in a row) are followed; 303 turns any method into `GET`, 301 and 302
+/// turn a `POST` into one; each reconnect begins at the first URL again. To another origin than the URL's, other than from
+/// `http` to `https` on the same host and the default ports, a redirect is followed only where the request carries
+/// nothing that could be a secret (a token, user and password, a header of yours, a query, a body), and never from
+/// `https` to `http`.
 pub struct EventSource {
     machine: Machine,
     /// What each connection begins with.

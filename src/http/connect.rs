@@ -14,6 +14,7 @@ use url::Url;
 use super::Shared;
 use super::error::{HttpError, place};
 use super::exchange::Exchange;
+use super::io::Head;
 use super::proxy::Proxy;
 use super::request::ProxyHeaders;
 use crate::rt::{BoxIo, Runtime, Timer};
@@ -30,11 +31,13 @@ pub(super) struct Connected {
     pub(super) forwarder: Option<ProxyHeaders>,
 }
 
-/// Connects to the origin of `url`, through a proxy if there is one for it.
+/// Connects to the origin of `url`, through a proxy if there is one for it. The client certificate is shown where the
+/// request `is_home`, and to no proxy.
 pub(super) async fn connect(
     shared: &Shared,
     url: &Url,
     pin: Option<SocketAddr>,
+    is_home: bool,
 ) -> Result<Connected, HttpError> {
     let runtime = &*shared.runtime;
     let target = Target::of(url)?;
@@ -44,7 +47,7 @@ pub(super) async fn connect(
             None => dial(runtime, &target).await?,
         };
         let io = match target.secure {
-            true => shared.tls.wrap(io, &target.host).await?,
+            true => shared.tls.wrap(io, &target.host, is_home).await?,
             false => io,
         };
         return Ok(Connected { io, peer: Some(peer), forwarder: None });
@@ -56,7 +59,8 @@ pub(super) async fn connect(
         return Ok(Connected { io, peer: None, forwarder });
     }
     let tunnel = open_tunnel(shared, &proxy, io, url, &target).await?;
-    Ok(Connected { io: shared.tls.wrap(tunnel, &target.host).await?, peer: None, forwarder: None })
+    let io = shared.tls.wrap(tunnel, &target.host, is_home).await?;
+    Ok(Connected { io, peer: None, forwarder: None })
 }
 
 /// Whom to connect to.
@@ -171,7 +175,7 @@ async fn dial_proxy(shared: &Shared, proxy: &Proxy) -> Result<BoxIo, HttpError> 
         |cause| HttpError::Proxy { proxy: proxy.target.place(), status: None, cause: Some(Arc::new(cause)) };
     let (io, _) = dial(&*shared.runtime, &proxy.target).await.map_err(failed)?;
     match proxy.target.secure {
-        true => shared.tls.wrap(io, &proxy.target.host).await.map_err(failed),
+        true => shared.tls.wrap(io, &proxy.target.host, false).await.map_err(failed),
         false => Ok(io),
     }
 }
@@ -193,7 +197,7 @@ async fn open_tunnel(
 
     let request = proxy.connect_request(&target.place(), &shared.config.user_agent);
     let request = request.map_err(|_| HttpError::invalid_url(url, "its host cannot be sent over HTTP"))?;
-    let (answer, exchange) = Exchange::start(io, shared.config.max_buffer, request)
+    let (answer, exchange) = Exchange::start(io, shared.config.max_buffer, request, &Arc::default())
         .await
         .map_err(|error| refused(None, Some(HttpError::from_hyper(&proxy.target.place(), error))))?
         .ok_or_else(|| refused(None, Some(ended())))?;
@@ -219,6 +223,31 @@ pub(super) async fn within<T>(
         if let Poll::Ready(done) = work.as_mut().poll(cx) {
             return Poll::Ready(done);
         }
+        timer.as_mut().poll(cx).map(|()| Err(HttpError::Timeout { what, place: place(url), after }))
+    })
+    .await
+}
+
+/// Runs `answer`, whose `head` may take as long as the server needs, but no longer than `after` once there were interim
+/// responses: a server that sends those is not silent, and would not be noticed otherwise.
+pub(super) async fn within_of_interim<T>(
+    runtime: &dyn Runtime,
+    after: Duration,
+    url: &Url,
+    head: &Head,
+    answer: impl Future<Output = Result<T, HttpError>>,
+) -> Result<T, HttpError> {
+    let mut answer = pin!(answer);
+    let mut timer: Option<Pin<Box<dyn Timer>>> = None;
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = answer.as_mut().poll(cx) {
+            return Poll::Ready(done);
+        }
+        let Some(at) = runtime.now().checked_add(after).filter(|_| head.is_announced()) else {
+            return Poll::Pending;
+        };
+        let timer = timer.get_or_insert_with(|| runtime.new_timer(at));
+        let what = "the answer behind interim responses";
         timer.as_mut().poll(cx).map(|()| Err(HttpError::Timeout { what, place: place(url), after }))
     })
     .await

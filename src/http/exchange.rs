@@ -6,17 +6,22 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use http_body_util::Full;
 use hyper::body::{Body as _, Bytes, Frame, Incoming};
 use hyper::client::conn::http1;
 
-use super::io::HyperIo;
+use super::io::{Head, HyperIo};
 use crate::rt::BoxIo;
 
 /// The longest head of an answer, in bytes.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
+
+/// The most headers of an answer: hyper takes 100, and gateways add to what a server sends. The memory is taken while the
+/// head arrives, 32 bytes for each.
+const MAX_HEADERS: usize = 1000;
 
 /// The connection under an answer. Dropping it closes the socket.
 pub(super) struct Exchange {
@@ -37,11 +42,14 @@ impl Exchange {
     pub(super) async fn start(
         io: BoxIo,
         max_buffer: usize,
-        request: hyper::Request<Full<Bytes>>,
+        mut request: hyper::Request<Full<Bytes>>,
+        head: &Arc<Head>,
     ) -> hyper::Result<Option<(hyper::Response<Incoming>, Self)>> {
         let mut builder = http1::Builder::new();
-        builder.max_buf_size(max_buffer.max(8 * 1024)).max_header_size(MAX_HEAD);
-        let (mut sender, io) = builder.handshake(HyperIo::new(io)).await?;
+        builder.max_buf_size(max_buffer.max(8 * 1024)).max_header_size(MAX_HEAD).max_headers(MAX_HEADERS);
+        let announced = Arc::clone(head);
+        hyper::ext::on_informational(&mut request, move |_| announced.announce());
+        let (mut sender, io) = builder.handshake(HyperIo::new(io, Arc::clone(head))).await?;
         let mut connection = Connection { io, finished: false };
         let mut answer = pin!(sender.send_request(request));
 
@@ -54,6 +62,7 @@ impl Exchange {
             }
         })
         .await?;
+        head.complete();
         Ok(response.map(|response| (response, Self { connection, _sender: sender })))
     }
 

@@ -3,11 +3,14 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use futures::io::{AsyncRead, AsyncWrite};
 use hyper::rt::ReadBufCursor;
 
+use super::exchange::MAX_HEAD;
 use crate::rt::BoxIo;
 
 /// A connection for hyper.
@@ -18,14 +21,42 @@ use crate::rt::BoxIo;
 pub(super) struct HyperIo {
     io: BoxIo,
     scratch: Vec<u8>,
+    head: Arc<Head>,
+    before_head: usize,
 }
+
+/// What is known of the head of an answer while it arrives.
+#[derive(Default)]
+pub(super) struct Head {
+    is_complete: AtomicBool,
+    /// Whether the server has sent an interim response (1xx).
+    is_announced: AtomicBool,
+}
+
+impl Head {
+    pub(super) fn complete(&self) {
+        self.is_complete.store(true, Relaxed);
+    }
+
+    pub(super) fn announce(&self) {
+        self.is_announced.store(true, Relaxed);
+    }
+
+    pub(super) fn is_announced(&self) -> bool {
+        self.is_announced.load(Relaxed)
+    }
+}
+
+/// The most that is read, in bytes, before the head of the answer is complete. hyper bounds each head, and passes over
+/// interim responses without end and without a pause: nobody else would be polled.
+const MAX_BEFORE_HEAD: usize = 4 * MAX_HEAD;
 
 /// More at once than any kernel buffer holds by default makes nothing faster.
 const MAX_READ: usize = 64 * 1024;
 
 impl HyperIo {
-    pub(super) fn new(io: BoxIo) -> Self {
-        Self { io, scratch: Vec::new() }
+    pub(super) fn new(io: BoxIo, head: Arc<Head>) -> Self {
+        Self { io, scratch: Vec::new(), head, before_head: 0 }
     }
 
     pub(super) fn into_inner(self) -> BoxIo {
@@ -39,12 +70,18 @@ impl hyper::rt::Read for HyperIo {
         cx: &mut Context<'_>,
         mut cursor: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { io, scratch } = &mut *self;
+        let Self { io, scratch, head, before_head } = &mut *self;
         let wanted = cursor.remaining().min(MAX_READ);
+        if !head.is_complete.load(Relaxed) && *before_head > MAX_BEFORE_HEAD {
+            let error =
+                io::Error::new(io::ErrorKind::InvalidData, "it sends interim responses and no answer");
+            return Poll::Ready(Err(error));
+        }
         if scratch.len() < wanted {
             scratch.resize(wanted, 0);
         }
         let read = ready!(Pin::new(io).poll_read(cx, &mut scratch[..wanted]))?;
+        *before_head = before_head.saturating_add(read);
         cursor.put_slice(&scratch[..read]);
         Poll::Ready(Ok(()))
     }

@@ -6,20 +6,23 @@
 //! they are dropped. One request has one connection; a pool would hand out [`connect::Connected`]
 //! and get the exchange back from a body that has ended.
 //!
+//! Where a request may go, and what goes along, is decided in `redirect.rs`.
+//!
 //! This room knows [`crate::rt`] and nothing of events, topics or tokens.
 #![allow(dead_code)] // Until the driver uses it.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use hyper::header::{HeaderMap, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderValue};
 
 use crate::rt::Runtime;
 
 mod body;
 mod connect;
+mod cookies;
 mod error;
 mod exchange;
 mod io;
@@ -29,12 +32,15 @@ mod request;
 #[cfg(all(test, feature = "async-io", feature = "tokio", feature = "tls", feature = "proxy"))]
 mod tests;
 mod tls;
+#[cfg(feature = "tls")]
+mod trust;
 
 pub(crate) use self::body::Body;
 pub(crate) use self::error::HttpError;
-pub(crate) use self::request::{Request, Response};
+pub(crate) use self::redirect::Redirects;
+pub(crate) use self::request::{Request, Response, take_userinfo};
 
-/// Sends requests. Cheap to clone; clones share their settings and TLS sessions.
+/// Sends requests. Cheap to clone; clones share their settings, cookies and TLS sessions.
 #[derive(Clone)]
 pub(crate) struct HttpClient {
     shared: Arc<Shared>,
@@ -45,6 +51,7 @@ struct Shared {
     config: HttpConfig,
     proxies: proxy::Proxies,
     tls: tls::Tls,
+    cookies: Mutex<cookies::Jar>,
 }
 
 impl HttpClient {
@@ -57,7 +64,8 @@ impl HttpClient {
     pub(crate) fn new(runtime: Arc<dyn Runtime>, config: HttpConfig) -> Result<Self, HttpError> {
         let proxies = proxy::Proxies::new(&config.proxy)?;
         let tls = tls::Tls::new(&config)?;
-        Ok(Self { shared: Arc::new(Shared { runtime, config, proxies, tls }) })
+        let cookies = Mutex::default();
+        Ok(Self { shared: Arc::new(Shared { runtime, config, proxies, tls, cookies }) })
     }
 
     /// Sends one request and follows redirects; resolves when the head of the final answer is
@@ -68,7 +76,7 @@ impl HttpClient {
     ///
     /// # Errors
     ///
-    /// Any [`HttpError`] but `BodyTooLarge`; and `Config` only from [`HttpClient::new`].
+    /// Any [`HttpError`] but `BodyTooLarge`; `Config` if the environment's certificates cannot be used.
     pub(crate) fn send(&self, request: Request) -> BoxFuture<'static, Result<Response, HttpError>> {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
@@ -86,41 +94,56 @@ impl HttpClient {
 }
 
 impl Shared {
-    async fn follow(&self, mut request: Request) -> Result<Response, HttpError> {
-        let mut redirects = 0;
+    async fn follow(&self, request: Request) -> Result<Response, HttpError> {
+        let mut walk = redirect::Walk::new(request);
         loop {
-            let response = self.exchange(&request).await?;
-            if !redirect::follow(&mut request, response.status, &response.headers)? {
+            let (response, cookies_changed) = self.exchange(&walk.request, walk.is_home).await?;
+            let limit = self.config.max_redirects;
+            if !walk.follow(response.status, &response.headers, cookies_changed, limit)? {
                 return Ok(response);
-            }
-            redirects += 1;
-            if redirects > self.config.max_redirects {
-                let limit = self.config.max_redirects;
-                return Err(HttpError::TooManyRedirects { place: error::place(&request.url), limit });
             }
         }
     }
 
-    async fn exchange(&self, request: &Request) -> Result<Response, HttpError> {
-        let connecting = connect::connect(self, &request.url, request.pin);
+    /// One request and the head of its answer; and whether that brought cookies which the next request will carry.
+    async fn exchange(&self, request: &Request, is_home: bool) -> Result<(Response, bool), HttpError> {
+        let connecting = connect::connect(self, &request.url, request.pin, is_home);
         let after = self.config.connect_timeout;
         let connected =
             connect::within(&*self.runtime, after, "connecting", &request.url, connecting).await?;
         let place = error::place(&request.url);
 
-        let wire = request.to_wire(connected.forwarder.as_ref())?;
-        let started = exchange::Exchange::start(connected.io, self.config.max_buffer, wire).await;
-        let (head, exchange) = started
-            .map_err(|error| HttpError::from_hyper(&place, error))?
-            .ok_or_else(|| HttpError::UnexpectedEnd { place: place.clone() })?;
+        let mut wire = request.to_wire(connected.forwarder.as_ref())?;
+        if is_home {
+            let own = request.headers.get(header::COOKIE);
+            let cookies = self.cookies().header(&request.url, own, self.runtime.now());
+            cookies.map(|cookies| wire.headers_mut().insert(header::COOKIE, cookies));
+        }
+        let arriving = Arc::default();
+        let exchange = async {
+            let started =
+                exchange::Exchange::start(connected.io, self.config.max_buffer, wire, &arriving).await;
+            started
+                .map_err(|error| HttpError::from_hyper(&place, error))?
+                .ok_or_else(|| HttpError::UnexpectedEnd { place: place.clone() })
+        };
+        let exchange = connect::within_of_interim(&*self.runtime, after, &request.url, &arriving, exchange);
+        let (head, exchange) = exchange.await?;
         let (head, incoming) = head.into_parts();
-        Ok(Response {
+        let cookies_changed = is_home && self.cookies().keep(&request.url, &head.headers, self.runtime.now());
+        let response = Response {
             status: head.status,
             headers: head.headers,
+            method: request.method.clone(),
             url: request.url.clone(),
             peer: connected.peer,
             body: Body::new(place, incoming, exchange),
-        })
+        };
+        Ok((response, cookies_changed))
+    }
+
+    fn cookies(&self) -> MutexGuard<'_, cookies::Jar> {
+        self.cookies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -147,7 +170,7 @@ pub(crate) struct HttpConfig {
     pub(crate) user_agent: HeaderValue,
     pub(crate) max_redirects: usize,
     /// For everything up to a connection that is ready to be written to: resolving, TCP, the
-    /// proxy's consent and TLS.
+    /// proxy's consent and TLS. And for the answer, once there were interim responses (1xx).
     pub(crate) connect_timeout: Duration,
     /// hyper's buffer for one connection, at least 8 KiB.
     pub(crate) max_buffer: usize,

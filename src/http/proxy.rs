@@ -50,16 +50,17 @@ impl Proxies {
         use hyper_util::client::proxy::matcher::Matcher;
 
         let matcher = match mode {
-            ProxyMode::Environment => Some(Matcher::from_env()),
+            ProxyMode::Environment => {
+                check_environment(|name| std::env::var_os(name))?;
+                Some(Matcher::from_env())
+            }
             ProxyMode::Off => None,
             ProxyMode::Url(url) => {
                 let matcher = Matcher::builder().all(url.as_str()).build();
-                // The matcher drops what it cannot read; the traffic would then go out directly.
-                let probe = Uri::from_static("http://probe.invalid");
-                let read = matcher.intercept(&probe).ok_or_else(|| HttpError::Config {
-                    setting: "the proxy",
-                    why: "its URL is not of the form http://user:password@host:port".to_owned(),
-                })?;
+                // The matcher takes any word for a host.
+                let has_scheme = Url::parse(url).is_ok_and(|url| url.has_host());
+                let read =
+                    intercepted(&matcher).filter(|_| has_scheme).ok_or_else(|| unusable("the proxy"))?;
                 Proxy::try_from(&read)?;
                 Some(matcher)
             }
@@ -74,6 +75,43 @@ impl Proxies {
             .map_err(|_| HttpError::invalid_url(url, "its host cannot be sent over HTTP"))?;
         matcher.intercept(&origin).map(|found| Proxy::try_from(&found)).transpose()
     }
+}
+
+/// What the matcher makes of its rules. It drops what it cannot read, and the traffic would then go out directly.
+#[cfg(feature = "proxy")]
+fn intercepted(
+    matcher: &hyper_util::client::proxy::matcher::Matcher,
+) -> Option<hyper_util::client::proxy::matcher::Intercept> {
+    matcher.intercept(&Uri::from_static("http://probe.invalid"))
+}
+
+#[cfg(feature = "proxy")]
+fn unusable(setting: &'static str) -> HttpError {
+    HttpError::Config { setting, why: "its URL is not of the form http://user:password@host:port".to_owned() }
+}
+
+/// Whether the matcher can read what the environment names. `NO_PROXY` has nothing that cannot be read.
+#[cfg(feature = "proxy")]
+fn check_environment(get: impl Fn(&str) -> Option<std::ffi::OsString>) -> Result<(), HttpError> {
+    use hyper_util::client::proxy::matcher::Matcher;
+
+    // There HTTP_PROXY may be a header of the client's, and the matcher reads none.
+    if get("REQUEST_METHOD").is_some() {
+        return Ok(());
+    }
+    for names in [["ALL_PROXY", "all_proxy"], ["HTTPS_PROXY", "https_proxy"], ["HTTP_PROXY", "http_proxy"]] {
+        let Some((name, value)) = names.iter().find_map(|name| get(name).map(|value| (*name, value))) else {
+            continue;
+        };
+        let value = value.to_str().ok_or_else(|| unusable(name))?;
+        let found = intercepted(&Matcher::builder().all(value).build());
+        // The matcher takes any number for a port.
+        let is_read = found.is_some_and(|found| Url::parse(&found.uri().to_string()).is_ok());
+        if !value.is_empty() && !is_read {
+            return Err(unusable(name));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(feature = "proxy")]
@@ -111,5 +149,31 @@ impl Proxies {
 
     pub(super) fn for_url(&self, _url: &Url) -> Result<Option<Proxy>, HttpError> {
         Ok(None)
+    }
+}
+
+#[cfg(all(test, feature = "proxy"))]
+mod tests {
+    use super::check_environment;
+
+    #[test]
+    fn what_cannot_be_read_is_an_error_with_the_name_of_the_variable() {
+        let check = |set: &[(&str, &str)]| {
+            let found =
+                |name: &str| set.iter().find(|(other, _)| *other == name).map(|(_, value)| value.into());
+            check_environment(found).map_err(|error| error.to_string())
+        };
+        for name in ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"] {
+            for good in ["", "http://u:p@proxy:3128", "https://proxy", "proxy:3128", "socks5://proxy"] {
+                check(&[(name, good)]).unwrap();
+            }
+            for bad in ["http://s3cret@ho st", "ftp://s3cret@proxy", "http://", "http://u:s3cret@proxy:99999"]
+            {
+                let error = check(&[(name, bad)]).unwrap_err();
+                assert!(error.contains(name) && !error.contains("s3cret"), "{bad}: {error}");
+                check(&[(name, bad), ("REQUEST_METHOD", "GET")]).unwrap();
+            }
+        }
+        check(&[("ALL_PROXY", "http://proxy"), ("all_proxy", "ho st")]).unwrap();
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use base64::Engine as _;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -14,6 +15,7 @@ use url::Url;
 use super::HttpConfig;
 use super::body::Body;
 use super::error::{HttpError, place};
+use super::redirect::Redirects;
 
 /// One request.
 ///
@@ -32,11 +34,20 @@ pub(crate) struct Request {
     pub(crate) pin: Option<SocketAddr>,
     /// How long it may take until the head of the answer is there, redirects included.
     pub(crate) timeout: Option<Duration>,
+    pub(crate) redirects: Redirects,
 }
 
 impl Request {
     pub(crate) fn new(method: Method, url: Url) -> Self {
-        Self { method, url, headers: HeaderMap::new(), body: Bytes::new(), pin: None, timeout: None }
+        Self {
+            method,
+            url,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            pin: None,
+            timeout: None,
+            redirects: Redirects::default(),
+        }
     }
 
     /// Fills in what every request of this client has, and takes out what is not the caller's to
@@ -67,48 +78,20 @@ impl Request {
         if !self.headers.contains_key(header::USER_AGENT) {
             self.headers.insert(header::USER_AGENT, config.user_agent.clone());
         }
-        self.take_userinfo()?;
+        if let Some(credentials) = take_userinfo(&mut self.url) {
+            self.headers.entry(header::AUTHORIZATION).or_insert(credentials);
+        }
         self.url.set_fragment(None);
         Ok(self)
     }
 
-    fn take_userinfo(&mut self) -> Result<(), HttpError> {
-        if self.url.username().is_empty() && self.url.password().is_none() {
-            return Ok(());
-        }
-        if !self.headers.contains_key(header::AUTHORIZATION) {
-            let mut credentials: Vec<u8> = percent_decode_str(self.url.username()).collect();
-            credentials.push(b':');
-            credentials.extend(percent_decode_str(self.url.password().unwrap_or_default()));
-            let mut value = HeaderValue::try_from(format!("Basic {}", base64(&credentials)))
-                .map_err(|_| HttpError::invalid_url(&self.url, "its user name cannot be sent"))?;
-            value.set_sensitive(true);
-            self.headers.insert(header::AUTHORIZATION, value);
-        }
-        // Neither fails on a URL that had them.
-        _ = self.url.set_username("");
-        _ = self.url.set_password(None);
-        Ok(())
-    }
-
-    /// Drops what only the origin that was asked may see.
-    pub(super) fn forget_origin(&mut self) {
-        for name in [header::AUTHORIZATION, header::COOKIE, header::HOST] {
-            self.headers.remove(name);
-        }
-        let sensitive: Vec<HeaderName> =
-            self.headers.iter().filter(|(_, v)| v.is_sensitive()).map(|(n, _)| n.clone()).collect();
-        for name in sensitive {
-            self.headers.remove(name);
-        }
-        self.pin = None;
-    }
-
-    /// Whether something in it would be given away to whoever listens on the wire.
+    /// Whether something in it could be a secret.
     pub(super) fn carries_secrets(&self) -> bool {
         self.headers.contains_key(header::AUTHORIZATION)
             || self.headers.contains_key(header::COOKIE)
             || self.headers.values().any(HeaderValue::is_sensitive)
+            // Such as a token for where headers cannot be set.
+            || self.url.query().is_some_and(|query| !query.is_empty())
             // Such as the password of a log-in.
             || !self.body.is_empty()
     }
@@ -136,11 +119,34 @@ impl Request {
                 .map_err(|_| HttpError::invalid_url(&self.url, "its host cannot be sent over HTTP"))?;
             wire.headers_mut().insert(header::HOST, host);
         }
+        let has_use_for_a_body = matches!(self.method, Method::POST | Method::PUT | Method::PATCH);
+        if self.body.is_empty() && has_use_for_a_body {
+            // hyper says nothing, and there are servers that answer 411 then (RFC 9110, section 8.6).
+            wire.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         if let Some(ProxyHeaders { authorization: Some(value) }) = to_proxy {
             wire.headers_mut().insert(header::PROXY_AUTHORIZATION, value.clone());
         }
         Ok(wire)
     }
+}
+
+/// Takes user and password out of a URL, so that nothing is ever built from it that has them; gives them as the value of
+/// `Authorization`.
+pub(crate) fn take_userinfo(url: &mut Url) -> Option<HeaderValue> {
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let mut credentials: Vec<u8> = percent_decode_str(url.username()).collect();
+    credentials.push(b':');
+    credentials.extend(percent_decode_str(url.password().unwrap_or_default()));
+    let value = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(credentials));
+    let mut value = HeaderValue::try_from(value).expect("Base64 is ASCII");
+    value.set_sensitive(true);
+    // Neither fails on a URL that had them.
+    _ = url.set_username("");
+    _ = url.set_password(None);
+    Some(value)
 }
 
 /// What a forwarding proxy gets on top.
@@ -165,7 +171,8 @@ impl fmt::Debug for Request {
 pub(crate) struct Response {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
-    /// What answered in the end, after redirects.
+    /// What was asked in the end, after redirects, and who answered.
+    pub(crate) method: Method,
     pub(crate) url: Url,
     /// The address that answered; none through a proxy.
     pub(crate) peer: Option<SocketAddr>,
@@ -192,41 +199,18 @@ impl fmt::Debug for HeaderNames<'_> {
     }
 }
 
-/// RFC 4648, with padding. A dozen lines instead of a dependency for one header.
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let bits = group.iter().enumerate().fold(0_u32, |bits, (i, b)| bits | u32::from(*b) << (16 - 8 * i));
-        for place in 0..4 {
-            match place <= group.len() {
-                true => text.push(char::from(ALPHABET[(bits >> (18 - 6 * place) & 63) as usize])),
-                false => text.push('='),
-            }
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
-    use super::base64;
+    use super::take_userinfo;
 
     #[test]
-    fn base64_pads_as_the_standard_shows() {
-        // RFC 4648, section 10.
-        for (plain, encoded) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("fooba", "Zm9vYmE="),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(base64(plain.as_bytes()), encoded);
-        }
-        assert_eq!(base64(&[0xfb, 0xff, 0xfe]), "+//+");
+    fn user_and_password_are_split_off() {
+        let mut url = "http://us%40er:p%3Ass@host/x".parse().unwrap();
+        let value = take_userinfo(&mut url).unwrap();
+        // us@er:p:ss
+        assert_eq!(value, "Basic dXNAZXI6cDpzcw==");
+        assert!(value.is_sensitive());
+        assert_eq!(url.as_str(), "http://host/x");
+        assert_eq!(take_userinfo(&mut url), None);
     }
 }

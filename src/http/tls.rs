@@ -1,7 +1,7 @@
 //! https: rustls with the ring provider, the system's roots, and certificates of the host's choice.
 
 #[cfg(feature = "tls")]
-pub(super) use self::with_rustls::{Tls, explain};
+pub(super) use self::with_rustls::{Tls, explain, has_certificate};
 #[cfg(not(feature = "tls"))]
 pub(super) use self::without::Tls;
 
@@ -10,35 +10,41 @@ mod with_rustls {
     use std::io;
     use std::sync::{Arc, OnceLock};
 
-    use rustls::client::WebPkiServerVerifier;
-    use rustls::client::danger::ServerCertVerifier;
     use rustls::crypto::CryptoProvider;
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
     use rustls::sign::{CertifiedKey, SingleCertAndKey};
-    use rustls::{AlertDescription, CertificateError, ClientConfig, Error, RootCertStore};
+    use rustls::{AlertDescription, CertificateError, ClientConfig, Error};
     use tokio_rustls::TlsConnector;
 
     use super::super::error::HttpError;
     use super::super::io::{TlsIo, TokioIo};
+    use super::super::trust::{Trust, is_authority};
     use super::super::{ClientCertificate, HttpConfig};
     use crate::rt::BoxIo;
 
     /// TLS as one client wants it.
     pub(in super::super) struct Tls {
         provider: Arc<CryptoProvider>,
-        extra_roots: Vec<CertificateDer<'static>>,
+        trust: Arc<Trust>,
         identity: Option<Arc<SingleCertAndKey>>,
         /// Built for the first https connection: reading the system's roots takes milliseconds
         /// that a client of a plain server should not pay.
-        config: OnceLock<Result<Arc<ClientConfig>, HttpError>>,
+        configs: OnceLock<Result<Configs, HttpError>>,
+    }
+
+    /// Two where there is a client certificate, so that no session in which it was shown is resumed elsewhere.
+    #[derive(Clone)]
+    struct Configs {
+        with_identity: Arc<ClientConfig>,
+        anonymous: Arc<ClientConfig>,
     }
 
     impl Tls {
         pub(in super::super) fn new(config: &HttpConfig) -> Result<Self, HttpError> {
             // Named, since the process-wide default panics where two providers are linked.
             let provider = Arc::new(rustls::crypto::ring::default_provider());
-            let extra_roots = match &config.ca_pem {
+            let own = match &config.ca_pem {
                 Some(pem) => certificates("ca_pem", pem)?,
                 None => Vec::new(),
             };
@@ -46,18 +52,19 @@ mod with_rustls {
                 Some(files) => Some(Arc::new(identity(files, &provider)?)),
                 None => None,
             };
-            for root in &extra_roots {
-                RootCertStore::empty().add(root.clone()).map_err(|error| HttpError::Config {
-                    setting: "ca_pem",
-                    why: format!("a certificate in it cannot be read: {error}"),
-                })?;
-            }
-            Ok(Self { provider, extra_roots, identity, config: OnceLock::new() })
+            let trust = Arc::new(Trust::new(own, provider.clone())?);
+            Ok(Self { provider, trust, identity, configs: OnceLock::new() })
         }
 
-        /// Runs the handshake.
-        pub(in super::super) async fn wrap(&self, io: BoxIo, host: &str) -> Result<BoxIo, HttpError> {
-            let config = self.config.get_or_init(|| self.build()).clone()?;
+        /// Runs the handshake; with `shows_identity` a server that asks for the client certificate gets it.
+        pub(in super::super) async fn wrap(
+            &self,
+            io: BoxIo,
+            host: &str,
+            shows_identity: bool,
+        ) -> Result<BoxIo, HttpError> {
+            let configs = self.configs.get_or_init(|| self.build()).clone()?;
+            let config = if shows_identity { configs.with_identity } else { configs.anonymous };
             let name = ServerName::try_from(host.to_owned()).map_err(|error| HttpError::Tls {
                 host: host.to_owned(),
                 why: "the host is no name that a certificate can hold".to_owned(),
@@ -68,48 +75,31 @@ mod with_rustls {
             Ok(Box::new(TlsIo(session)))
         }
 
-        fn build(&self) -> Result<Arc<ClientConfig>, HttpError> {
+        fn build(&self) -> Result<Configs, HttpError> {
             let failed = |error: Error| HttpError::Tls {
                 host: "any host".to_owned(),
                 why: format!("TLS cannot be set up: {error}"),
                 cause: Arc::new(error),
             };
-            let verifier = self.verifier().map_err(failed)?;
-            let builder = ClientConfig::builder_with_provider(self.provider.clone())
-                .with_safe_default_protocol_versions()
-                .map_err(failed)?
-                .dangerous() // What the builder calls every verifier that it did not make itself.
-                .with_custom_certificate_verifier(verifier);
-            let mut config = match &self.identity {
-                Some(identity) => builder.with_client_cert_resolver(identity.clone()),
-                None => builder.with_no_client_auth(),
+            self.trust.check()?;
+            let config = |identity: Option<&Arc<SingleCertAndKey>>| {
+                let builder = ClientConfig::builder_with_provider(self.provider.clone())
+                    .with_safe_default_protocol_versions()?
+                    .dangerous() // What the builder calls every verifier that it did not make itself.
+                    .with_custom_certificate_verifier(self.trust.clone());
+                let mut config = match identity {
+                    Some(identity) => builder.with_client_cert_resolver(identity.clone()),
+                    None => builder.with_no_client_auth(),
+                };
+                config.alpn_protocols = vec![b"http/1.1".to_vec()];
+                Ok(Arc::new(config))
             };
-            config.alpn_protocols = vec![b"http/1.1".to_vec()];
-            Ok(Arc::new(config))
-        }
-
-        /// The system's roots and ours; the bundled ones only where the system has none, as in a
-        /// bare container.
-        fn verifier(&self) -> Result<Arc<dyn ServerCertVerifier>, Error> {
-            use rustls_platform_verifier::Verifier;
-
-            // Asked without our roots first: with them it does not say that the system has none.
-            if let Ok(system) = Verifier::new(self.provider.clone()) {
-                return Ok(match self.extra_roots.is_empty() {
-                    true => Arc::new(system),
-                    false => Arc::new(Verifier::new_with_extra_roots(
-                        self.extra_roots.iter().cloned(),
-                        self.provider.clone(),
-                    )?),
-                });
-            }
-            let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-            for root in &self.extra_roots {
-                roots.add(root.clone())?;
-            }
-            let verifier =
-                WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone());
-            Ok(verifier.build().map_err(|error| Error::General(error.to_string()))?)
+            let anonymous = config(None).map_err(failed)?;
+            let with_identity = match &self.identity {
+                Some(identity) => config(Some(identity)).map_err(failed)?,
+                None => anonymous.clone(),
+            };
+            Ok(Configs { with_identity, anonymous })
         }
     }
 
@@ -122,6 +112,10 @@ mod with_rustls {
             true => Err(unusable("there is no `BEGIN CERTIFICATE` in it".to_owned())),
             false => Ok(found),
         }
+    }
+
+    pub(in super::super) fn has_certificate(pem: &[u8]) -> bool {
+        CertificateDer::pem_slice_iter(pem).any(|certificate| certificate.is_ok())
     }
 
     fn identity(files: &ClientCertificate, provider: &CryptoProvider) -> Result<SingleCertAndKey, HttpError> {
@@ -153,6 +147,11 @@ mod with_rustls {
     /// What rustls says, and what to do about it.
     pub(in super::super) fn explain(host: &str, error: &Error) -> HttpError {
         let why = match error {
+            error if is_authority(error) => {
+                "its certificate is its own authority (self-signed) and not trusted here; \
+                if it is yours, give it as `ca_pem`"
+                    .to_owned()
+            }
             Error::InvalidCertificate(reason) => match reason {
                 // The latter if an authority of that name is known, with another key.
                 CertificateError::UnknownIssuer | CertificateError::BadSignature => {
@@ -205,7 +204,12 @@ mod without {
             Err(HttpError::Config { setting, why: "this needs the feature `tls` of this crate".to_owned() })
         }
 
-        pub(in super::super) async fn wrap(&self, _io: BoxIo, host: &str) -> Result<BoxIo, HttpError> {
+        pub(in super::super) async fn wrap(
+            &self,
+            _io: BoxIo,
+            host: &str,
+            _shows_identity: bool,
+        ) -> Result<BoxIo, HttpError> {
             Err(HttpError::InvalidUrl {
                 place: format!("https://{host}"),
                 why: "https needs the feature `tls` of this crate".to_owned(),

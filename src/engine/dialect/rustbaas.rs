@@ -6,7 +6,12 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 use super::{Dialect, Request, Streams, TokenPlace};
-use crate::{Action, Error, event::Shape, sse::Message, topic::Topic};
+use crate::{
+    Action, Error,
+    event::Shape,
+    sse::Message,
+    topic::{Topic, is_dots},
+};
 
 #[derive(Debug)]
 pub(crate) struct RustBaas {
@@ -38,7 +43,10 @@ impl Dialect for RustBaas {
         }
         match topic.name.split_once('/') {
             Some((collection, record))
-                if !collection.is_empty() && !record.is_empty() && !record.contains('/') =>
+                if !collection.is_empty()
+                    && !is_dots(collection)
+                    && !record.is_empty()
+                    && !record.contains('/') =>
             {
                 topic.key(MAX_KEY)
             }

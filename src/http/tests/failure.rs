@@ -51,6 +51,40 @@ fn a_silent_server_runs_into_the_time_limit() {
 }
 
 #[test]
+fn interim_responses_without_end_are_no_answer() {
+    // As fast as they go: hyper would read on for ever in one poll.
+    let address = server(|mut stream| {
+        Received::from(&mut stream);
+        while stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").is_ok() {}
+    });
+    let error = send(Request { timeout: None, ..get(format!("http://{address}/")) }).unwrap_err();
+    assert!(matches!(error, HttpError::Protocol { .. }), "{error:?}");
+    assert!(error.to_string().ends_with("it sends interim responses and no answer"), "{error}");
+
+    // One now and then.
+    let address = server(|mut stream| {
+        Received::from(&mut stream);
+        while stream.write_all(b"HTTP/1.1 102 Processing\r\n\r\n").is_ok() {
+            thread::sleep(Duration::from_millis(5));
+        }
+    });
+    let config = HttpConfig { connect_timeout: Duration::from_millis(100), ..direct() };
+    let request = Request { timeout: None, ..get(format!("http://{address}/")) };
+    let error = block_on(client(config).send(request)).unwrap_err();
+    assert!(matches!(error, HttpError::Timeout { .. }), "{error:?}");
+}
+
+#[test]
+fn an_answer_may_have_many_headers_and_a_few_interim_responses() {
+    let headers: String = (0..900).map(|n| format!("x-{n}: {n}\r\n")).collect();
+    let interim = "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n".repeat(20);
+    let (address, _requests) =
+        answering(format!("{interim}HTTP/1.1 200 OK\r\n{headers}content-length: 0\r\n\r\n"));
+    let response = send(get(format!("http://{address}/"))).unwrap();
+    assert_eq!(response.headers["x-899"], "899");
+}
+
+#[test]
 fn the_body_has_no_time_limit() {
     let (go_on, signal) = mpsc::channel::<()>();
     let signal = std::sync::Mutex::new(signal);

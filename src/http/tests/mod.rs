@@ -11,7 +11,7 @@ use futures::executor::block_on;
 use hyper::Method;
 use url::Url;
 
-use super::{HttpClient, HttpConfig, HttpError, ProxyMode, Request, Response};
+use super::{HttpClient, HttpConfig, HttpError, ProxyMode, Redirects, Request, Response};
 use crate::rt::AsyncIo;
 
 mod failure;

@@ -190,6 +190,26 @@ fn answers_without_a_body_end_at_once() {
 }
 
 #[test]
+fn a_request_says_how_long_its_body_is_also_when_there_is_none() {
+    for (method, body, length) in [
+        (Method::POST, "", Some("0")),
+        (Method::PUT, "", Some("0")),
+        (Method::PATCH, "", Some("0")),
+        (Method::POST, "{}", Some("2")),
+        (Method::DELETE, "{}", Some("2")),
+        (Method::DELETE, "", None),
+        (Method::GET, "", None),
+    ] {
+        let (address, requests) = answering(ok(""));
+        let request = Request { method, body: body.into(), ..get(format!("http://{address}/")) };
+        send(request).unwrap();
+        let request = requests.recv().unwrap();
+        assert_eq!(request.header("content-length"), length, "{}", request.line);
+        assert_eq!(request.header("transfer-encoding"), None);
+    }
+}
+
+#[test]
 fn callers_headers_win_over_defaults() {
     let (address, requests) = answering(ok(""));
     let mut config = direct();

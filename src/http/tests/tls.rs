@@ -45,41 +45,43 @@ impl Authority {
 
     /// Serves `ok("secure")` as `name`; with `clients`, only to those certified by it.
     fn serve(&self, name: &str, clients: Option<&Authority>) -> SocketAddr {
-        let Identity { certificate, key } = self.certify(name, ExtendedKeyUsagePurpose::ServerAuth);
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()
-            .unwrap();
-        let builder = match clients {
-            Some(authority) => {
-                let mut roots = RootCertStore::empty();
-                roots.add(authority.0.der().clone()).unwrap();
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-                builder.with_client_cert_verifier(verifier.build().unwrap())
-            }
-            None => builder.with_no_client_auth(),
-        };
-        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-        let mut config = builder.with_single_cert(vec![certificate.der().clone()], key).unwrap();
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let config = Arc::new(config);
-
-        server(move |stream| {
-            let mut stream = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream);
-            while stream.conn.is_handshaking() {
-                // A client that does not trust us leaves here, or one that we do not.
-                if stream.conn.complete_io(&mut stream.sock).is_err() {
-                    _ = stream.conn.write_tls(&mut stream.sock);
-                    wait_for_end(&mut stream.sock);
-                    return;
-                }
-            }
-            assert_eq!(stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
-            Received::from(&mut stream);
-            stream.write_all(ok("secure").as_bytes()).unwrap();
-            wait_for_end(&mut stream);
-        })
+        serve(self.certify(name, ExtendedKeyUsagePurpose::ServerAuth), clients)
     }
+}
+
+fn serve(Identity { certificate, key }: Identity, clients: Option<&Authority>) -> SocketAddr {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder =
+        ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
+    let builder = match clients {
+        Some(authority) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(authority.0.der().clone()).unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            builder.with_client_cert_verifier(verifier.build().unwrap())
+        }
+        None => builder.with_no_client_auth(),
+    };
+    let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    let mut config = builder.with_single_cert(vec![certificate.der().clone()], key).unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let config = Arc::new(config);
+
+    server(move |stream| {
+        let mut stream = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream);
+        while stream.conn.is_handshaking() {
+            // A client that does not trust us leaves here, or one that we do not.
+            if stream.conn.complete_io(&mut stream.sock).is_err() {
+                _ = stream.conn.write_tls(&mut stream.sock);
+                wait_for_end(&mut stream.sock);
+                return;
+            }
+        }
+        assert_eq!(stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
+        Received::from(&mut stream);
+        stream.write_all(ok("secure").as_bytes()).unwrap();
+        wait_for_end(&mut stream);
+    })
 }
 
 fn trusting(authority: &Authority) -> HttpConfig {
@@ -99,6 +101,42 @@ fn a_private_authority_can_be_trusted() {
     let address = authority.serve("localhost", None);
     let url = format!("https://localhost:{}/", address.port());
     assert_eq!(text(fetch(trusting(&authority), url).unwrap()), "secure");
+}
+
+/// What `openssl req -x509` makes unless told otherwise: its own authority, with dates of our choice.
+fn self_signed(name: &str, is_authority: bool, years: (i32, i32)) -> (Identity, Vec<u8>) {
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.is_ca = if is_authority { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };
+    params.not_before = rcgen::date_time_ymd(years.0, 1, 1);
+    params.not_after = rcgen::date_time_ymd(years.1, 1, 1);
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let pem = certificate.pem().into_bytes();
+    (Identity { certificate, key }, pem)
+}
+
+#[test]
+fn a_self_signed_certificate_is_trusted_as_such_and_its_name_and_dates_are_checked() {
+    for is_authority in [true, false] {
+        let fetch_from = |name: &str, years: (i32, i32), given: Option<&[u8]>| {
+            let (identity, pem) = self_signed(name, is_authority, years);
+            let url = format!("https://{}/", serve(identity, None));
+            let ca_pem = given.map_or(pem, <[u8]>::to_vec);
+            fetch(HttpConfig { ca_pem: Some(ca_pem), ..direct() }, url)
+        };
+        let valid = (2020, 2100);
+        assert_eq!(text(fetch_from("127.0.0.1", valid, None).unwrap()), "secure");
+        let (_, another) = self_signed("127.0.0.1", is_authority, valid);
+        for (name, years, given, says) in [
+            ("127.0.0.2", valid, None, "for another name"),
+            ("127.0.0.1", (2020, 2021), None, "has expired"),
+            ("127.0.0.1", (2099, 2100), None, "not valid yet"),
+            ("127.0.0.1", valid, Some(another.as_slice()), "`ca_pem`"),
+        ] {
+            let error = fetch_from(name, years, given).unwrap_err().to_string();
+            assert!(error.contains(says) && !error.contains("CaUsed"), "{is_authority} {says}: {error}");
+        }
+    }
 }
 
 #[test]
@@ -141,6 +179,54 @@ fn a_client_certificate_is_shown_where_it_is_wanted() {
     let error = fetch(trusting(&servers), &url).unwrap_err();
     assert!(matches!(error, HttpError::Tls { .. }), "{error:?}");
     assert!(error.to_string().ends_with("it wants a client certificate and got none"), "{error}");
+}
+
+/// The servers ask for a client certificate and answer with who they take the client for.
+fn asking(authority: &Authority, clients: &Authority, answer: String) -> SocketAddr {
+    let Identity { certificate, key } = authority.certify("127.0.0.1", ExtendedKeyUsagePurpose::ServerAuth);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(clients.0.der().clone()).unwrap();
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    let builder =
+        ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let builder = builder.with_client_cert_verifier(verifier.allow_unauthenticated().build().unwrap());
+    let config = Arc::new(builder.with_single_cert(vec![certificate.der().clone()], key).unwrap());
+    server(move |stream| {
+        let mut stream = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream);
+        Received::from(&mut stream);
+        let who = if stream.conn.peer_certificates().is_some() { "known" } else { "unknown" };
+        stream.write_all(answer.replace("WHO", who).as_bytes()).unwrap();
+        wait_for_end(&mut stream);
+    })
+}
+
+#[test]
+fn a_client_certificate_is_shown_to_its_own_origin_alone() {
+    let (servers, clients) = (Authority::new(), Authority::new());
+    let identity = clients.certify("me", ExtendedKeyUsagePurpose::ClientAuth);
+    let certificate = ClientCertificate {
+        chain_pem: identity.certificate.pem().into_bytes(),
+        key_pem: identity.key.serialize_pem().into_bytes(),
+    };
+    let config = |proxy| HttpConfig { client_cert: Some(certificate.clone()), proxy, ..trusting(&servers) };
+
+    // Of the same name, so that a session could be resumed.
+    let known = |length| format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\nWHO");
+    let elsewhere = asking(&servers, &clients, known(7));
+    let here = asking(&servers, &clients, known(5));
+    let moved = format!("HTTP/1.1 302 WHO\r\nlocation: https://{elsewhere}/\r\ncontent-length: 0\r\n\r\n");
+    let moved = asking(&servers, &clients, moved);
+    let client = client(config(ProxyMode::Off));
+    for _ in 0..2 {
+        assert_eq!(text(block_on(client.send(get(format!("https://{here}/")))).unwrap()), "known");
+        let request = Request { redirects: Redirects::Roam, ..get(format!("https://{moved}/")) };
+        assert_eq!(text(block_on(client.send(request)).unwrap()), "unknown");
+    }
+
+    let proxy = ProxyMode::Url(format!("https://{}", asking(&servers, &clients, known(7))));
+    assert_eq!(text(fetch(config(proxy), "http://nowhere.invalid/").unwrap()), "unknown");
 }
 
 #[test]
@@ -195,7 +281,7 @@ fn a_connection_lost_in_the_handshake_is_not_a_matter_of_trust() {
 }
 
 #[test]
-fn credentials_do_not_go_from_https_to_http() {
+fn nothing_goes_from_https_to_http() {
     let authority = Authority::new();
     let (plain, requests) = answering(ok("plain"));
     let Identity { certificate, key } = authority.certify("127.0.0.1", ExtendedKeyUsagePurpose::ServerAuth);
@@ -217,12 +303,12 @@ fn credentials_do_not_go_from_https_to_http() {
     let client = client(trusting(&authority));
     let mut with_token = get(format!("https://{secure}/"));
     with_token.headers.insert("authorization", "token".parse().unwrap());
-    for request in [with_token, post(format!("https://{secure}/"), "password")] {
+    let roaming = Request { redirects: Redirects::Roam, ..get(format!("https://{secure}/")) };
+    for request in [with_token, post(format!("https://{secure}/"), "password"), roaming] {
         let error = block_on(client.send(request)).unwrap_err();
         assert!(matches!(error, HttpError::BadRedirect { .. }), "{error:?}");
         assert!(requests.try_recv().is_err(), "the plain server was asked");
     }
-    assert_eq!(text(block_on(client.send(get(format!("https://{secure}/")))).unwrap()), "plain");
 }
 
 /// A proxy that grants each tunnel, and a secure server behind it.
