@@ -74,7 +74,7 @@ impl Client {
     /// of `subscribe(..).await`.
     pub fn subscribe(&self, subscribe: Subscribe) -> Result<Call<Subscription>, Error> {
         let batches = self.inner.get()?.batches.clone();
-        let subscription = subscribe.start_impatient()?;
+        let subscription = subscribe.start_awaited()?;
         self.call(async move {
             subscription.ready().await?;
             Ok(Subscription::new(subscription, batches))
@@ -98,7 +98,7 @@ impl Client {
     /// As [`subscribe`](Self::subscribe).
     pub fn subscribe_queued(&self, subscribe: Subscribe) -> Result<(u64, Call<()>), Error> {
         let batches = self.inner.get()?.batches.clone();
-        let subscription = subscribe.in_batches(batches).start_impatient()?;
+        let subscription = subscribe.in_batches(batches).start_awaited()?;
         let ListenerId(id) = subscription.id();
         let call = self.call(async move {
             subscription.ready().await?;
