@@ -181,7 +181,9 @@ impl Client {
     #[cfg(unix)]
     pub fn descriptor(&self) -> Result<super::Descriptor, Error> {
         let made = self.inner.get()?.batches.descriptor();
-        made.map_err(|error| Error::argument("descriptor", format!("the operating system could not create one: {error}")))
+        made.map_err(|error| {
+            Error::argument("descriptor", format!("the operating system could not create one: {error}"))
+        })
     }
 
     /// Sets the callback for changes of the state. It runs on the callback thread and replaces the previous handler.
@@ -267,7 +269,8 @@ impl Builder {
             let asks = move || ask(request);
             let started = std::thread::Builder::new().name("tidings-token".into()).spawn(asks);
             async move {
-                started.map_err(|error| format!("the operating system could not create a thread: {error}"))?;
+                started
+                    .map_err(|error| format!("the operating system could not create a thread: {error}"))?;
                 answered.await
             }
         });

@@ -43,7 +43,10 @@ pub fn filter(expression: &str, values: impl Serialize) -> Result<String, Error>
         out.push_str(before);
         quote_open = quote_after(quote_open, before);
         let Some(end) = place.find('}') else {
-            return Err(Error::argument("filter", format!("a placeholder is not closed: {place:?} has no }}")));
+            return Err(Error::argument(
+                "filter",
+                format!("a placeholder is not closed: {place:?} has no }}"),
+            ));
         };
         let name = &place[2..end];
         if quote_open.is_some() {
@@ -51,9 +54,9 @@ pub fn filter(expression: &str, values: impl Serialize) -> Result<String, Error>
                 format!("{{:{name}}} stands between quotes; leave them out, the value is quoted for you");
             return Err(Error::argument("filter", why));
         }
-        let value = values.get(name).ok_or_else(|| {
-            Error::argument("filter", format!("the placeholder {{:{name}}} has no value"))
-        })?;
+        let value = values
+            .get(name)
+            .ok_or_else(|| Error::argument("filter", format!("the placeholder {{:{name}}} has no value")))?;
         out.push_str(&literal(name, value, guarded)?);
         rest = &place[end + 1..];
     }

@@ -172,8 +172,9 @@ impl Methods {
 
 /// The URL at which the user logs in. The server's ends in `redirect_uri=` and has a state of its own.
 fn address(auth_url: &str, redirect: &str, state: &str) -> Result<String, Error> {
-    let mut url = Url::parse(auth_url)
-        .map_err(|error| Error::Protocol(format!("the URL of the OAuth2 provider, as the server gives it: {error}")))?;
+    let mut url = Url::parse(auth_url).map_err(|error| {
+        Error::Protocol(format!("the URL of the OAuth2 provider, as the server gives it: {error}"))
+    })?;
     let others: Vec<(String, String)> = url
         .query_pairs()
         .filter(|(name, _)| !matches!(&**name, "state" | "redirect_uri"))

@@ -78,7 +78,10 @@ impl Request {
             .map_err(|_| Error::argument("method", format!("{:?} is not an HTTP method", self.method)))?;
         if self.path.split('?').next().is_some_and(|path| path.contains("://")) {
             // The token must not go to wherever a path from outside points.
-            return Err(Error::argument("path", "it is a full URL; give a path relative to the server's URL"));
+            return Err(Error::argument(
+                "path",
+                "it is a full URL; give a path relative to the server's URL",
+            ));
         }
         let mut url = shared.url(&self.path);
         if !self.query.is_empty() {
@@ -186,7 +189,10 @@ pub(crate) fn insert_headers(headers: &mut HeaderMap, added: &[(String, String)]
         let key = HeaderName::from_bytes(name.as_bytes())
             .map_err(|_| Error::argument("header", format!("{name:?} is not a header name")))?;
         let mut value = HeaderValue::from_str(value).map_err(|_| {
-            Error::argument("header", format!("the value of {name} contains a character that is not allowed in a header"))
+            Error::argument(
+                "header",
+                format!("the value of {name} contains a character that is not allowed in a header"),
+            )
         })?;
         value.set_sensitive(true);
         headers.insert(key, value);
