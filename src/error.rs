@@ -1,4 +1,4 @@
-//! What can go wrong, as one enum, cheap to clone because one refusal may be told to many listeners.
+//! What can go wrong, as one enum, cheap to clone because one refusal may be reported to many listeners.
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
@@ -10,57 +10,58 @@ use crate::http::HttpError;
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Error {
-    /// The URL of the server cannot be used; found before the network.
+    /// The URL of the server cannot be used. Detected before any network access.
     InvalidUrl {
-        /// What was given, without user, password and query.
+        /// The URL as given, without user, password and query.
         url: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// The topic cannot be subscribed to; found before the network.
+    /// The topic cannot be subscribed to. Detected before any network access.
     InvalidTopic {
-        /// The topic as given, cut to a readable length.
+        /// The topic as given, truncated to a readable length.
         topic: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// An option, header, token or argument cannot be used; found before the network.
+    /// An option, header, token or argument cannot be used. Detected before any network access. Also reported where the
+    /// operating system cannot create a thread or a descriptor.
     InvalidArgument {
-        /// Which one.
+        /// Its name.
         argument: String,
-        /// What is wrong with it and what to do.
+        /// What is wrong with it and how to correct it.
         reason: String,
     },
-    /// The backend cannot do this; found before the network.
+    /// The backend does not support this. Detected before any network access.
     Unsupported {
-        /// What was asked for.
+        /// What was requested.
         what: String,
-        /// Why, and what to do instead.
+        /// Why it is not supported, and what to use instead.
         reason: String,
     },
-    /// The server answered, and its answer was no.
+    /// The server answered with a status other than success. Repeating the same call will usually not help.
     Refused(Refusal),
-    /// The host's token provider failed, with this text.
+    /// Your token provider failed, with this text.
     TokenProvider(String),
     /// The server could not be reached, or the connection broke.
     Network(NetworkError),
-    /// Something took longer than it may.
+    /// A time limit expired.
     Timeout {
         /// What was waited for.
         what: Cow<'static, str>,
-        /// For how long.
+        /// The limit.
         after: Duration,
     },
-    /// What answered does not speak the expected protocol: not HTTP, not an event stream, not JSON.
+    /// The answer does not follow the expected protocol: it is not HTTP, not an event stream, or not JSON.
     Protocol(String),
     /// The client was closed.
     Closed,
-    /// The client was made by the process that this one was forked from. See [`blocking`](crate::blocking).
+    /// The client was created in the parent process, before a `fork()`. See [`blocking`](crate::blocking#fork).
     Forked,
 }
 
 impl Error {
-    /// The HTTP status the server refused with, if it answered at all.
+    /// The HTTP status, if the server answered.
     ///
     /// ```
     /// assert_eq!(tidings::Error::Closed.status(), None);
@@ -72,7 +73,7 @@ impl Error {
         }
     }
 
-    /// The server's answer, if it refused.
+    /// The server's answer, if it refused the request.
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Refused(refusal) => Some(refusal),
@@ -86,7 +87,7 @@ impl Error {
 
     /// The operating system could not start a thread.
     pub(crate) fn no_thread(error: std::io::Error) -> Self {
-        Self::argument("thread", format!("the system gave none: {error}"))
+        Self::argument("thread", format!("the operating system could not create one: {error}"))
     }
 
     pub(crate) fn argument(argument: impl Into<String>, reason: impl Into<String>) -> Self {
@@ -124,13 +125,13 @@ impl fmt::Display for Error {
             Self::Protocol(what) => f.write_str(what),
             Self::Closed => f.write_str("the client is closed"),
             Self::Forked => f.write_str(
-                "the client belongs to the process that this one was forked from; make a new one here",
+                "the client belongs to the parent of this forked process; create a new client here",
             ),
         }
     }
 }
 
-/// The name of the variant and the text: what a `main` that returns this error prints is to be read by people.
+/// The name of the variant and the text, so that the output of a `main` that returns this error is readable.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self {
@@ -196,7 +197,7 @@ impl Refusal {
         serde_json::from_slice(&self.0.body).ok()
     }
 
-    /// How long the server asked to wait before the next try (`Retry-After`).
+    /// How long to wait before the next attempt, as the server requested with `Retry-After`.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
@@ -208,8 +209,8 @@ impl fmt::Display for Refusal {
         if !self.0.message.is_empty() {
             write!(f, ": {}", self.0.message)?;
         }
-        // A validation error names its fields in `data`, as PocketBase does; without them
-        // "Failed to create record." leaves the reader guessing.
+        // A validation error of PocketBase names the fields in `data`; "Failed to create record." alone does not say
+        // what is wrong.
         if let Some(data) = self.json().and_then(|body| body.get("data").cloned())
             && data.as_object().is_some_and(|fields| !fields.is_empty())
         {
@@ -256,8 +257,8 @@ impl fmt::Debug for NetworkError {
     }
 }
 
-/// JSON that is none, or of another shape. serde quotes the value that it did not expect, which may be a token: only
-/// what it did expect is told, and where.
+/// Invalid JSON, or JSON of another shape. serde quotes the unexpected value, which may be a token: the error says only
+/// what was expected, and where.
 pub(crate) fn unexpected(what: &str, error: &serde_json::Error) -> Error {
     let text = error.to_string();
     let is_harmless = !error.is_data() || text.starts_with("missing field");

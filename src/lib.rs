@@ -1,8 +1,9 @@
-//! A realtime client for PocketBase and BosBase: subscribe to record changes over server-sent events, and keep the
-//! subscriptions through reconnects, restarted servers and changes of user.
+//! A realtime client for PocketBase, BosBase and RustBaaS: it subscribes to record changes over server-sent events, and
+//! keeps the subscriptions through reconnects, restarted servers and changes of user.
 //!
-//! The entry point is [`Client`]. A [`Subscription`] is a stream of [`Event`]s; each change that the server sends is in
-//! it, or a notice that says what may be missing: [`Action::Gap`], [`Action::Lagged`].
+//! The entry point is [`Client`]. A [`Subscription`] is a stream of [`Event`]s. Each change that the server sends is
+//! delivered in it, or a notice reports that it may have been missed: [`Action::Gap`], [`Action::Lagged`]. For event streams
+//! of other servers there is [`EventSource`].
 //!
 //! ```
 //! use serde_json::json;
@@ -26,52 +27,70 @@
 //! assert_eq!(event.action(), Action::Create);
 //! assert_eq!(event.record::<serde_json::Value>()?["title"], "Hello");
 //!
-//! // Dropping `posts` unsubscribes; the last handle and subscription to go close the client.
+//! // Dropping `posts` unsubscribes. Dropping the last handle and subscription closes the client.
 //! # Ok(()) }) }
 //! # #[cfg(not(all(feature = "hub", feature = "async-io")))]
 //! # fn main() {}
 //! ```
 //!
+//! # Delivery guarantee
+//! - **At most once.** A change is delivered once, or reported as possibly missed. Nothing is replayed: the servers keep no
+//!   log. After a [`Gap`], list the records again.
+//! - **No ordering guarantee.** PocketBase sends changes in any order, even those of one record: compare `updated`.
+//! - **No back-pressure** towards the server. The socket is always read; a slow listener loses events from its own bounded
+//!   queue, and [`Action::Lagged`] reports how many: see [`Overflow`] and [`Subscribe::queue`].
+//! - **Handover (make-before-break).** Before the server ends a stream at its limits, a replacement is connected and
+//!   acknowledged; then the old one is closed. Duplicates are removed, so a handover is not a gap.
+//! - **Spurious gaps** are possible: where the client cannot exclude a loss, it reports a gap in which nothing may have
+//!   happened. See [`Gap`].
+//!
 //! # Threads and executors
-//! No executor is needed, and none is in a signature. [`Client::new`] runs all I/O of the client on one background
-//! thread, so the futures and streams here may be awaited on smol, tokio, `futures::executor` or anything else.
-//! [`ClientBuilder::connect_with`] returns that work as a future instead, for an executor that is there already; with
-//! which sockets and timers, a [`rt::Runtime`] says.
+//! No executor is required, and no signature names one. [`Client::new`] runs all I/O of the client on one background
+//! thread, so its futures and streams may be awaited on smol, tokio, `futures::executor` or any other executor.
+//! [`ClientBuilder::connect_with`] returns that work as a future instead, to run on an executor of yours; a [`rt::Runtime`]
+//! provides its sockets and timers.
 //!
-//! Callbacks ([`Subscribe::on`], [`Realtime::on_disconnect`]) run on a second thread, which is started when the first
-//! one is given, one at a time and in order. They may block and call anything; a panic in one is counted and the
-//! others go on. Names of hosts are looked up on a thread that lives as long as the answer takes.
+//! Callbacks ([`Subscribe::on`], [`Realtime::on_disconnect`]) run on a second thread, one at a time and in order. It is
+//! started with the first callback. Callbacks may block and call anything; a panic in one is counted, and the others
+//! continue. Host names are resolved on a thread that ends with the answer.
 //!
-//! All handles are `Send` and `Sync`, and cheap to clone where they can be cloned.
+//! All handles are `Send` and `Sync`. Those that implement `Clone` are cheap to clone.
 //!
 //! # Cancellation
-//! Every future here may be dropped at any time. Dropping [`Subscribe`] while it is awaited withdraws the
-//! subscription, and dropping a [`Request`] cancels it, although the server may have seen it. Waiting for the next
-//! event loses none. [`Client::close`] acts with the call and need not be awaited.
+//! Every future may be dropped at any time. Dropping [`Subscribe`] while it is awaited withdraws the subscription. Dropping
+//! a [`Request`] cancels it, although the server may have received it already. Dropping the future of the next event loses
+//! no event. [`Client::close`] takes effect with the call and need not be awaited.
 //!
-//! # When things go wrong
-//! An [`Error`] from a call says what was wrong with it: found before the network (`Invalid…`), by the server
-//! ([`Error::Refused`], with status and message), or on the way ([`Error::Network`], [`Error::Timeout`]). What happens
-//! to the connection later is no error of a call: the client reconnects, tells each subscription of the
-//! [`Gap`], and shows its [`State`] with the reason to whoever asks. A subscription that the server takes back ends
-//! with [`Action::Refused`].
+//! # Errors
+//! An [`Error`] returned by a call was detected before any network access (`Invalid…`, [`Error::Unsupported`]), by the server
+//! ([`Error::Refused`], with status and message), or on the network ([`Error::Network`], [`Error::Timeout`]).
+//!
+//! A connection that is lost later is not an error of a call: the client reconnects, reports the [`Gap`] to each
+//! subscription, and shows its [`State`] with the reason. A subscription that the server refuses later ends with
+//! [`Action::Refused`].
 //!
 //! # What it never does
-//! - Panic, whatever the network or the server says. (A tokio runtime that is shut down under a client that uses its
-//!   sockets does: see `rt::Tokio`.)
-//! - Hold a lock while it runs code of yours.
-//! - Buffer without limit: every queue has one, and counts what it drops ([`Overflow`], [`Stats`]).
-//! - Show a token, a password or the query of a URL, in an error, in `Debug` or in a log.
-//! - Give up on a network that fails, or retry what the server has refused for good.
+//! - Panic because of what the network or the server sends. (A tokio runtime that is shut down while a client uses its
+//!   sockets panics: see `rt::Tokio`.)
+//! - Hold a lock while it runs your code.
+//! - Buffer without a limit: every queue has one, and counts what it drops ([`Overflow`], [`Stats`]).
+//! - Reveal a token, a password or the query of a URL in an error, in `Debug` or in a log.
+//! - Give up because the network fails, or retry what the server has refused for good.
 //!
-//! # In which order to read the source
-//! From the outside in, each room knowing only those after it. `client`, `collection`, `realtime`, `auth`,
-//! `subscription` and `request` are what you call, thin handles over `shared`. `mailbox` and `callbacks` stand between
-//! the engine and one listener. `driver` carries out on the network what `engine` decides, and `engine` does no I/O
-//! and reads no clock, so that its tests replay any schedule: begin there to understand how the crate behaves.
-//! `http` makes requests over [`rt`], the one seam to an operating system; [`sse`] turns bytes into messages and can be
-//! used alone. `hub` is the server of the examples and tests.
+//! # Features
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `async-io` | yes | `rt::AsyncIo`: I/O on smol's reactor, under any executor |
+//! | `tokio` | no | `rt::Tokio`: I/O on a tokio runtime, under any executor; may be enabled together with `async-io` |
+//! | `tls` | yes | `https://`, with rustls and the certificates of the operating system |
+//! | `proxy` | yes | `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` and [`ClientBuilder::proxy`] |
+//! | `hub` | no | `hub::Hub`: an embedded server for quick starts and tests, with faults on demand |
+//! | `tracing` | no | `tracing` events for states, streams and submits; never a token or a topic |
+//!
+//! Without `async-io` and `tokio` there is no background thread: use [`ClientBuilder::connect_with`] with a runtime of your
+//! own.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 // Here and not in Cargo.toml, where it would hold for the examples too.
 #![warn(clippy::print_stdout)]
 

@@ -1,4 +1,4 @@
-//! Logging in through another site: against the hub, which plays the site too, and against the real PocketBase with
+//! Login through OAuth2: against the hub, which plays the provider too, and against the real PocketBase with
 //! a small OpenID provider on loopback.
 #![cfg(all(feature = "hub", feature = "async-io"))]
 
@@ -62,7 +62,7 @@ fn against_the_hub_somebody_says_yes() {
         hub.oauth2("users", "mock", Some("ann@example.com"));
         let client = Client::new(&hub.url()).unwrap();
         let login =
-            soon("the log-in", client.collection("users").auth_with_oauth2("mock", open).into_future());
+            soon("the login", client.collection("users").auth_with_oauth2("mock", open).into_future());
         let login = login.await.unwrap();
         assert_eq!(login.record["email"], "ann@example.com");
         assert_eq!(client.auth().token(), Some(login.token));
@@ -99,7 +99,7 @@ fn somebody_says_no() {
         let login =
             soon("the answer", client.collection("users").auth_with_oauth2("mock", open).into_future());
         let error = login.await.unwrap_err();
-        assert!(error.to_string().contains("refused the log-in"), "{error}");
+        assert!(error.to_string().contains("refused the login"), "{error}");
         assert!(client.auth().token().is_none());
         assert!(hub.wait_until(|stats| stats.streams == 0, real::PATIENCE));
     });
@@ -300,7 +300,7 @@ fn against_the_real_server_with_an_open_id_provider() {
         server.root().await.send("PATCH", "/api/collections/users", settings).await.unwrap();
         let client = server.client();
         let login =
-            soon("the log-in", client.collection("users").auth_with_oauth2("oidc", open).into_future());
+            soon("the login", client.collection("users").auth_with_oauth2("oidc", open).into_future());
         let login = login.await.unwrap();
         assert_eq!(login.record["email"], "ann@example.com");
         assert!(client.auth().is_valid());

@@ -13,8 +13,7 @@ use futures::{FutureExt, TryFutureExt, future::BoxFuture};
 use super::process::Owned;
 use crate::{Error, delivery::batches::Batches};
 
-/// Something that was asked of a client and takes time: [`wait`](Self::wait) for it, for as long as you like. Dropping it
-/// withdraws what was asked.
+/// A call that takes time: [`wait`](Self::wait) for its result, with or without a limit. Dropping it cancels the call.
 #[must_use = "a call does nothing until it is waited for"]
 pub struct Call<T> {
     future: Owned<BoxFuture<'static, Result<T, Error>>>,
@@ -29,7 +28,7 @@ impl<T> Call<T> {
         Self { future: Owned::new(future.boxed()), queue: Queued::new(batches) }
     }
 
-    /// Waits for the answer, on this thread.
+    /// Blocks this thread until the result is there.
     ///
     /// # Errors
     /// Those of the call, and [`Error::Forked`].
@@ -41,8 +40,8 @@ impl<T> Call<T> {
         }
     }
 
-    /// Waits for the answer, but not longer than `limit`: then it is `None`, and can be waited for again. Not to be called
-    /// after the answer.
+    /// Waits for the result, at most for `limit`: then it returns `None`, and may be called again. It must not be called
+    /// after it has returned the result.
     pub fn wait_for(&mut self, limit: Duration) -> Option<Result<T, Error>> {
         match self.future.get_mut() {
             Ok(future) => match wait_for(Some(limit), |cx| future.as_mut().poll(cx)) {
@@ -53,7 +52,7 @@ impl<T> Call<T> {
         }
     }
 
-    /// The same call, with its answer made into another.
+    /// Converts the result.
     pub fn map<U>(self, map: impl FnOnce(T) -> U + Send + 'static) -> Call<U>
     where
         T: 'static,
@@ -61,8 +60,9 @@ impl<T> Call<T> {
         Call { future: self.future.map(|future| future.map_ok(map).boxed()), queue: self.queue }
     }
 
-    /// The answer, if it is there. Otherwise the queue of the client will have [`Item::Woken`](super::Item::Woken) with
-    /// this `number` when it is worth calling this again: for a host that waits for a descriptor, and for nothing else.
+    /// For the Python bindings, whose event loop waits for the client's descriptor: returns the result if it is there.
+    /// Otherwise [`Item::Woken`](super::Item::Woken) with this `number` is queued when it is worth calling again.
+    #[doc(hidden)]
     pub fn poll_queued(&mut self, number: u64) -> Option<Result<T, Error>> {
         match self.future.get_mut() {
             Ok(future) => match future.as_mut().poll(&mut self.queue.context(number)) {
@@ -80,10 +80,10 @@ impl<T> fmt::Debug for Call<T> {
     }
 }
 
-/// The waker of one who waits for the queue.
+/// The waker that puts a number into the queue.
 pub(super) struct Queued {
     batches: Arc<Batches>,
-    /// One for all polls, so that it stands in the queue once at most.
+    /// One for all polls, so that it is queued at most once.
     waker: Option<(u64, Waker)>,
 }
 
@@ -101,7 +101,7 @@ impl Queued {
     }
 }
 
-/// Polls on this thread until there is an answer or the time is up; with `None` it waits for ever.
+/// Polls on this thread until there is a result or the time is up; with `None` it waits indefinitely.
 pub(super) fn wait_for<T>(
     limit: Option<Duration>,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,

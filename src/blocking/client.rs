@@ -1,4 +1,4 @@
-//! The client with a background thread, a queue and a descriptor.
+//! The client for hosts that block: a background thread, a queue and a descriptor.
 
 use std::{
     fmt,
@@ -16,7 +16,7 @@ use crate::{
 
 /// A client whose calls block, with a queue for events. See the [module](super).
 ///
-/// Dropping it closes it, without waiting.
+/// Dropping it closes the client, without waiting.
 pub struct Client {
     inner: Owned<Inner>,
 }
@@ -27,18 +27,18 @@ struct Inner {
 }
 
 impl Client {
-    /// A client with the default settings.
+    /// Creates a client with the default settings.
     ///
     /// # Errors
-    /// [`Error::InvalidUrl`], and when the system gives no thread.
+    /// [`Error::InvalidUrl`], and [`Error::InvalidArgument`] when a thread cannot be created.
     #[cfg(any(feature = "async-io", feature = "tokio"))]
     pub fn new(url: &str) -> Result<Self, Error> {
         Builder::from(crate::Client::builder(url)).build()
     }
 
-    /// The async client behind this one: what it returns is for [`call`](Self::call), [`subscribe`](Self::subscribe) and
-    /// [`subscribe_queued`](Self::subscribe_queued). What does not wait, such as [`stats`](crate::Client::stats), can be
-    /// called as it is.
+    /// The async client behind this one. Pass its futures to [`call`](Self::call) and its subscriptions to
+    /// [`subscribe`](Self::subscribe); functions that are not `async`, such as [`stats`](crate::Client::stats), can be called
+    /// directly.
     ///
     /// # Errors
     /// [`Error::Forked`].
@@ -46,8 +46,8 @@ impl Client {
         self.inner.get().map(|inner| &inner.client)
     }
 
-    /// Something to wait for: a [`Request`](crate::Request), a log-in, or any other future. It begins when it is first
-    /// waited for, and goes on only while it is.
+    /// Turns a future, such as a [`Request`](crate::Request) or a login, into a [`Call`] that can be waited for. It begins when
+    /// it is first waited for, and makes progress only while it is.
     ///
     /// ```no_run
     /// # fn example(client: tidings::blocking::Client) -> Result<(), tidings::Error> {
@@ -67,21 +67,21 @@ impl Client {
         Ok(Call::new(batches, future.into_future()))
     }
 
-    /// A subscription that events are taken from by itself. It is asked for at once; the call waits for the server's word.
+    /// Subscribes; events are read from the [`Subscription`] that the call returns. The request is made at once; the call waits
+    /// until the server has acknowledged the topic.
     ///
     /// # Errors
-    /// What can be told before the network, as by [`Subscribe::start`], and [`Error::Forked`]; the call has the others
-    /// of `subscribe(..).await`.
+    /// Those of [`Subscribe::start`], and [`Error::Forked`]. The call returns the other errors of `subscribe(..).await`.
     pub fn subscribe(&self, subscribe: Subscribe) -> Result<Call<Subscription>, Error> {
         let batches = self.inner.get()?.batches.clone();
-        let subscription = subscribe.start_impatient()?;
+        let subscription = subscribe.start_awaited()?;
         self.call(async move {
             subscription.ready().await?;
             Ok(Subscription::new(subscription, batches))
         })
     }
 
-    /// The same, at once and whether there is a network or not. See [`Subscribe::start`].
+    /// Subscribes without waiting for the server, with or without a network. See [`Subscribe::start`].
     ///
     /// # Errors
     /// Those of [`Subscribe::start`], and [`Error::Forked`].
@@ -90,15 +90,16 @@ impl Client {
         Ok(Subscription::new(subscribe.start()?, batches))
     }
 
-    /// A subscription with an id instead of a handle. Its events go to its [callback](Subscribe::on), and without one
-    /// into the queue, see [`next`](Self::next). It is asked for at once; the call waits for the server's word. Dropped
-    /// before that, it withdraws the subscription.
+    /// Subscribes with an id instead of a handle, for a host that reads many subscriptions in one place, as the C and Python
+    /// bindings do. Events go to the [callback](Subscribe::on) if there is one, otherwise into the queue: see
+    /// [`next`](Self::next). The request is made at once; the call waits until the server has acknowledged the topic, and
+    /// dropping it earlier withdraws the subscription.
     ///
     /// # Errors
     /// As [`subscribe`](Self::subscribe).
     pub fn subscribe_queued(&self, subscribe: Subscribe) -> Result<(u64, Call<()>), Error> {
         let batches = self.inner.get()?.batches.clone();
-        let subscription = subscribe.in_batches(batches).start_impatient()?;
+        let subscription = subscribe.in_batches(batches).start_awaited()?;
         let ListenerId(id) = subscription.id();
         let call = self.call(async move {
             subscription.ready().await?;
@@ -108,7 +109,8 @@ impl Client {
         Ok((id, call))
     }
 
-    /// The same, at once and whether there is a network or not. See [`Subscribe::start`].
+    /// [`subscribe_queued`](Self::subscribe_queued) without waiting for the server, with or without a network. See
+    /// [`Subscribe::start`].
     ///
     /// # Errors
     /// As [`start`](Self::start).
@@ -119,7 +121,7 @@ impl Client {
         Ok(id)
     }
 
-    /// Ends a subscription. A spent id is harmless.
+    /// Ends a subscription. The id of one that has ended is ignored.
     ///
     /// # Errors
     /// [`Error::Forked`].
@@ -130,7 +132,7 @@ impl Client {
         Ok(())
     }
 
-    /// How a subscription stands; `Ended` for a spent id.
+    /// The state of a subscription; `Ended` for an expired id.
     ///
     /// # Errors
     /// [`Error::Forked`].
@@ -140,7 +142,7 @@ impl Client {
         Ok(engine.outlet(id).map_or(SubscriptionState::Ended, |mailbox| mailbox.state(engine.is_live(id))))
     }
 
-    /// How many events a subscription has lost because they were not taken in time; 0 for a spent id.
+    /// How many events were dropped from the queue of a subscription because they were not taken in time; 0 for an expired id.
     ///
     /// # Errors
     /// [`Error::Forked`].
@@ -149,21 +151,21 @@ impl Client {
         Ok(engine.outlet(ListenerId(id)).map_or(0, |mailbox| mailbox.lost()))
     }
 
-    /// Moves up to `most` items of the queue to the end of `batch`, and says how many they were. Waits until there is
-    /// one, but not longer than `limit`, which gives 0; with `None` it waits for ever.
+    /// Waits for items in the queue, appends up to `most` of them to `batch` and returns their number. It returns 0 when
+    /// `limit` has passed; with `None` it waits indefinitely.
     ///
-    /// Any number of threads may take; each item goes to one of them. Subscriptions take turns, so one with a backlog
-    /// does not keep the others waiting.
+    /// Any number of threads may call it; each item goes to one of them. Subscriptions take turns, so that one with a backlog
+    /// does not delay the others.
     ///
     /// # Errors
-    /// [`Error::Closed`], at once, when the client is closed, here or elsewhere, and [`Error::Forked`].
+    /// [`Error::Closed`], at once, when the client is closed, also by another thread, and [`Error::Forked`].
     pub fn next(&self, batch: &mut Vec<Item>, most: usize, limit: Option<Duration>) -> Result<usize, Error> {
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         self.inner.get()?.batches.take(batch, most.max(1), deadline)
     }
 
-    /// Changes when another user's token is set: events that [`next`](Self::next) took before it last changed were meant
-    /// for the old user. The [`Gap`](crate::Action::Gap) that tells of it may be among them.
+    /// A counter that changes when another user's token is set: events that [`next`](Self::next) returned before the last change
+    /// were intended for the old user. The [`Gap`](crate::Action::Gap) that reports the change may be among them.
     ///
     /// # Errors
     /// [`Error::Forked`].
@@ -171,27 +173,29 @@ impl Client {
         Ok(self.inner.get()?.batches.forgotten())
     }
 
-    /// A descriptor that is readable exactly while [`next`](Self::next) would not wait. It is one as long as the client is
-    /// open.
+    /// A descriptor that is readable exactly while [`next`](Self::next) would not wait. It is the same one as long as the client
+    /// is open.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] when the system gives no descriptor, and [`Error::Forked`].
+    /// [`Error::InvalidArgument`] when the descriptor cannot be created, and [`Error::Forked`].
     #[cfg(unix)]
     pub fn descriptor(&self) -> Result<super::Descriptor, Error> {
         let made = self.inner.get()?.batches.descriptor();
-        made.map_err(|error| Error::argument("descriptor", format!("the system gave none: {error}")))
+        made.map_err(|error| {
+            Error::argument("descriptor", format!("the operating system could not create one: {error}"))
+        })
     }
 
-    /// Sets what to call with each change of the state, on the callback thread. It replaces the handler before it.
+    /// Sets the callback for changes of the state. It runs on the callback thread and replaces the previous handler.
     ///
     /// # Errors
-    /// When the system gives no thread, and [`Error::Forked`].
+    /// [`Error::InvalidArgument`] when the callback thread cannot be created, and [`Error::Forked`].
     pub fn on_state(&self, handler: impl Fn(&State) + Send + Sync + 'static) -> Result<(), Error> {
         self.get()?.handle.notices.set_on_state(Arc::new(handler))
     }
 
-    /// Closes the client, and waits until no socket and no thread of it is left, within a second; for a callback that is
-    /// running it does not wait. Whoever waits in another call gets [`Error::Closed`].
+    /// Closes the client and waits, at most a second, until no socket and no thread of it is left. It does not wait for a
+    /// callback that is running. Calls that are waiting on other threads return [`Error::Closed`].
     ///
     /// In a forked child it does nothing.
     pub fn close(&self) {
@@ -211,8 +215,8 @@ impl fmt::Debug for Client {
     }
 }
 
-/// The settings of a client to be: those of the [async one](ClientBuilder), which it is made from, and what the queue is
-/// for.
+/// The settings for a new client: those of the [async builder](ClientBuilder), from which it is made, and what goes into the
+/// queue.
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct Builder {
@@ -228,20 +232,20 @@ impl From<ClientBuilder> for Builder {
 }
 
 impl Builder {
-    /// Puts changes of the connection into the queue too: [`Item::State`] and [`Item::Disconnected`].
+    /// Also queues changes of the connection: [`Item::State`] and [`Item::Disconnected`].
     pub fn notices(mut self) -> Self {
         self.notices = true;
         self
     }
 
-    /// Asks for tokens through the queue, with [`Item::TokenWanted`]. See [`ClientBuilder::token_provider`] for when.
+    /// Requests tokens through the queue, with [`Item::TokenWanted`]. For when, see [`ClientBuilder::token_provider`].
     pub fn token_requests(mut self) -> Self {
         self.token_requests = true;
         self
     }
 
-    /// Where tokens come from, for a provider that blocks: each question runs on a thread of its own. See
-    /// [`ClientBuilder::token_provider`] for when it is asked; it may call anything.
+    /// A function that returns tokens and may block and call anything: each call runs on a thread of its own. For when it is
+    /// called, see [`ClientBuilder::token_provider`].
     pub fn token_provider<E: fmt::Display>(
         self,
         provider: impl Fn() -> Result<Option<String>, E> + Send + Sync + 'static,
@@ -256,7 +260,7 @@ impl Builder {
         })
     }
 
-    /// The same for a host that answers later, from wherever it likes: `ask` may keep the request and return.
+    /// The same for a host that answers later, from any thread: `ask` may keep the request and return.
     pub fn on_token_request(mut self, ask: impl Fn(TokenRequest) + Send + Sync + 'static) -> Self {
         let ask = Arc::new(ask);
         self.builder = self.builder.token_provider(move || {
@@ -265,17 +269,18 @@ impl Builder {
             let asks = move || ask(request);
             let started = std::thread::Builder::new().name("tidings-token".into()).spawn(asks);
             async move {
-                started.map_err(|error| format!("the system gave no thread: {error}"))?;
+                started
+                    .map_err(|error| format!("the operating system could not create a thread: {error}"))?;
                 answered.await
             }
         });
         self
     }
 
-    /// A client whose I/O runs on a background thread of its own, named `tidings`.
+    /// Creates a client whose I/O runs on a background thread of its own, named `tidings`.
     ///
     /// # Errors
-    /// What is wrong with the URL or with a setting, or that the system gives no thread.
+    /// As [`ClientBuilder::build`].
     #[cfg(any(feature = "async-io", feature = "tokio"))]
     pub fn build(self) -> Result<Client, Error> {
         let (builder, batches) = self.queue();
@@ -283,10 +288,10 @@ impl Builder {
         Ok(Client { inner: Owned::new(Inner { client, batches }) })
     }
 
-    /// A client whose I/O runs in the future returned. See [`ClientBuilder::connect_with`].
+    /// Creates a client whose I/O runs in the returned future. See [`ClientBuilder::connect_with`].
     ///
     /// # Errors
-    /// What is wrong with the URL or with a setting.
+    /// As [`ClientBuilder::build`].
     pub fn connect_with(
         self,
         runtime: impl Runtime,

@@ -1,9 +1,10 @@
-//! The client for hosts that have threads and no executor: the face that the C library and the Python package share.
+//! The client for hosts that have threads and no executor. The C library and the Python package are built on it.
 //!
-//! [`Client`] is an async [`Client`](crate::Client) whose I/O runs on one background thread, and what a host without
-//! `await` needs besides: [`Call`]s that can be waited for with a limit, a queue from which the events of many
-//! subscriptions are taken in batches, and a descriptor to poll. [`EventSource`] is the same for any other stream of
-//! server-sent events.
+//! A Rust program with an executor, or with `block_on`, wants the async [`Client`](crate::Client) instead.
+//!
+//! [`Client`] wraps an async [`Client`](crate::Client) whose I/O runs on one background thread, and adds what a host without
+//! `await` needs: [`Call`]s that can be waited for with a limit, a queue from which the events of many subscriptions are
+//! taken in batches, and a descriptor to poll. [`EventSource`] is the same for any other stream of server-sent events.
 //!
 //! ```
 //! use std::time::Duration;
@@ -40,12 +41,12 @@
 //! # Threads
 //! All types here are `Send`, and [`Client`] is `Sync`: any call may be made from any thread and from any callback, and
 //! none holds a lock while it waits. The thread `tidings` does the I/O; `tidings-callbacks` runs callbacks, if there are
-//! any; each question to a [token provider](Builder::token_provider) has a thread of its own while it lasts.
+//! any; each call of a [token provider](Builder::token_provider) has a thread of its own while it lasts.
 //!
 //! # Fork
-//! A thread does not survive `fork()`. In the child every call of a client of the parent says [`Error::Forked`], and
-//! dropping it leaves its memory and descriptors as they are; the parent's go on. A new client works in the child, with
-//! the feature `tokio`; without it the reactor is one for the whole process, and does not survive either.
+//! Threads do not survive `fork()`. In the child, every call on a client of the parent returns [`Error::Forked`], and dropping
+//! it leaves its memory and descriptors untouched; the parent's client continues. A new client works in the child if the
+//! feature `tokio` is enabled. Without it, the reactor is shared by the whole process and does not survive the fork.
 //!
 //! [`Error::Forked`]: crate::Error::Forked
 

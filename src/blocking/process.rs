@@ -4,8 +4,8 @@ use std::{fmt, process};
 
 use crate::Error;
 
-/// A value that only the process that made it may touch. In a forked child its locks may be held for ever and its threads
-/// are gone, so there it is not even dropped.
+/// A value that only the process that made it may touch. In a forked child its locks may stay locked indefinitely and its
+/// threads are gone, so it is not even dropped there.
 pub(super) struct Owned<T> {
     /// Taken when dropped.
     value: Option<T>,

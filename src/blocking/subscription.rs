@@ -1,4 +1,4 @@
-//! A subscription that is read by itself.
+//! A subscription with a handle of its own.
 
 use std::{fmt, task::Poll, time::Duration};
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{Error, Event, SubscriptionState, delivery::batches::Batches};
 
-/// One listener of one topic, whose events are taken from it and not from the queue of the client. Dropping it
+/// One listener of one topic, whose events are read from this handle and not from the client's queue. Dropping it
 /// unsubscribes.
 pub struct Subscription {
     inner: Owned<crate::Subscription>,
@@ -22,7 +22,7 @@ impl Subscription {
         Self { inner: Owned::new(subscription), queue: Queued::new(batches) }
     }
 
-    /// Its id, for [`Client::unsubscribe`](super::Client::unsubscribe) and the like.
+    /// Its id, as used by [`Client::unsubscribe`](super::Client::unsubscribe).
     ///
     /// # Errors
     /// [`Error::Forked`].
@@ -30,7 +30,7 @@ impl Subscription {
         self.inner.get().map(|subscription| subscription.id().0)
     }
 
-    /// The topic as it stands on the wire, options included.
+    /// The topic as sent to the server, options included.
     ///
     /// # Errors
     /// [`Error::Forked`].
@@ -38,7 +38,7 @@ impl Subscription {
         self.inner.get().map(crate::Subscription::topic)
     }
 
-    /// How it stands.
+    /// The state of the subscription.
     ///
     /// # Errors
     /// [`Error::Forked`].
@@ -46,7 +46,7 @@ impl Subscription {
         self.inner.get().map(crate::Subscription::state)
     }
 
-    /// How many events it has lost because they were not taken in time.
+    /// How many events were dropped from its queue because they were not taken in time.
     ///
     /// # Errors
     /// [`Error::Forked`].
@@ -54,8 +54,8 @@ impl Subscription {
         self.inner.get().map(crate::Subscription::lost)
     }
 
-    /// Waits for the next event: `Ready(None)` when nothing more comes, `Pending` when the limit has passed. With `None` it
-    /// waits for ever.
+    /// Waits for the next event: `Ready(None)` when the subscription has ended, `Pending` when the limit has passed. With `None`
+    /// it waits indefinitely.
     ///
     /// # Errors
     /// [`Error::Forked`].
@@ -64,11 +64,13 @@ impl Subscription {
         Ok(wait_for(limit, |cx| subscription.poll_next_unpin(cx)))
     }
 
-    /// The next event, if it is there: `Ready(None)` when nothing more comes. With `Pending` the queue of the client will
-    /// have [`Item::Woken`](super::Item::Woken) with this `number` when it is worth calling this again.
+    /// For the Python bindings, whose event loop waits for the client's descriptor: the next event if it is there, and
+    /// `Ready(None)` when the subscription has ended. After `Pending`, [`Item::Woken`](super::Item::Woken) with this `number` is
+    /// queued when it is worth calling again.
     ///
     /// # Errors
     /// [`Error::Forked`].
+    #[doc(hidden)]
     pub fn poll_queued(&mut self, number: u64) -> Result<Poll<Option<Event>>, Error> {
         let subscription = self.inner.get_mut()?;
         Ok(subscription.poll_next_unpin(&mut self.queue.context(number)))

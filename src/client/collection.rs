@@ -13,14 +13,14 @@ use crate::{
     topic::{has_prefix, is_dots, is_named, without_options},
 };
 
-/// A collection of records, by name or id. Made by [`Client::collection`](crate::Client::collection); cheap to clone.
+/// A collection of records, by name or id. Returned by [`Client::collection`](crate::Client::collection); cheap to clone.
 #[derive(Clone)]
 pub struct Collection {
     pub(crate) handle: Arc<Handle>,
     pub(crate) name: String,
 }
 
-/// The answer to a log-in.
+/// The answer to a login.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct AuthResponse {
@@ -31,11 +31,11 @@ pub struct AuthResponse {
 }
 
 impl Collection {
-    /// Subscribes to changes of all records (`"*"`, by the collection's list rule) or of one record by its id (by
-    /// the view rule). See [`Subscribe`].
+    /// Subscribes to changes of all records (`"*"`; the collection's list rule applies) or of one record by its id (the
+    /// view rule applies). See [`Subscribe`] for options and errors.
     ///
-    /// The server does not say so when the collection does not exist or the rule hides every record: then there are
-    /// no events.
+    /// PocketBase acknowledges every topic, also that of a collection that does not exist or whose rule hides every record.
+    /// No events arrive then.
     pub fn subscribe(&self, topic: &str) -> Subscribe {
         let name = format!("{}/{topic}", self.name);
         // The server acknowledges any name, and then sends nothing.
@@ -43,11 +43,11 @@ impl Collection {
         let reason = if self.name.is_empty() {
             "the name of the collection is empty"
         } else if odd(&self.name) || is_dots(&self.name) {
-            "the name of the collection has a character that no name has"
+            "the name of the collection contains a character that is not allowed in names"
         } else if topic.is_empty() {
-            "it is empty; use `*` for all records or give a record's id"
+            "it is empty; use `*` for all records, or the id of a record"
         } else if odd(topic) || is_dots(topic) {
-            "the record's id has a character that no id has; options go into `filter`, `expand` or `query`"
+            "the record's id contains a character that is not allowed in ids; pass options with `filter`, `expand` or `query`"
         } else {
             return Subscribe::new(self.handle.clone(), name).checked();
         };
@@ -55,8 +55,8 @@ impl Collection {
         Subscribe::refused(self.handle.clone(), name, error)
     }
 
-    /// Ends the subscriptions to `topic`, whatever their options, or with `None` all of this collection. Says how
-    /// many listeners there were.
+    /// Ends all subscriptions to `topic`, regardless of their options; with `None`, all subscriptions of this collection.
+    /// Returns the number of subscriptions ended.
     pub fn unsubscribe(&self, topic: Option<&str>) -> usize {
         let now = self.handle.now();
         let mut engine = self.handle.engine();
@@ -72,20 +72,20 @@ impl Collection {
         }
     }
 
-    /// Logs in with a user name or e-mail address and a password; the client then is that user. For superusers, the
-    /// collection is `_superusers`, also with servers before 0.23, which call them admins.
+    /// Logs in with a username or e-mail address and a password. The client uses the new token from then on. The collection
+    /// of superusers is `_superusers`, also for servers before 0.23, which call them admins.
     ///
     /// # Errors
-    /// [`Error::Refused`] with status 400 when the credentials are wrong; what [`Client::send`](crate::Client::send)
-    /// can fail with.
+    /// [`Error::Refused`] with status 400 when the credentials are wrong, and the errors of
+    /// [`Client::send`](crate::Client::send).
     pub async fn auth_with_password(&self, identity: &str, password: &str) -> Result<AuthResponse, Error> {
         let body = json!({"identity": identity, "password": password});
         let answer = self.ask("auth-with-password", Some(body)).await?;
         self.adopt(answer)
     }
 
-    /// Logs in through another site, such as `"github"`, that the collection is set up for; the client then is that
-    /// user. `open` is called, on the callback thread, with the address that the person is to visit.
+    /// Logs in through an OAuth2 provider, such as `"github"`, that is configured for the collection. The client uses the
+    /// new token from then on. `open` is called, on the callback thread, with the URL that the user has to visit.
     ///
     /// ```no_run
     /// # async fn example(client: tidings::Client) -> Result<(), tidings::Error> {
@@ -94,14 +94,13 @@ impl Collection {
     /// ```
     ///
     /// # Errors
-    /// When awaited: [`Error::InvalidArgument`] when the server does not know the site, [`Error::Protocol`] when the
-    /// person or the site said no, or the connection was lost meanwhile, [`Error::Timeout`] when it took too long, and
-    /// [`Error::Refused`].
+    /// When awaited: [`Error::InvalidArgument`] when the server has no such provider, [`Error::Protocol`] when the user or
+    /// the provider declined or the connection was lost meanwhile, [`Error::Timeout`], and [`Error::Refused`].
     pub fn auth_with_oauth2(&self, provider: &str, open: impl FnOnce(&str) + Send + 'static) -> OAuth2 {
         OAuth2::new(self.clone(), provider, Box::new(open))
     }
 
-    /// Exchanges the client's token for a fresh one.
+    /// Exchanges the client's token for a new one.
     ///
     /// # Errors
     /// [`Error::Refused`] with status 401 when the token has expired or was revoked.

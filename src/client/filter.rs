@@ -1,14 +1,14 @@
-//! Filter expressions with values put in safely.
+//! Filter expressions with safely quoted values.
 
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::Error;
 
-/// Puts `values` into the places `{:name}` of a filter expression, quoted so that no value can change what the
-/// expression means.
+/// Replaces the placeholders `{:name}` of a filter expression with `values`, quoted so that no value can change the
+/// meaning of the expression.
 ///
-/// Text is quoted and escaped, numbers, `true`, `false` and `null` stand as they are, and lists and objects become
+/// Text is quoted and escaped; numbers, `true`, `false` and `null` are inserted as they are; lists and objects become
 /// quoted JSON text.
 ///
 /// ```
@@ -17,12 +17,14 @@ use crate::Error;
 /// # Ok::<(), tidings::Error>(())
 /// ```
 ///
-/// PocketBase before 0.39 and BosBase have no way to write a backslash before a quote or at the end of a text. There
-/// such a value matches nothing or the server answers 400; it never means something else.
+/// PocketBase before 0.39 and BosBase cannot express a backslash before a quote or at the end of a text. There such a
+/// value matches nothing or the server answers 400; it never changes the meaning.
 ///
 /// # Errors
-/// [`Error::InvalidArgument`] when `values` is not a map with text keys, when a place has no value, is not closed or stands between quotes, and when a text
-/// holds a NUL character, which ends an expression wherever it stands.
+/// [`Error::InvalidArgument`] when
+/// - `values` is not a map with text keys;
+/// - a placeholder has no value, has no closing brace, or stands between quotes;
+/// - a text contains a NUL character, which would end the expression.
 pub fn filter(expression: &str, values: impl Serialize) -> Result<String, Error> {
     let values =
         serde_json::to_value(values).map_err(|error| Error::argument("filter", error.to_string()))?;
@@ -41,17 +43,20 @@ pub fn filter(expression: &str, values: impl Serialize) -> Result<String, Error>
         out.push_str(before);
         quote_open = quote_after(quote_open, before);
         let Some(end) = place.find('}') else {
-            return Err(Error::argument("filter", format!("a place is not closed: {place:?} has no }}")));
+            return Err(Error::argument(
+                "filter",
+                format!("a placeholder is not closed: {place:?} has no }}"),
+            ));
         };
         let name = &place[2..end];
         if quote_open.is_some() {
             let why =
-                format!("{{:{name}}} stands between quotes, which the value brings itself; leave them out");
+                format!("{{:{name}}} stands between quotes; leave them out, the value is quoted for you");
             return Err(Error::argument("filter", why));
         }
-        let value = values.get(name).ok_or_else(|| {
-            Error::argument("filter", format!("the expression has {{:{name}}} and no value is named so"))
-        })?;
+        let value = values
+            .get(name)
+            .ok_or_else(|| Error::argument("filter", format!("the placeholder {{:{name}}} has no value")))?;
         out.push_str(&literal(name, value, guarded)?);
         rest = &place[end + 1..];
     }
@@ -85,7 +90,7 @@ fn literal(name: &str, value: &Value, guarded: bool) -> Result<String, Error> {
 
 fn quote(name: &str, text: &str, guarded: bool) -> Result<String, Error> {
     if text.contains('\0') {
-        return Err(Error::argument("filter", format!("the value of {{:{name}}} has a NUL character")));
+        return Err(Error::argument("filter", format!("the value of {{:{name}}} contains a NUL character")));
     }
     let mut out = String::with_capacity(text.len() + 2);
     out.push('\'');
@@ -94,8 +99,7 @@ fn quote(name: &str, text: &str, guarded: bool) -> Result<String, Error> {
         let is_special = match character {
             '\'' => true,
             '"' => guarded,
-            // Doubled only where it would else be taken for the beginning of an escape: servers before 0.39 know
-            // none but that of the quote.
+            // Doubled only where it would otherwise begin an escape: servers before 0.39 know only that of the quote.
             '\\' => matches!(characters.peek(), None | Some('\\' | '\'' | '"' | 'n' | 'r' | 't')),
             _ => false,
         };
@@ -148,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_looks_like_a_place_is_not_filled_in() {
+    fn a_value_that_looks_like_a_placeholder_is_not_filled_in() {
         assert_eq!(filter("{:a} {:b}", json!({"a": "{:b}", "b": "x"})).unwrap(), "'{:b}' 'x'");
     }
 }

@@ -57,19 +57,19 @@ use crate::{
 #[cfg(any(feature = "async-io", feature = "tokio"))]
 use crate::driver::background::Background;
 
-/// A client of one server. Cheap to clone: clones are handles to one connection.
+/// A client of one server. Cheap to clone: clones are handles to the same client and connection.
 ///
-/// When the last handle and the last subscription are gone, the client closes.
+/// The client closes when its last handle and last subscription have been dropped, or with [`close`](Self::close).
 #[derive(Clone, Debug)]
 pub struct Client {
     pub(crate) handle: Arc<Handle>,
 }
 
 impl Client {
-    /// A client with the default settings, whose I/O runs on a background thread of its own. Its futures and streams
-    /// work on any executor.
+    /// Creates a client with the default settings. Its I/O runs on a background thread of its own; its futures and
+    /// streams work on any executor.
     ///
-    /// Nothing is connected before the first subscription.
+    /// It connects with the first subscription, not before.
     ///
     /// ```
     /// let client = tidings::Client::new("http://127.0.0.1:8090")?;
@@ -78,17 +78,18 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidUrl`] when the URL is not one of `http` or `https` with a host.
+    /// [`Error::InvalidUrl`] unless the URL has the scheme `http` or `https` and a host.
     #[cfg(any(feature = "async-io", feature = "tokio"))]
     pub fn new(url: &str) -> Result<Self, Error> {
         Self::builder(url).build()
     }
 
-    /// A client of an app on a RustBaaS server, with the default settings: as [`new`](Self::new), with the realm and
-    /// the app that the collections belong to.
+    /// Creates a client of an app on a RustBaaS server, with the default settings. As [`new`](Self::new), plus the realm
+    /// and the app to which the collections belong.
     ///
-    /// Each collection has a stream of its own, shared by all its subscriptions. The server has no filters and no
-    /// `expand`, and says so when asked: see [`Subscribe::only_if`](crate::Subscribe::only_if).
+    /// Each collection has its own stream, shared by all its subscriptions. RustBaaS has no filters and no `expand`: using
+    /// them is [`Error::Unsupported`]. Filter in the client instead, with
+    /// [`Subscribe::only_if`](crate::Subscribe::only_if).
     ///
     /// ```
     /// let client = tidings::Client::rustbaas("http://127.0.0.1:8080", "acme", "web")?;
@@ -121,7 +122,7 @@ impl Client {
         (Self { handle: Arc::new(Handle(shared)) }, driver)
     }
 
-    /// A client with settings of your own.
+    /// Creates a builder, for a client with settings of your own.
     ///
     /// `http://user:password@host` sends `Authorization: Basic …` with every request that has no other `Authorization`,
     /// as a gate in front of the server wants it. A token stands in the same header and takes its place, so behind such
@@ -136,17 +137,17 @@ impl Client {
         Collection { handle: self.handle.clone(), name: name.to_owned() }
     }
 
-    /// Raw topics and the connection.
+    /// Raw topics, and the connection itself.
     pub fn realtime(&self) -> Realtime {
         Realtime { handle: self.handle.clone() }
     }
 
-    /// Who the client is.
+    /// The identity: token, record, changes of both.
     pub fn auth(&self) -> Auth {
         Auth { handle: self.handle.clone() }
     }
 
-    /// The same as [`tidings::filter`](crate::filter()).
+    /// Builds a filter expression with safely quoted values: the same as [`tidings::filter`](crate::filter()).
     ///
     /// # Errors
     /// See there.
@@ -154,7 +155,7 @@ impl Client {
         filter::filter(expression, values)
     }
 
-    /// One request with the client's token; `path` is below the server's URL and may have a query.
+    /// Makes one HTTP request with the client's token. `path` is relative to the server's URL and may have a query.
     ///
     /// ```no_run
     /// # async fn example(client: tidings::Client) -> Result<(), tidings::Error> {
@@ -167,8 +168,8 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// When awaited: [`Error::Refused`] for any status but 2xx, [`Error::Network`], [`Error::Timeout`],
-    /// [`Error::InvalidArgument`], [`Error::Closed`].
+    /// When awaited: [`Error::Refused`] for any status other than 2xx, [`Error::Network`], [`Error::Timeout`],
+    /// [`Error::InvalidArgument`], [`Error::Protocol`], [`Error::Closed`].
     pub fn send(&self, method: &str, path: &str, body: impl Into<Option<Value>>) -> Request {
         Request::new(self.handle.clone(), method, path, body.into())
     }
@@ -178,34 +179,35 @@ impl Client {
         &self.handle.name
     }
 
-    /// The state of the connection.
+    /// The current state of the connection.
     pub fn state(&self) -> State {
         self.handle.engine().state().clone()
     }
 
-    /// The state of now, and then each change of it. When a watcher does not keep up, it misses the oldest changes.
-    /// Ends when the client is closed.
+    /// The current state of the connection, then each change of it. If more than 64 changes are waiting to be read, the
+    /// oldest are dropped. The stream ends when the client is closed.
     pub fn states(&self) -> States {
         States { states: Box::pin(self.handle.notices.states.watch(|| self.state())), last: None }
     }
 
-    /// Counters.
+    /// Counters: connects, events delivered and lost, and others, for a dashboard.
     pub fn stats(&self) -> Stats {
         Stats { panics: self.handle.callbacks.panics(), ..self.handle.engine().stats() }
     }
 
-    /// Tells the client that the network has changed, as a mobile host learns from its system: waiting connections are
-    /// tried at once, and live ones are checked, where that is possible without a side effect, or replaced.
+    /// Notifies the client that the network has changed, as mobile operating systems report it. Connections that are
+    /// waiting to be retried are tried at once. Live ones are checked, where that is possible without a side effect, or
+    /// replaced.
     pub fn network_changed(&self) {
         let now = self.handle.now();
         self.handle.engine().suspect(now);
     }
 
-    /// Closes the client: all subscriptions end, all requests under way fail with [`Error::Closed`], the connection
-    /// goes. This happens with the call, not with the `await`, and may be done from anywhere, callbacks included.
+    /// Closes the client: all subscriptions end, all pending requests fail with [`Error::Closed`], and the connection is
+    /// closed. The call itself does this, awaited or not. It may be made from anywhere, callbacks included.
     ///
-    /// Awaiting it waits until no socket and no thread of the client is left, within a second; a callback that is
-    /// running is not waited for.
+    /// Awaiting the result waits until no socket and no thread of the client is left, which takes less than a second. It
+    /// does not wait for a callback that is running.
     pub fn close(&self) -> Close {
         self.handle.close();
         let shared = Arc::clone(&self.handle.0);
@@ -213,7 +215,7 @@ impl Client {
     }
 }
 
-/// What [`Client::close`] returns: a future that resolves when nothing is left. It need not be awaited.
+/// The future that [`Client::close`] returns. It resolves when no socket and no thread is left, and need not be awaited.
 pub struct Close {
     closed: BoxFuture<'static, ()>,
 }
@@ -270,9 +272,9 @@ impl fmt::Debug for States {
     }
 }
 
-/// The settings of a client to be. Made by [`Client::builder`].
+/// The settings for a new client. Returned by [`Client::builder`]. Unset settings keep their defaults.
 ///
-/// What is wrong with a setting is told by [`build`](Self::build) and [`connect_with`](Self::connect_with).
+/// Invalid settings are reported by [`build`](Self::build) and [`connect_with`](Self::connect_with).
 #[derive(Clone)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct ClientBuilder {
@@ -313,36 +315,43 @@ impl ClientBuilder {
         }
     }
 
-    /// The server is a RustBaaS, and the collections belong to this app of this realm. See [`Client::rustbaas`].
+    /// Selects RustBaaS as the backend, with the realm and app of the collections. See [`Client::rustbaas`].
     pub fn rustbaas(mut self, realm: impl Into<String>, app: impl Into<String>) -> Self {
         self.rustbaas = Some((realm.into(), app.into()));
         self
     }
 
-    /// The interval of a RustBaaS server's heartbeats, 15 seconds unless set. A stream that misses three is given up.
+    /// The interval of a RustBaaS server's heartbeats. Default: 15 seconds. A stream on which three are missed is
+    /// considered dead and replaced. PocketBase sends no heartbeats: there it has no effect.
     pub fn heartbeat(mut self, interval: Duration) -> Self {
         self.heartbeat = interval;
         self
     }
 
-    /// Sends the token of a RustBaaS stream as `?access_token=` instead of a header. It then ends in access logs: only
-    /// for where headers are taken away.
+    /// Sends the token of a RustBaaS stream as `?access_token=` instead of in a header. The token then appears in access
+    /// logs: use it only where a proxy strips headers.
     pub fn token_in_query(mut self) -> Self {
         self.token_in_query = true;
         self
     }
 
-    /// The token to begin with. See [`Auth::set_token`].
+    /// The initial token. See [`Auth::set_token`].
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
         self
     }
 
-    /// Where tokens come from: asked before the first stream, a minute before a token expires (of a token that holds for
-    /// less than five minutes, in the last fifth of its life), and when the server does not take it any more. `None` stands for a guest. One that fails is asked again, less and less often; a caller
-    /// that waits for its first answer is told.
+    /// A function that returns tokens, so that they can be renewed without your help.
     ///
-    /// It runs with the client's I/O, so it must not block; it may use another client, or an executor of its own.
+    /// It is called
+    /// - before the first stream is opened;
+    /// - one minute before the token expires, or, if its lifetime is under five minutes, in the last fifth of it;
+    /// - when the server no longer accepts the token.
+    ///
+    /// `Ok(None)` makes the client a guest. After an error it is called again, with growing delays; a caller that waits
+    /// for its first `subscribe` gets [`Error::TokenProvider`].
+    ///
+    /// The future runs with the client's I/O, so it must not block. It may use another client, or an executor of its own.
     ///
     /// ```
     /// # async fn from_the_vault() -> Result<String, std::io::Error> { Ok("token".into()) }
@@ -363,15 +372,15 @@ impl ClientBuilder {
         self
     }
 
-    /// How often the server is asked whether it still takes the client for who it is; 5 minutes unless set. PocketBase
-    /// drops an identity in silence, when the password changes for example.
+    /// How often the client asks the server whether it still accepts the client's identity. Default: 5 minutes. PocketBase
+    /// drops an identity without a message, for example when the password changes.
     pub fn identity_check(mut self, interval: Duration) -> Self {
         self.engine.proof_interval = interval;
         self
     }
 
-    /// A header for every request. Its value is taken for a secret: it is never shown, and never sent to another
-    /// origin after a redirect.
+    /// Adds a header to every request. Its value is treated as a secret: it never appears in logs or errors, and a
+    /// redirect does not carry it to another origin.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
@@ -383,47 +392,50 @@ impl ClientBuilder {
         self
     }
 
-    /// What to call itself, `tidings/VERSION` unless set.
+    /// The `User-Agent` header. Default: `tidings/VERSION`.
     pub fn user_agent(mut self, name: impl Into<String>) -> Self {
         self.user_agent = Some(name.into());
         self
     }
 
-    /// Certificates to trust besides those of the system, in PEM.
+    /// Certificates to trust in addition to those of the system, as PEM.
     pub fn ca_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.http.ca_pem = Some(pem.into());
         self
     }
 
-    /// The certificate to show to servers that ask for one: its chain and its key, in PEM.
+    /// The client certificate, for servers that request one: its chain and its private key, as PEM.
     pub fn client_certificate(mut self, chain_pem: impl Into<Vec<u8>>, key_pem: impl Into<Vec<u8>>) -> Self {
         self.http.client_cert =
             Some(ClientCertificate { chain_pem: chain_pem.into(), key_pem: key_pem.into() });
         self
     }
 
-    /// The proxy for all requests, as `http://user:password@host:port`, instead of what `HTTP_PROXY`, `HTTPS_PROXY`
-    /// and `NO_PROXY` say.
+    /// The proxy for all requests, as `http://user:password@host:port`. Default: the environment variables `HTTP_PROXY`,
+    /// `HTTPS_PROXY` and `NO_PROXY`.
     pub fn proxy(mut self, url: impl Into<String>) -> Self {
         self.http.proxy = ProxyMode::Url(url.into());
         self
     }
 
-    /// No proxy, whatever the environment says.
+    /// Uses no proxy, and ignores the environment variables.
     pub fn no_proxy(mut self) -> Self {
         self.http.proxy = ProxyMode::Off;
         self
     }
 
-    /// How long a connection may take until it can be written to: name, TCP, proxy and TLS. 10 seconds unless set.
+    /// The timeout for connecting: DNS, TCP, proxy and TLS together. Default: 10 seconds.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.http.connect_timeout = timeout;
         self.engine.open_timeout = self.engine.open_timeout.max(timeout + Duration::from_secs(10));
         self
     }
 
-    /// How long `subscribe(..).await` waits for the server's word. 30 seconds unless set. A client that was connected
-    /// before waits so long for a lost connection to come back; one that never was fails with its first try.
+    /// How long `subscribe(..).await` waits for the server to acknowledge the topic. Default: 30 seconds.
+    ///
+    /// A client that was connected before waits this long for a lost connection to return. A client that was never
+    /// connected fails with its first attempt ([`Error::Network`]), unless the server answered 429 or 5xx, which may pass:
+    /// then it tries again within this time.
     pub fn subscribe_timeout(mut self, timeout: Duration) -> Self {
         self.engine.subscribe_timeout = timeout;
         self
@@ -443,21 +455,25 @@ impl ClientBuilder {
         self
     }
 
-    /// The least and the longest delay before a lost connection is tried again. 200 milliseconds and 20 seconds
-    /// unless set; each delay is drawn at random between the least and a ceiling that doubles with every failure.
+    /// The shortest and the longest delay before a failed connection is retried. Default: 200 milliseconds and 20 seconds.
+    /// Each delay is drawn at random between the shortest and a ceiling that doubles with every failure (full jitter).
+    ///
+    /// Some ends are no failure and are retried promptly, within 250 milliseconds regardless of these bounds: a stream that
+    /// the server closed in an orderly way, one that [`network_changed`](Client::network_changed) put in doubt, and one that
+    /// a restarted server no longer knows.
     pub fn backoff(mut self, min: Duration, max: Duration) -> Self {
         self.engine.backoff = Bounds { min, max };
         self
     }
 
-    /// The queue of each subscription, unless it has one of its own. See [`Subscribe::queue`](crate::Subscribe::queue).
+    /// The default queue of each subscription. See [`Subscribe::queue`](crate::Subscribe::queue).
     pub fn queue(mut self, events: usize, overflow: Overflow) -> Self {
         self.limits = Limits { events, overflow, ..self.limits };
         self
     }
 
-    /// The largest message taken, in bytes; 16 MiB unless set. A larger one is dropped and told as a
-    /// [`Gap`](crate::Action::Gap).
+    /// The largest message accepted, in bytes. Default: 16 MiB; at least 1,024 bytes. A larger message is dropped and
+    /// reported as a [`Gap`](crate::Action::Gap).
     pub fn message_limit(mut self, bytes: usize) -> Self {
         self.engine.message_limit = bytes;
         self
@@ -472,17 +488,18 @@ impl ClientBuilder {
         self
     }
 
-    /// The seed of everything random, for tests. Different for each client unless set, since clients that draw
-    /// the same delays come back as one.
+    /// The seed of all random delays, for tests. Default: different for each client. With equal seeds, all clients of a
+    /// server reconnect at the same moment.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
     }
 
-    /// A client whose I/O runs on a background thread of its own, named `tidings`.
+    /// Creates a client whose I/O runs on a background thread of its own, named `tidings`.
     ///
     /// # Errors
-    /// What is wrong with the URL or with a setting, or that the system gives no thread.
+    /// [`Error::InvalidUrl`], [`Error::InvalidArgument`] for a setting that cannot be used, also when the thread cannot be
+    /// created, and [`Error::Unsupported`] for one that the backend does not have.
     #[cfg(any(feature = "async-io", feature = "tokio"))]
     pub fn build(self) -> Result<Client, Error> {
         self.build_on(crate::driver::background::runtime()?, None)
@@ -502,8 +519,9 @@ impl ClientBuilder {
         Ok(client)
     }
 
-    /// A client whose I/O runs in the future returned, which the host polls on an executor of its choice; it must be
-    /// polled for anything to happen, and resolves when the client is closed. Dropping it closes the client.
+    /// Creates a client without a background thread: all its I/O runs in the returned future, on an executor of your
+    /// choice. Nothing happens unless that future is polled. It resolves when the client is closed, and dropping it closes
+    /// the client.
     ///
     /// ```
     /// # #[cfg(feature = "async-io")] {
@@ -514,7 +532,7 @@ impl ClientBuilder {
     /// ```
     ///
     /// # Errors
-    /// What is wrong with the URL or with a setting.
+    /// As [`build`](Self::build).
     pub fn connect_with(
         self,
         runtime: impl Runtime,
@@ -536,24 +554,27 @@ impl ClientBuilder {
         let mut http = self.http;
         if let Some(name) = self.user_agent {
             http.user_agent = HeaderValue::from_str(&name).map_err(|_| {
-                Error::argument("user agent", "it has a character that cannot stand in a header")
+                Error::argument("user agent", "it contains a character that is not allowed in a header")
             })?;
         }
         for (name, timeout) in [
             ("connect timeout", http.connect_timeout),
             ("subscribe timeout", self.engine.subscribe_timeout),
-            ("back-off", self.engine.backoff.min),
+            ("backoff", self.engine.backoff.min),
             ("heartbeat", self.heartbeat),
             ("identity check", self.engine.proof_interval),
         ] {
             if timeout.is_zero() || timeout > LONGEST {
-                return Err(Error::argument(name, format!("{timeout:?} is not between nothing and a year")));
+                return Err(Error::argument(
+                    name,
+                    format!("{timeout:?} is out of range; give more than zero and at most a year"),
+                ));
             }
         }
         if self.engine.backoff.max < self.engine.backoff.min || self.engine.backoff.max > LONGEST {
             return Err(Error::argument(
-                "back-off",
-                "the longest delay is shorter than the least, or over a year",
+                "backoff",
+                "the longest delay is less than the shortest, or more than a year",
             ));
         }
         if self.gather > LONGEST_GATHER {
@@ -561,12 +582,12 @@ impl ClientBuilder {
             return Err(Error::argument("gather", why));
         }
         if self.limits.events == 0 {
-            return Err(Error::argument("queue", "it has no room; give it room for one event at least"));
+            return Err(Error::argument("queue", "it must hold at least one event"));
         }
         if self.engine.message_limit < 1024 {
             return Err(Error::argument(
                 "message limit",
-                "it is under 1,024 bytes, too little for a handshake",
+                "it is less than 1,024 bytes, too small for a handshake",
             ));
         }
         let token = self.token.as_deref().map(Token::new).transpose()?;
@@ -586,7 +607,7 @@ impl ClientBuilder {
             None if self.token_in_query => {
                 return Err(Error::unsupported(
                     "a token in the query",
-                    "PocketBase takes it in a header only",
+                    "PocketBase accepts it in a header only",
                 ));
             }
             None => Arc::new(PocketBase::default()),
@@ -621,14 +642,14 @@ impl fmt::Debug for ClientBuilder {
     }
 }
 
-/// The URL of a server, without what is no part of it.
+/// Checks the URL of a server and removes its query.
 fn parse_url(text: &str) -> Result<Url, Error> {
     let mut url = server_url::parse(text)?;
     url.set_query(None);
-    // The address of the dashboard is what people copy.
+    // The URL of the dashboard is what people copy.
     for (end, what) in [("/_", "the dashboard"), ("/api", "the API")] {
         if url.path().trim_end_matches('/').ends_with(end) {
-            let reason = format!("it is that of {what}; leave out {end}");
+            let reason = format!("it is the URL of {what}; leave out {end}");
             return Err(Error::InvalidUrl { url: server_url::without_secrets(text), reason });
         }
     }
@@ -641,8 +662,8 @@ const GATHER: Duration = Duration::from_micros(250);
 /// The longest that events may gather.
 const LONGEST_GATHER: Duration = Duration::from_millis(10);
 
-/// The seed of what is random in one client. Of what a forked child has in common with its parent, the number of the
-/// process is what differs: without it both would draw the same delays.
+/// The seed of all random numbers of one client. The process id is part of it, since a forked child would otherwise draw
+/// the same delays as its parent.
 pub(crate) fn seed() -> u64 {
     fastrand::u64(..) ^ u64::from(std::process::id()).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }

@@ -1,4 +1,4 @@
-//! Logging in through another site: OAuth2, with the realtime stream as the way back.
+//! Login through an OAuth2 provider, whose answer arrives on a realtime stream.
 
 use std::{fmt, future::IntoFuture, time::Duration};
 
@@ -17,10 +17,10 @@ use crate::{
 
 type Open = Box<dyn FnOnce(&str) + Send>;
 
-/// A log-in about to begin; `.await` does it. Made by [`Collection::auth_with_oauth2`].
+/// An OAuth2 login; `.await` begins it. Returned by [`Collection::auth_with_oauth2`].
 ///
-/// Dropping the future gives it up, and leaves nothing behind.
-#[must_use = "a log-in begins when it is awaited"]
+/// Dropping the future cancels the login and closes its connection.
+#[must_use = "a login begins when it is awaited"]
 pub struct OAuth2 {
     collection: Collection,
     provider: String,
@@ -28,7 +28,7 @@ pub struct OAuth2 {
     timeout: Duration,
 }
 
-/// The topic on which the server passes on what the other site said.
+/// The topic on which the server forwards the provider's answer.
 const TOPIC: &str = "@oauth2";
 
 impl OAuth2 {
@@ -36,7 +36,7 @@ impl OAuth2 {
         Self { collection, provider: provider.to_owned(), open, timeout: Duration::from_secs(300) }
     }
 
-    /// How long the person may take; 5 minutes unless set, a year at most.
+    /// How long the user may take. Default: 5 minutes; at most a year.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout.min(LONGEST);
         self
@@ -46,11 +46,11 @@ impl OAuth2 {
         let handle = self.collection.handle.clone();
         let runtime = handle.runtime.clone();
         let after = self.timeout;
-        // A stream of its own: its id is the state that makes the answer ours, and it shall end with the log-in.
+        // A stream of its own: its id is the `state` that makes the answer ours, and it ends with the login.
         let (second, driver) = Client::beside(&handle);
         let mut timer = runtime.new_timer(runtime.now() + after);
         let alarm = futures::future::poll_fn(move |cx| timer.as_mut().poll(cx))
-            .map(|()| Err(Error::Timeout { what: "the log-in at the other site".into(), after }));
+            .map(|()| Err(Error::Timeout { what: "the login at the OAuth2 provider".into(), after }));
         let flow = std::pin::pin!(self.walk(&second));
         let walk = select(flow, alarm).map(|done| done.factor_first().0);
         let stream = std::pin::pin!(run_job(&handle, driver));
@@ -86,22 +86,22 @@ impl OAuth2 {
                 break event.json()?;
             }
             if second.realtime().client_id().as_deref() != Some(&state) {
-                // The way back led to the stream that is gone.
+                // The redirect leads to the stream that is gone.
                 return Err(lost());
             }
         };
         if answer["state"] != *state {
-            return Err(Error::Protocol("the answer of the other site is not for this log-in".into()));
+            return Err(Error::Protocol("the answer of the OAuth2 provider is not for this login".into()));
         }
         let code = match (answer["code"].as_str(), answer["error"].as_str()) {
             (_, Some(error)) if !error.is_empty() => {
                 return Err(Error::Protocol(format!(
-                    "the other site refused the log-in: {}",
+                    "the OAuth2 provider refused the login: {}",
                     shown(error, 200)
                 )));
             }
             (Some(code), _) if !code.is_empty() => code,
-            _ => return Err(Error::Protocol("the other site sent no code".into())),
+            _ => return Err(Error::Protocol("the OAuth2 provider sent no code".into())),
         };
         let body = json!({
             "provider": provider,
@@ -131,7 +131,7 @@ impl fmt::Debug for OAuth2 {
     }
 }
 
-/// The ways to log in, as servers of either age list them.
+/// The ways to log in, as old and new servers list them.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Methods {
@@ -151,7 +151,7 @@ struct Sites {
 #[serde(rename_all = "camelCase")]
 struct Site {
     name: String,
-    /// Servers of either age spell it in their way, and some in both.
+    /// Old and new servers spell it differently; some send both.
     #[serde(rename = "authURL", default)]
     auth_url: Option<String>,
     #[serde(rename = "authUrl", default)]
@@ -164,7 +164,7 @@ struct Site {
 impl Site {
     fn auth_url(&self) -> Result<&str, Error> {
         let url = self.auth_url.as_deref().or(self.old_auth_url.as_deref());
-        url.ok_or_else(|| Error::Protocol(format!("the server gives no address for {:?}", self.name)))
+        url.ok_or_else(|| Error::Protocol(format!("the server gives no URL for {:?}", self.name)))
     }
 }
 
@@ -174,16 +174,16 @@ impl Methods {
         let sites: Vec<Site> = new.into_iter().chain(self.auth_providers.unwrap_or_default()).collect();
         let names: Vec<_> = sites.iter().map(|site| site.name.clone()).collect();
         sites.into_iter().find(|site| site.name == provider).ok_or_else(|| {
-            Error::argument("provider", format!("the server has no {provider:?}; it has {names:?}"))
+            Error::argument("provider", format!("the server has no provider {provider:?}; it has {names:?}"))
         })
     }
 }
 
-/// Where the person logs in. The server's address ends in `redirect_uri=` and has a state of its own.
+/// The URL at which the user logs in. The server's ends in `redirect_uri=` and has a state of its own.
 ///
 /// It is opened in a browser, so it must be a page, and one that nobody on the way can replace.
 fn address(auth_url: &str, redirect: &str, state: &str) -> Result<Url, Error> {
-    let bad = |why: String| Error::Protocol(format!("the server's address of the other site {why}"));
+    let bad = |why: String| Error::Protocol(format!("the server's URL of the OAuth2 provider {why}"));
     let mut url = Url::parse(auth_url).map_err(|error| bad(format!("cannot be read: {error}")))?;
     if url.scheme() != "https" && !(url.scheme() == "http" && is_this_machine(&url)) {
         let scheme = shown(url.scheme(), 20);
@@ -238,7 +238,7 @@ fn add_challenge(_url: &mut Url) -> Result<String, Error> {
 }
 
 fn lost() -> Error {
-    Error::Protocol("the stream on which the answer was to come was lost; begin again".into())
+    Error::Protocol("the connection was lost during the login; begin again".into())
 }
 
 #[cfg(test)]

@@ -23,10 +23,12 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The largest answer taken, in bytes.
 const BODY_LIMIT: usize = 64 << 20;
 
-/// A request about to be sent; `.await` sends it. Made by [`Client::send`](crate::Client::send).
+/// A builder for a request; `.await` sends it. Returned by [`Client::send`](crate::Client::send).
 ///
-/// Dropping the future cancels the request. Where a future is wanted instead of an `.await`, as by most `block_on`,
-/// `spawn` and `join`, call [`into_future`](IntoFuture::into_future).
+/// Dropping the future cancels the request, although the server may have received it already. Functions that take a
+/// future, such as `block_on`, `spawn` and `join`, need [`into_future`](IntoFuture::into_future).
+///
+/// At most 32 requests of a client run at the same time; others are queued.
 #[must_use = "a request is sent when it is awaited"]
 pub struct Request {
     pub(crate) handle: Arc<Handle>,
@@ -46,7 +48,7 @@ impl Request {
         Self { handle, method, path, body, query: Vec::new(), headers: Vec::new(), timeout }
     }
 
-    /// Adds a parameter to the query of the URL; it is encoded as needed.
+    /// Adds a parameter to the query of the URL. It is percent-encoded as needed.
     pub fn query(mut self, name: impl Into<String>, value: impl ToString) -> Self {
         self.query.push((name.into(), value.to_string()));
         self
@@ -58,14 +60,13 @@ impl Request {
         self
     }
 
-    /// Sets a body of any bytes, such as a form with files, and its `Content-Type`.
+    /// Sets a body of any type, such as a form with files, and its `Content-Type`.
     pub fn body(mut self, body: impl Into<Vec<u8>>, content_type: impl Into<String>) -> Self {
         self.body = Some(body.into());
         self.header("Content-Type", content_type)
     }
 
-    /// Sets how long the whole exchange may take; 30 seconds unless set, a year at most. Beside 32 others it waits for its
-    /// turn, and that counts.
+    /// Sets the timeout for the whole exchange, including the time in the queue. Default: 30 seconds; at most a year.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout.min(LONGEST);
         self
@@ -74,10 +75,13 @@ impl Request {
     async fn perform(self) -> Result<Response, Error> {
         let shared = &self.handle;
         let method = Method::from_bytes(self.method.as_bytes())
-            .map_err(|_| Error::argument("method", format!("{:?} is no HTTP method", self.method)))?;
+            .map_err(|_| Error::argument("method", format!("{:?} is not an HTTP method", self.method)))?;
         if self.path.split('?').next().is_some_and(|path| path.contains("://")) {
             // The token must not go to wherever a path from outside points.
-            return Err(Error::argument("path", "it is a URL; give the path below the server's URL"));
+            return Err(Error::argument(
+                "path",
+                "it is a full URL; give a path relative to the server's URL",
+            ));
         }
         let mut url = shared.url(&self.path)?;
         if !self.query.is_empty() {
@@ -134,7 +138,7 @@ impl fmt::Debug for Request {
     }
 }
 
-/// A successful answer to [`Client::send`](crate::Client::send).
+/// The answer to a successful [`Client::send`](crate::Client::send).
 #[derive(Clone)]
 pub struct Response {
     status: u16,
@@ -148,17 +152,17 @@ impl Response {
         self.status
     }
 
-    /// A header's value, if there is one and it is text. Names are not case-sensitive.
+    /// The value of a header, if it is present and is text. Names are not case-sensitive.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The body as received.
+    /// The body as received, at most 64 MiB; a larger answer is an error.
     pub fn body(&self) -> &[u8] {
         &self.body
     }
 
-    /// The body, as a type of yours; [`serde_json::Value`] takes any.
+    /// The body, deserialized from JSON into a type of yours; [`serde_json::Value`] accepts any JSON.
     ///
     /// # Errors
     /// [`Error::Protocol`] when the body is not JSON or does not fit `T`.
@@ -174,13 +178,16 @@ impl fmt::Debug for Response {
     }
 }
 
-/// Adds a host's headers, all of which may be secret.
+/// Adds the host's headers, all of which may be secret.
 pub(crate) fn insert_headers(headers: &mut HeaderMap, added: &[(String, String)]) -> Result<(), Error> {
     for (name, value) in added {
         let key = HeaderName::from_bytes(name.as_bytes())
-            .map_err(|_| Error::argument("header", format!("{name:?} is no header name")))?;
+            .map_err(|_| Error::argument("header", format!("{name:?} is not a header name")))?;
         let mut value = HeaderValue::from_str(value).map_err(|_| {
-            Error::argument("header", format!("the value of {name} has a character that cannot stand there"))
+            Error::argument(
+                "header",
+                format!("the value of {name} contains a character that is not allowed in a header"),
+            )
         })?;
         value.set_sensitive(true);
         headers.insert(key, value);

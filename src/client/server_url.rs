@@ -1,24 +1,24 @@
-//! URLs as hosts give them.
+//! The URLs that hosts pass.
 
 use url::Url;
 
 use crate::Error;
 
-/// Checks a URL that a host gave; its query stays.
+/// Checks a URL; its query is kept.
 pub(crate) fn parse(text: &str) -> Result<Url, Error> {
     let invalid = |reason: String| Error::InvalidUrl { url: without_secrets(text), reason };
     let mut url = Url::parse(text.trim()).map_err(|error| match error {
         url::ParseError::RelativeUrlWithoutBase => {
-            invalid("it has no scheme; begin it with http:// or https://".into())
+            invalid("it has no scheme; add http:// or https://".into())
         }
         error => invalid(error.to_string()),
     })?;
     if !matches!(url.scheme(), "http" | "https") {
         // `localhost:8090` has a scheme as URLs go.
         if url.path().starts_with(|c: char| c.is_ascii_digit()) {
-            return Err(invalid("it has no scheme; begin it with http:// or https://".into()));
+            return Err(invalid("it has no scheme; add http:// or https://".into()));
         }
-        return Err(invalid(format!("its scheme is {:?}; only http and https are spoken", url.scheme())));
+        return Err(invalid(format!("its scheme is {:?}; only http and https are supported", url.scheme())));
     }
     if cfg!(not(feature = "tls")) && url.scheme() == "https" {
         return Err(invalid("https needs the feature `tls`".into()));

@@ -1,4 +1,4 @@
-//! Subscribing, and what a subscription is.
+//! Subscriptions and how they are made.
 
 use std::{
     fmt,
@@ -23,12 +23,14 @@ use crate::{
     topic::Topic,
 };
 
-/// A subscription about to be made. Made by [`Collection::subscribe`](crate::Collection::subscribe) and
+/// A builder for a subscription. Returned by [`Collection::subscribe`](crate::Collection::subscribe) and
 /// [`Realtime::subscribe`](crate::Realtime::subscribe).
 ///
 /// `.await` resolves when the server has acknowledged the topic or refused it; [`start`](Self::start) returns at once.
-/// Where a future is wanted instead of an `.await`, as by most `block_on`, `spawn` and `join`, call
+/// Functions that take a future, such as `block_on`, `spawn` and `join`, need
 /// [`into_future`](IntoFuture::into_future).
+///
+/// Dropping it, also while it is awaited, withdraws the subscription.
 ///
 /// ```no_run
 /// # async fn example(client: tidings::Client) -> Result<(), tidings::Error> {
@@ -48,12 +50,12 @@ pub struct Subscribe {
     reader: Reader,
     only_if: Option<Predicate>,
     /// Where the callback looks for the id.
-    told_id: Option<Arc<AtomicU64>>,
-    /// How long to wait for the server's word.
-    patience: Option<Duration>,
+    id_for_callback: Option<Arc<AtomicU64>>,
+    /// How long to wait for the acknowledgement.
+    timeout: Option<Duration>,
     /// It is a collection's, so the server can be asked whether it can deliver anything.
     is_checked: bool,
-    /// What the builder was given and cannot use.
+    /// What is wrong with an argument of the builder.
     error: Option<Error>,
 }
 
@@ -67,8 +69,8 @@ impl Subscribe {
             limits,
             reader: Reader::Stream,
             only_if: None,
-            told_id: None,
-            patience: None,
+            id_for_callback: None,
+            timeout: None,
             is_checked: false,
             error: None,
         }
@@ -82,59 +84,61 @@ impl Subscribe {
         Self { is_checked: true, ..self }
     }
 
-    /// Only changes of records that match come. Build it with [`Client::filter`](crate::Client::filter) when it has
-    /// values from elsewhere.
+    /// Delivers only changes of records that match this expression, evaluated by the server. Use
+    /// [`Client::filter`](crate::Client::filter) to insert values from outside safely.
     ///
-    /// PocketBase sends nothing when a record leaves the filter, and nothing at all when the expression has an
-    /// unknown field.
+    /// PocketBase sends nothing when a record stops matching, and nothing at all when the expression names an unknown
+    /// field.
     pub fn filter(self, expression: impl Into<String>) -> Self {
         self.query("filter", expression.into())
     }
 
-    /// Relations to put into `record.expand`, separated by commas.
+    /// Relations to include in `record.expand`, separated by commas.
     pub fn expand(self, relations: impl Into<String>) -> Self {
         self.query("expand", relations.into())
     }
 
-    /// The only fields that `record` shall have, separated by commas. Without `id` among them,
-    /// [`Event::record_id`] is `None`.
+    /// Limits `record` to these fields, separated by commas. Without `id` among them, [`Event::record_id`] is `None`.
     pub fn fields(self, fields: impl Into<String>) -> Self {
         self.query("fields", fields.into())
     }
 
-    /// How long to wait for the server's word, where it is waited for; as long as the client's
-    /// [`subscribe_timeout`](crate::ClientBuilder::subscribe_timeout) unless set.
+    /// How long `.await` waits for the server to acknowledge the topic. Default: the client's
+    /// [`subscribe_timeout`](crate::ClientBuilder::subscribe_timeout). It has no effect on [`start`](Self::start).
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.patience = Some(timeout);
+        self.timeout = Some(timeout);
         self
     }
 
-    /// Any other query parameter, which the server's rules see as `@request.query`.
+    /// Any other query parameter. API rules see it as `@request.query`.
     pub fn query(mut self, name: impl Into<String>, value: impl ToString) -> Self {
         self.topic.query.insert(name.into(), value.to_string());
         self
     }
 
-    /// A header for this topic, which the server's rules see as `@request.headers`: `X-Token` as `x_token`.
+    /// A header for this topic. API rules see it as `@request.headers`, `X-Token` as `x_token`.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.topic.headers.insert(name.into(), value.into());
         self
     }
 
-    /// How many events may wait for this listener, and what happens to the one too many. At most 64 MiB wait in
-    /// any case. Unless set it is what the client was built with: 8,192 and [`Overflow::DropOldest`].
+    /// How many events may be queued for this listener, and what happens when the queue is full. A queue holds at most
+    /// 64 MiB, whatever the number. Default: the client's [`queue`](crate::ClientBuilder::queue), which is 8,192 events
+    /// and [`Overflow::DropOldest`].
+    ///
+    /// There is **no back-pressure** towards the server: the socket is always read, and a slow listener loses events from
+    /// its own queue, which it is told by [`Action::Lagged`](crate::Action::Lagged).
     pub fn queue(mut self, events: usize, overflow: Overflow) -> Self {
         if events == 0 {
-            self.error =
-                Some(Error::argument("queue", "it has no room; give it room for one event at least"));
+            self.error = Some(Error::argument("queue", "it must hold at least one event"));
         }
         self.limits = Limits { events, overflow, ..self.limits };
         self
     }
 
-    /// Only events for which `predicate` is true come; notices always do. It runs where the event is taken out, on your
-    /// task or on the callback thread, so an event that it turns down has stood in the queue. A server-side
-    /// [`filter`](Self::filter) is cheaper where there is one; RustBaaS has none.
+    /// Delivers only events for which `predicate` is true; notices are always delivered. It runs where events are taken
+    /// from the queue, on your task or on the callback thread, so rejected events still take up queue space. A
+    /// [`filter`](Self::filter) on the server is cheaper, where the server has filters; RustBaaS has none.
     pub fn only_if(mut self, predicate: impl Fn(&Event) -> bool + Send + Sync + 'static) -> Self {
         self.only_if = Some(match self.only_if.take() {
             Some(first) => Box::new(move |event| first(event) && predicate(event)),
@@ -143,51 +147,52 @@ impl Subscribe {
         self
     }
 
-    /// Gives events to a callback instead of the stream. It runs on the client's callback thread, one event at a
-    /// time in order, never on the one that does I/O; it may call anything, and block. If it panics, that is counted
-    /// in [`Stats::panics`](crate::Stats::panics), and it is called for the next event.
+    /// Delivers events to a callback instead of the stream. The callback runs on the client's callback thread, one event
+    /// at a time and in order, never on the I/O thread. It may block and call anything. A panic is counted in
+    /// [`Stats::panics`](crate::Stats::panics), and the callback is called again for the next event.
     ///
-    /// The subscription that `.await` gives is then only the handle: dropping it unsubscribes. As a stream it is empty.
+    /// The [`Subscription`] is then only a handle: dropping it unsubscribes. As a stream it is empty.
     ///
-    /// A callback that owns a [`Client`](crate::Client) keeps it open: a client whose subscription was
-    /// [detached](Subscription::detach) with such a callback ends with [`Client::close`](crate::Client::close) alone.
+    /// A callback that owns a [`Client`](crate::Client) keeps that client open: if its subscription is
+    /// [detached](Subscription::detach), only [`Client::close`](crate::Client::close) closes the client.
     pub fn on(mut self, callback: impl FnMut(Event) + Send + 'static) -> Self {
         self.reader = Reader::Callback(Box::new(callback));
         self
     }
 
-    /// The same for a host that knows its subscriptions by the id that
-    /// [`subscribe_queued`](crate::blocking::Client::subscribe_queued) gives: the callback is told it too, since its first
-    /// event may come before that call has returned.
+    /// For the C and Python bindings: [`on`](Self::on), with the id that
+    /// [`subscribe_queued`](crate::blocking::Client::subscribe_queued) returns, since the first event may arrive before
+    /// that call returns.
+    #[doc(hidden)]
     pub fn on_with_id(mut self, mut callback: impl FnMut(u64, Event) + Send + 'static) -> Self {
         let id = Arc::<AtomicU64>::default();
-        self.told_id = Some(id.clone());
+        self.id_for_callback = Some(id.clone());
         self.on(move |event| callback(id.load(Ordering::Relaxed), event))
     }
 
-    /// Gives events to the queue of a [`blocking::Client`](crate::blocking::Client), unless they go to a callback.
+    /// Delivers events to the queue of a [`blocking::Client`](crate::blocking::Client), unless they go to a callback.
     pub(crate) fn in_batches(mut self, batches: Arc<Batches>) -> Self {
         if let Reader::Callback(_) = self.reader {
             return self;
         }
         if self.only_if.is_some() {
-            self.error = Some(Error::argument("subscription", "events of the queue pass by no predicate"));
+            self.error = Some(Error::argument("only_if", "it is not applied to queued events"));
         }
         self.reader = Reader::Batches(batches);
         self
     }
 
-    /// Subscribes and returns at once, whether there is a network or not; the connection is tried until there is one.
-    /// See [`Subscription::ready`] for the server's answer.
+    /// Subscribes and returns at once, with or without a network: the client tries to connect until it succeeds. For the
+    /// server's answer see [`Subscription::ready`].
     ///
     /// # Errors
-    /// [`Error::InvalidTopic`] and [`Error::InvalidArgument`] for what cannot be right, and [`Error::Closed`].
+    /// [`Error::InvalidTopic`], [`Error::InvalidArgument`], [`Error::Unsupported`] and [`Error::Closed`].
     pub fn start(self) -> Result<Subscription, Error> {
         self.register(true)
     }
 
     /// Subscribes for a caller that waits: the first failure ends it.
-    pub(crate) fn start_impatient(self) -> Result<Subscription, Error> {
+    pub(crate) fn start_awaited(self) -> Result<Subscription, Error> {
         self.register(false)
     }
 
@@ -195,7 +200,8 @@ impl Subscribe {
         if let Some(error) = self.error {
             return Err(error);
         }
-        let Self { handle, topic, limits, reader, mut only_if, told_id, patience, is_checked, .. } = self;
+        let Self { handle, topic, limits, reader, mut only_if, id_for_callback, timeout, is_checked, .. } =
+            self;
         let key = handle.dialect.key(&topic)?;
         let check = is_checked.then(|| handle.dialect.check(&topic)).flatten();
         let mailbox = match reader {
@@ -215,13 +221,13 @@ impl Subscribe {
         let now = handle.now();
         let mut engine = handle.engine();
         let id = engine.subscribe(now, &key, mailbox.clone(), patient, check)?;
-        if let Some(patience) = patience {
-            engine.set_patience(now, id, patience);
+        if let Some(timeout) = timeout {
+            engine.set_patience(now, id, timeout);
         }
-        // Before the lock is let go, and anything is delivered.
+        // Before the lock is released, and anything is delivered.
         mailbox.set_id(id);
-        if let Some(told_id) = told_id {
-            told_id.store(id.0, Ordering::Relaxed);
+        if let Some(given) = id_for_callback {
+            given.store(id.0, Ordering::Relaxed);
         }
         drop(engine);
         Ok(Subscription { handle: Some(handle), id, mailbox, only_if })
@@ -233,12 +239,13 @@ impl IntoFuture for Subscribe {
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     /// # Errors
-    /// Besides those of [`start`](Subscribe::start): [`Error::Refused`] with the server's status and message,
-    /// [`Error::Network`] when a client that was never connected cannot reach the server, and when the server has not
-    /// acknowledged the topic in time, what went wrong last, or [`Error::Timeout`].
+    /// Those of [`start`](Subscribe::start), and:
+    /// - [`Error::Refused`] with the server's status and message;
+    /// - [`Error::Network`] when a client that was never connected cannot reach the server;
+    /// - when the server has not acknowledged the topic within the timeout: the last failure, or [`Error::Timeout`].
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let subscription = self.start_impatient()?;
+            let subscription = self.start_awaited()?;
             subscription.ready().await?;
             Ok(subscription)
         })
@@ -260,8 +267,8 @@ enum Reader {
 
 /// One listener of one topic: a [`Stream`] of [`Event`]s that unsubscribes when dropped.
 ///
-/// The stream ends when the host unsubscribes or closes the client, and after a refusal of the server, which is its
-/// last event. It does not end when the network does.
+/// The stream ends when you unsubscribe or close the client, and after the server has refused the subscription, which is
+/// its last event ([`Action::Refused`](crate::Action::Refused)). It does not end when the connection is lost.
 #[must_use = "dropping it unsubscribes: keep it, or `detach` it"]
 pub struct Subscription {
     /// `None` once detached.
@@ -271,7 +278,7 @@ pub struct Subscription {
     only_if: Option<Predicate>,
 }
 
-/// What a host asks of an event.
+/// What `only_if` was given.
 type Predicate = Box<dyn Fn(&Event) -> bool + Send + Sync>;
 
 fn filtered(mut callback: Callback, only_if: Predicate) -> Callback {
@@ -287,20 +294,31 @@ impl Subscription {
         self.id
     }
 
-    /// The topic as it stands on the wire, options included.
+    /// The topic as sent to the server, options included.
     pub fn topic(&self) -> &str {
         self.mailbox.topic()
     }
 
-    /// Waits until the server has acknowledged the topic. For a subscription that was awaited it has.
+    /// Waits until the server has acknowledged the topic. A subscription that was awaited is ready already; this is for
+    /// one that was [started](Subscribe::start).
+    ///
+    /// ```no_run
+    /// # async fn example(client: tidings::Client) -> Result<(), tidings::Error> {
+    /// // Returns at once, also without a network.
+    /// let posts = client.collection("posts").subscribe("*").start()?;
+    ///
+    /// // Later, when it matters: from here on, changes are delivered.
+    /// posts.ready().await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// Why the subscription has ended, if it has.
+    /// The reason why the subscription has ended, if it has.
     pub async fn ready(&self) -> Result<(), Error> {
         self.mailbox.ready().await
     }
 
-    /// How the subscription stands.
+    /// The state of the subscription.
     pub fn state(&self) -> SubscriptionState {
         let is_live = self.handle.as_ref().is_some_and(|handle| handle.engine().is_live(self.id));
         self.mailbox.state(is_live)
@@ -312,13 +330,27 @@ impl Subscription {
         self.mailbox.denial()
     }
 
-    /// The next event; `None` when nothing more comes. Dropping the future loses nothing.
+    /// The next event; `None` when the subscription has ended. Dropping the future loses no event.
     #[expect(clippy::should_implement_trait, reason = "it is what streams call it")]
     pub fn next(&mut self) -> futures::stream::Next<'_, Self> {
         futures::StreamExt::next(self)
     }
 
-    /// How many events this listener has lost because it did not keep up.
+    /// How many events were dropped from this listener's queue because it was too slow. Each loss is also reported in the
+    /// stream, by [`Action::Lagged`](crate::Action::Lagged).
+    ///
+    /// ```no_run
+    /// # async fn example(client: tidings::Client) -> Result<(), tidings::Error> {
+    /// use tidings::Overflow;
+    ///
+    /// // Only the newest state of each record matters here.
+    /// let mut prices = client.collection("prices").subscribe("*").queue(1_000, Overflow::Conflate).await?;
+    /// while let Some(event) = prices.next().await {
+    ///     println!("{:?}", event.record_id());
+    /// }
+    /// println!("{} events were dropped", prices.lost());
+    /// # Ok(()) }
+    /// ```
     pub fn lost(&self) -> u64 {
         self.mailbox.lost()
     }
@@ -326,8 +358,18 @@ impl Subscription {
     /// Ends the subscription, as dropping it does.
     pub fn unsubscribe(self) {}
 
-    /// Keeps the subscription until the topic is unsubscribed or the client closed. For callbacks: the
-    /// events of a stream that nobody holds go nowhere.
+    /// Gives up the handle without unsubscribing: the subscription lasts until the topic is unsubscribed or the client is
+    /// closed. Use it with a [callback](Subscribe::on): nobody can read a stream without its handle.
+    ///
+    /// ```no_run
+    /// # async fn example(client: tidings::Client) -> Result<(), tidings::Error> {
+    /// let posts = client.collection("posts");
+    /// posts.subscribe("*").on(|event| println!("{}", event.action())).await?.detach();
+    ///
+    /// // Much later, from anywhere:
+    /// posts.unsubscribe(Some("*"));
+    /// # Ok(()) }
+    /// ```
     pub fn detach(mut self) {
         self.handle = None;
     }

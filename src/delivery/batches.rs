@@ -1,4 +1,4 @@
-//! Events of many listeners, and other news of a client, for a host that takes them in batches on a thread of its own.
+//! Events of many listeners, and notices of a client, for a host that takes them in batches on a thread of its own.
 
 use std::{
     collections::VecDeque,
@@ -19,7 +19,7 @@ use crate::{
     delivery::mailbox::Mailbox,
 };
 
-/// What a host takes out of the queue of a [`blocking::Client`](crate::blocking::Client).
+/// An item of the queue of a [`blocking::Client`](crate::blocking::Client).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Item {
@@ -30,16 +30,16 @@ pub enum Item {
         /// The event.
         event: Event,
     },
-    /// The last item of a subscription: nothing more comes.
+    /// The last item of a subscription.
     Ended {
         /// The id of the subscription.
         subscription: u64,
-        /// Why; `None` when the host unsubscribed.
+        /// Why it ended; `None` when the host unsubscribed.
         why: Option<Error>,
     },
     /// The state has changed. Only with [`notices`](crate::blocking::Builder::notices).
     State(State),
-    /// An open stream is gone; these topics are still wanted. Only with [`notices`](crate::blocking::Builder::notices).
+    /// An open stream has ended; these topics are still subscribed. Only with [`notices`](crate::blocking::Builder::notices).
     Disconnected(Vec<String>),
     /// A topic that was subscribed to without waiting is acknowledged, and no event can come: see
     /// [`SubscriptionState::Denied`](crate::SubscriptionState::Denied). Only with
@@ -52,60 +52,60 @@ pub enum Item {
     },
     /// A token is needed. Only with [`token_requests`](crate::blocking::Builder::token_requests).
     TokenWanted(TokenRequest),
-    /// What was polled with this number can be polled again. See [`Call::poll_queued`](crate::blocking::Call::poll_queued).
+    /// What was polled with this number can be polled again. For the Python bindings: see `Call::poll_queued`.
     Woken(u64),
 }
 
-/// The client's question for a token; dropping it unanswered counts as a failure.
+/// A request for a token; dropping it unanswered counts as a failure of the provider.
 #[derive(Debug)]
 pub struct TokenRequest {
     answer: oneshot::Sender<Result<Option<String>, String>>,
 }
 
 impl TokenRequest {
-    /// A question, and what resolves with its answer.
+    /// A request, and a future that resolves with its answer.
     pub(crate) fn new() -> (Self, impl Future<Output = Result<Option<String>, String>> + Send) {
         let (answer, answered) = oneshot::channel();
-        let answered = async { answered.await.unwrap_or_else(|_| Err("it gave no answer".into())) };
+        let answered = async { answered.await.unwrap_or_else(|_| Err("it returned no answer".into())) };
         (Self { answer }, answered)
     }
 
-    /// Answers with a token, with `None` for a guest, or with what went wrong. No answer has to come soon, and one that
-    /// is not wanted any more is harmless.
+    /// Answers with a token, with `None` for a guest, or with an error text. The answer may come at any time; one that is no
+    /// longer wanted is ignored.
     pub fn answer(self, token: Result<Option<String>, String>) {
         let _ = self.answer.send(token);
     }
 }
 
-/// Notices that wait for a host that does not take them; the oldest go.
+/// Notices queued for a host that does not take them; the oldest are dropped.
 const NOTICES: usize = 64;
 
 /// How many events one listener may put into a batch before the others get their turn.
 const TURN: usize = 64;
 
-/// The queue of one client. Bounded: a mailbox stands in it once at most, and has its own limits.
+/// The queue of one client. Bounded: a mailbox is in it at most once, and has its own limits.
 #[derive(Debug)]
 pub(crate) struct Batches {
     inbox: Inbox<Waiting>,
     /// Whether changes of the connection are wanted here.
     notices: bool,
-    /// How many times what waited was forgotten.
+    /// How many times waiting events were discarded, because another user's token was set.
     forgotten: AtomicU64,
 }
 
 #[derive(Default)]
 struct Waiting {
     /// Mailboxes with something in them.
-    line: VecDeque<Arc<Mailbox>>,
-    /// What is not of one listener, and bounded.
+    ready: VecDeque<Arc<Mailbox>>,
+    /// Items that belong to no listener. At most `NOTICES`.
     notices: VecDeque<Item>,
-    /// Calls that can go on. Each waits here once at most.
+    /// Calls that can make progress, each at most once.
     woken: VecDeque<Arc<Sleeper>>,
 }
 
 impl Contents for Waiting {
     fn is_empty(&self) -> bool {
-        self.line.is_empty() && self.notices.is_empty() && self.woken.is_empty()
+        self.ready.is_empty() && self.notices.is_empty() && self.woken.is_empty()
     }
 }
 
@@ -114,8 +114,8 @@ impl Batches {
         Arc::new(Self { inbox: Inbox::new(), notices, forgotten: AtomicU64::new(0) })
     }
 
-    pub(crate) fn line_up(&self, mailbox: Arc<Mailbox>) {
-        self.inbox.put(|waiting| waiting.line.push_back(mailbox));
+    pub(crate) fn enqueue(&self, mailbox: Arc<Mailbox>) {
+        self.inbox.put(|waiting| waiting.ready.push_back(mailbox));
     }
 
     pub(crate) fn report_state(&self, state: &State) {
@@ -151,12 +151,12 @@ impl Batches {
             }
             waiting.notices.push_back(notice);
         });
-        // Outside of the lock: a request for a token wakes who waits for it.
+        // Outside the lock: dropping a request for a token wakes whoever waits for its answer.
         drop(dropped);
     }
 
-    /// Waits until there is something, and moves it into `batch`, `most` items at most. How many it were: none only when
-    /// the deadline has passed.
+    /// Waits for items and moves at most `most` of them into `batch`. Returns their number, which is 0 only when the deadline
+    /// has passed.
     pub(crate) fn take(
         &self,
         batch: &mut Vec<Item>,
@@ -174,10 +174,10 @@ impl Batches {
             let notices = waiting.notices.len().min(full - batch.len());
             batch.extend(waiting.notices.drain(..notices));
             while batch.len() < full
-                && let Some(mailbox) = waiting.line.pop_front()
+                && let Some(mailbox) = waiting.ready.pop_front()
             {
                 if mailbox.hand_over(batch, TURN.min(full - batch.len())) {
-                    waiting.line.push_back(mailbox);
+                    waiting.ready.push_back(mailbox);
                 }
             }
             (batch.len() > before).then_some(batch.len() - before)
@@ -194,7 +194,7 @@ impl Batches {
         self.inbox.close();
     }
 
-    /// What was taken before this is not for who the client is now.
+    /// What was taken before this call was intended for the previous user.
     pub(crate) fn forget(&self) {
         self.forgotten.fetch_add(1, Ordering::SeqCst);
     }
@@ -209,11 +209,11 @@ impl Batches {
     }
 }
 
-/// One who waits for the queue to name its number.
+/// The waker that puts one number into the queue.
 struct Sleeper {
     batches: Arc<Batches>,
     number: u64,
-    /// It stands in the queue.
+    /// It is in the queue.
     is_woken: AtomicBool,
 }
 
@@ -235,6 +235,6 @@ impl Wake for Sleeper {
 
 impl fmt::Debug for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Waiting").field("line", &self.line.len()).finish_non_exhaustive()
+        f.debug_struct("Waiting").field("ready", &self.ready.len()).finish_non_exhaustive()
     }
 }

@@ -17,11 +17,11 @@ use crate::{delivery::mailbox::Mailbox, lock::lock};
 /// A call that is not for a subscription, such as `on_disconnect`.
 type Call = Box<dyn FnOnce() + Send>;
 
-/// Calls that may wait. More than that means a host that is stuck while the network flaps; the oldest go.
+/// How many calls may be queued. More means that the host is stuck while the network flaps; the oldest are dropped.
 const CALLS: usize = 1024;
 
-/// How long one listener's turn is. Its last event may take longer; a quick callback makes many calls in that time, and
-/// so is not held to the pace of a slow one.
+/// The turn of one listener. Its last event may take longer. A fast callback runs many times in one turn, so a slow one does
+/// not slow it down to one event a round.
 const TURN: Duration = Duration::from_millis(5);
 
 #[derive(Default)]
@@ -33,9 +33,9 @@ pub(crate) struct Callbacks {
 
 #[derive(Default)]
 struct Inner {
-    /// Mailboxes with something to do, each at most once, so that a listener with a backlog and a slow callback
-    /// leaves room for the others.
-    line: VecDeque<Arc<Mailbox>>,
+    /// Mailboxes with events, each at most once, so that a listener with a backlog and a slow callback does not starve
+    /// the others.
+    ready: VecDeque<Arc<Mailbox>>,
     calls: VecDeque<Call>,
     thread: Option<JoinHandle<()>>,
     /// Code of the host is running.
@@ -61,7 +61,7 @@ impl Callbacks {
         Ok(())
     }
 
-    pub(crate) fn line_up(&self, mailbox: Arc<Mailbox>) {
+    pub(crate) fn enqueue(&self, mailbox: Arc<Mailbox>) {
         let mut inner = self.lock();
         if inner.closed {
             // The callback is dropped with the last reference, and not under this lock.
@@ -69,7 +69,7 @@ impl Callbacks {
             drop(mailbox.take_turn());
             return;
         }
-        inner.line.push_back(mailbox);
+        inner.ready.push_back(mailbox);
         self.wake(inner);
     }
 
@@ -92,7 +92,8 @@ impl Callbacks {
         drop(dropped);
     }
 
-    /// The same for one who waits until it is done: who waits on the callback thread would wait for ever.
+    /// The same for a caller that waits for the result: on the callback thread itself it runs at once, since waiting there
+    /// would never end.
     pub(crate) fn call_for_waiter(&self, call: impl FnOnce() + Send + 'static) {
         let here = thread::current().id();
         let is_own = self.lock().thread.as_ref().is_some_and(|handle| handle.thread().id() == here);
@@ -105,8 +106,7 @@ impl Callbacks {
         self.work.notify_all();
     }
 
-    /// Waits for the thread to end, unless it is the caller's own or busy with code of the host: that ends when
-    /// the host's code does, and waiting for it here could be for ever.
+    /// Waits for the thread to end, unless it is the caller's own or is running code of the host, which may never return.
     pub(crate) fn join(&self) {
         let mut inner = self.lock();
         if !inner.busy
@@ -132,7 +132,7 @@ impl Callbacks {
                 inner.busy = true;
                 drop(inner);
                 self.guard(call);
-            } else if let Some(mailbox) = inner.line.pop_front() {
+            } else if let Some(mailbox) = inner.ready.pop_front() {
                 inner.busy = true;
                 drop(inner);
                 self.serve(mailbox);
@@ -144,12 +144,12 @@ impl Callbacks {
             inner = self.lock();
             inner.busy = false;
         }
-        let (line, calls) = (std::mem::take(&mut inner.line), std::mem::take(&mut inner.calls));
-        inner.busy = !line.is_empty() || !calls.is_empty();
+        let (ready, calls) = (std::mem::take(&mut inner.ready), std::mem::take(&mut inner.calls));
+        inner.busy = !ready.is_empty() || !calls.is_empty();
         drop(inner);
-        // What these own is the host's, and so is the code that dropping it runs.
+        // They belong to the host: dropping them may run its code.
         self.guard(move || drop(calls));
-        for mailbox in line {
+        for mailbox in ready {
             self.guard(|| drop(mailbox.take_turn()));
         }
         self.lock().busy = false;
@@ -163,14 +163,14 @@ impl Callbacks {
             mailbox.end_turn(callback);
             let mut inner = self.lock();
             if inner.closed || !inner.calls.is_empty() || began.elapsed() >= TURN {
-                inner.line.push_back(mailbox);
+                inner.ready.push_back(mailbox);
                 return;
             }
         }
     }
 
     fn guard(&self, call: impl FnOnce()) {
-        // The panic hook has printed the message; here it is counted, and the others go on.
+        // The panic hook has printed the message. Count it, and go on with the others.
         if catch_unwind(AssertUnwindSafe(call)).is_err() {
             self.panics.fetch_add(1, Ordering::Relaxed);
         }
@@ -183,6 +183,6 @@ impl Callbacks {
 
 impl fmt::Debug for Callbacks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Callbacks").field("waiting", &self.lock().line.len()).finish_non_exhaustive()
+        f.debug_struct("Callbacks").field("waiting", &self.lock().ready.len()).finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! What waits for a host's own threads, and what tells them so: a condition to block on, and a descriptor to poll.
+//! A queue that the host's own threads wait for: with a condition variable to block on, and a descriptor to poll.
 
 use std::{
     fmt,
@@ -34,10 +34,10 @@ struct Inner<C> {
     closed: bool,
     /// Threads that wait, and have to be woken: notifying is a system call, whether somebody waits or not.
     waiting: usize,
-    /// Made when a host asks for it; most hosts that block have no use for one.
+    /// Created when a host asks for it; most hosts that block do not.
     #[cfg(unix)]
     bell: Option<Arc<Bell>>,
-    /// The bell says that there is something.
+    /// The bell is set: the descriptor is readable.
     is_rung: bool,
 }
 
@@ -46,7 +46,7 @@ impl<C: Contents> Inbox<C> {
         Self { inner: Mutex::default(), arrived: Condvar::new() }
     }
 
-    /// Changes the contents and wakes who waits. After the end `put` is not called.
+    /// Changes the contents and wakes a waiter. After `close`, `put` is not called.
     pub(crate) fn put(&self, put: impl FnOnce(&mut C)) {
         let mut inner = lock(&self.inner);
         if inner.closed {
@@ -61,16 +61,16 @@ impl<C: Contents> Inbox<C> {
         }
     }
 
-    /// Looks at the contents, or changes what makes no difference to who waits. After the end there are none.
+    /// Reads the contents, or changes what does not concern waiters. After `close` they are empty.
     #[cfg(any(feature = "async-io", feature = "tokio"))]
     pub(crate) fn look<R>(&self, look: impl FnOnce(&mut C) -> R) -> R {
         look(&mut lock(&self.inner).contents)
     }
 
-    /// Waits until `take` has found something, or until the deadline; without one, for ever.
+    /// Waits until `take` returns something or the deadline has passed; without a deadline, indefinitely.
     ///
     /// # Errors
-    /// [`Error::Closed`], at once, after the end.
+    /// [`Error::Closed`], at once, after `close`.
     pub(crate) fn take<R>(
         &self,
         deadline: Option<Instant>,
@@ -103,7 +103,7 @@ impl<C: Contents> Inbox<C> {
         }
     }
 
-    /// Whatever waits is dropped, nothing more comes, and whoever waits is told.
+    /// Drops the contents and wakes all waiters. Nothing can be put afterwards.
     pub(crate) fn close(&self) {
         let mut inner = lock(&self.inner);
         inner.closed = true;
@@ -114,7 +114,7 @@ impl<C: Contents> Inbox<C> {
             inner.bell = None;
         }
         drop(inner);
-        // What it holds may be the host's.
+        // The contents may belong to the host.
         drop(contents);
         self.arrived.notify_all();
     }
@@ -142,7 +142,7 @@ impl<C: Contents> Inbox<C> {
 }
 
 impl<C: Contents> Inner<C> {
-    /// Lets the descriptor say what is so.
+    /// Makes the descriptor readable exactly if there is something to take.
     fn show(&mut self) {
         #[cfg(unix)]
         if let Some(bell) = &self.bell {
@@ -154,8 +154,9 @@ impl<C: Contents> Inner<C> {
     }
 }
 
-/// A descriptor that is readable while there is something to take, for `poll`, `epoll`, `kqueue` or an event loop over
-/// them. Only wait for it, and read it never. It lives as long as this, also after the end, of which it tells.
+/// A descriptor that is readable while there is something to take, for `poll`, `epoll`, `kqueue` or an event loop based on
+/// them. Only wait for it; never read from it. It stays open as long as this value, and is readable after the client has been
+/// closed.
 #[cfg(unix)]
 #[derive(Clone)]
 pub struct Descriptor(Arc<Bell>);

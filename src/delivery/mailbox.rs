@@ -1,4 +1,4 @@
-//! Between the engine and one listener: the listener's queue, and who waits for it.
+//! The queue between the engine and one listener, and the waking of whoever reads it.
 
 use std::{
     fmt,
@@ -31,13 +31,13 @@ struct Inner {
     queue: Queue,
     status: Status,
     reader: Reader,
-    /// A caller waits for the server's answer and is told of a failure itself; nobody else is then.
+    /// A caller is waiting for the server's answer: a failure is reported to that caller alone.
     awaited: bool,
     /// Why no event can come, though the topic is acknowledged. Boxed, since it is rare.
     denial: Option<Box<Error>>,
 }
 
-/// How a [`Subscription`](crate::Subscription) stands.
+/// The state of a [`Subscription`](crate::Subscription).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SubscriptionState {
@@ -49,9 +49,9 @@ pub enum SubscriptionState {
     /// collection does not exist, its rule is for superusers, or the filter is wrong. See
     /// [`Subscription::denial`](crate::Subscription::denial). Asked again when the identity changes.
     Denied,
-    /// The stream was lost, or is being replaced; the client is at it.
+    /// The stream was lost or is being replaced; the client is reconnecting.
     Interrupted,
-    /// Nothing more comes.
+    /// It has ended; no event follows.
     Ended,
 }
 
@@ -75,15 +75,15 @@ enum Reader {
         worker: Arc<Callbacks>,
         /// `None` while it runs.
         callback: Option<Callback>,
-        /// It stands in the worker's line.
-        in_line: bool,
+        /// It is in the worker's queue.
+        is_queued: bool,
     },
     /// The host takes events of many listeners in batches.
     Batches {
         batches: Arc<Batches>,
-        /// Known once the engine has given it, and before anything is delivered.
+        /// Set after the engine has assigned it, and before anything is delivered.
         id: ListenerId,
-        in_line: bool,
+        is_queued: bool,
         /// The host has taken the end.
         is_over: bool,
     },
@@ -100,14 +100,14 @@ impl Mailbox {
         worker: Arc<Callbacks>,
         callback: Callback,
     ) -> Arc<Self> {
-        Self::new(topic, limits, Reader::Callback { worker, callback: Some(callback), in_line: false })
+        Self::new(topic, limits, Reader::Callback { worker, callback: Some(callback), is_queued: false })
     }
 
     pub(crate) fn for_batches(topic: Arc<str>, limits: Limits, batches: Arc<Batches>) -> Arc<Self> {
         Self::new(
             topic,
             limits,
-            Reader::Batches { batches, id: ListenerId(0), in_line: false, is_over: false },
+            Reader::Batches { batches, id: ListenerId(0), is_queued: false, is_over: false },
         )
     }
 
@@ -122,12 +122,12 @@ impl Mailbox {
         &self.topic
     }
 
-    /// A caller waits for [`ready`](Self::ready).
+    /// A caller is going to wait for [`ready`](Self::ready).
     pub(crate) fn set_awaited(&self) {
         self.lock().awaited = true;
     }
 
-    /// Says whose events these are.
+    /// Sets the id of the listener.
     pub(crate) fn set_id(&self, given: ListenerId) {
         if let Reader::Batches { id, .. } = &mut self.lock().reader {
             *id = given;
@@ -138,7 +138,7 @@ impl Mailbox {
         self.lock().status.clone()
     }
 
-    /// How the subscription stands, whose topic is acknowledged on a stream that is up, or not.
+    /// The state of the subscription; `is_live` says whether its topic is acknowledged on a stream that is up.
     pub(crate) fn state(&self, is_live: bool) -> SubscriptionState {
         let inner = self.lock();
         match inner.status {
@@ -166,7 +166,7 @@ impl Mailbox {
                 Status::Pending => changed.await,
                 Status::Ready => return Ok(()),
                 Status::Ended(error) => {
-                    // Before the caller hears of it: what the callback borrows may go then.
+                    // Before the caller learns of it: what the callback borrows may be freed then.
                     drop(self.take_unused());
                     return Err(error.map_or(Error::Closed, |error| *error));
                 }
@@ -174,7 +174,7 @@ impl Mailbox {
         }
     }
 
-    /// The callback of a subscription that has failed before it began.
+    /// The callback of a subscription that failed before it was acknowledged.
     pub(crate) fn take_unused(&self) -> Option<Callback> {
         match &mut *self.lock() {
             Inner { awaited: true, reader: Reader::Callback { callback, .. }, .. } => callback.take(),
@@ -210,7 +210,7 @@ impl Mailbox {
         let has_more = inner.has_more();
         let is_callers = inner.awaited && matches!(inner.status, Status::Ended(_));
         match &mut inner.reader {
-            // Who waits for the answer drops it.
+            // The caller that waits for the answer drops it.
             Reader::Callback { .. } if is_callers => {}
             Reader::Stream { waker, woken } => {
                 *woken = false;
@@ -220,28 +220,28 @@ impl Mailbox {
                     waker.wake();
                 }
             }
-            Reader::Callback { worker, in_line, .. } => {
-                if !std::mem::replace(in_line, true) {
+            Reader::Callback { worker, is_queued, .. } => {
+                if !std::mem::replace(is_queued, true) {
                     let worker = worker.clone();
                     drop(inner);
-                    worker.line_up(self.clone());
+                    worker.enqueue(self.clone());
                 }
             }
-            Reader::Batches { batches, in_line, .. } => {
-                if has_more && !std::mem::replace(in_line, true) {
+            Reader::Batches { batches, is_queued, .. } => {
+                if has_more && !std::mem::replace(is_queued, true) {
                     let batches = batches.clone();
                     drop(inner);
-                    batches.line_up(self.clone());
+                    batches.enqueue(self.clone());
                 }
             }
         }
     }
 
-    /// On the callback thread: the next event and the callback to give it to. With `None` the mailbox leaves the
-    /// line, and if nothing more can come, the callback is dropped.
+    /// On the callback thread: the next event and the callback to give it to. With `None` the mailbox leaves
+    /// the queue, and if it has ended, the callback is dropped.
     pub(crate) fn take_turn(&self) -> Option<(Event, Callback)> {
         let mut inner = self.lock();
-        let Inner { queue, status, reader: Reader::Callback { callback, in_line, .. }, .. } = &mut *inner
+        let Inner { queue, status, reader: Reader::Callback { callback, is_queued, .. }, .. } = &mut *inner
         else {
             return None;
         };
@@ -250,14 +250,14 @@ impl Mailbox {
         {
             return Some((event, callback));
         }
-        *in_line = false;
+        *is_queued = false;
         let spent = if matches!(status, Status::Ended(_)) { callback.take() } else { None };
         drop(inner);
         drop(spent);
         None
     }
 
-    /// Moves up to `most` items into a batch, and says whether it stays in line for more.
+    /// Moves up to `most` items into a batch. Returns whether there are more, for which it stays queued.
     pub(crate) fn hand_over(&self, batch: &mut Vec<Item>, most: usize) -> bool {
         let mut inner = self.lock();
         let Inner { queue, status, reader: Reader::Batches { id: ListenerId(id), is_over, .. }, .. } =
@@ -277,8 +277,8 @@ impl Mailbox {
             batch.push(Item::Ended { subscription, why: why.as_deref().cloned() });
         }
         let more = inner.has_more();
-        if let Reader::Batches { in_line, .. } = &mut inner.reader {
-            *in_line = more;
+        if let Reader::Batches { is_queued, .. } = &mut inner.reader {
+            *is_queued = more;
         }
         more
     }
@@ -312,7 +312,7 @@ impl Outlet for Arc<Mailbox> {
         let queued = inner.queue.len();
         let wake = match &mut inner.reader {
             Reader::Stream { waker, woken } => waker.is_some() && !std::mem::replace(woken, true),
-            Reader::Callback { in_line, .. } | Reader::Batches { in_line, .. } => !*in_line,
+            Reader::Callback { is_queued, .. } | Reader::Batches { is_queued, .. } => !*is_queued,
         };
         Delivered { wake, lost, queued }
     }
@@ -341,7 +341,7 @@ impl Outlet for Arc<Mailbox> {
         let mut inner = self.lock();
         let Inner { awaited, reader, .. } = &mut *inner;
         if let (true, Reader::Batches { is_over, .. }) = (*awaited, reader) {
-            // The host has not been given the id.
+            // The host does not know the id yet.
             *is_over = true;
         }
         match (&error, &inner.reader) {
@@ -351,7 +351,7 @@ impl Outlet for Arc<Mailbox> {
                 let event = Event::refused(self.topic.clone(), error.clone());
                 inner.queue.push_last(event);
             }
-            // Who unsubscribes a callback does not want to be called again.
+            // A host that unsubscribes a callback does not want to be called again.
             (None, Reader::Callback { .. } | Reader::Batches { .. }) => inner.queue.clear(),
             (None, Reader::Stream { .. }) => {}
         }

@@ -14,7 +14,7 @@ use crate::{
 type DisconnectHandler = Arc<dyn Fn(&[String]) + Send + Sync>;
 type StateHandler = Arc<dyn Fn(&State) + Send + Sync>;
 
-/// Everyone who is to hear of it: watchers, callbacks and the queue of a host that takes batches.
+/// Where it is reported: watchers, callbacks, and the queue of a host that takes batches.
 pub(crate) struct Notices {
     pub(crate) states: Watchers<State>,
     callbacks: Arc<Callbacks>,
@@ -62,7 +62,7 @@ impl Notices {
         }
     }
 
-    /// An open stream is gone; `topics` are still wanted.
+    /// An open stream has ended; `topics` are still subscribed.
     pub(crate) fn report_disconnected(&self, topics: Vec<Arc<str>>) {
         if let Some(batches) = &self.batches {
             batches.report_disconnected(&topics);

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use crate::lock::lock;
 
-/// Changes that wait for a host that watches and does not keep up; the oldest are dropped.
+/// Changes queued for a watcher that does not keep up; the oldest are dropped.
 const CHANGES: usize = 64;
 
 /// The watchers of one value.

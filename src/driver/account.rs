@@ -1,5 +1,5 @@
-//! Who the client is, to its host: the token's record, watchers of the token, and the host's provider of tokens. What is
-//! made of a token is the engine's to decide.
+//! The identity of the client, as its host sees it: the user's record, watchers of the token, and the token provider. What
+//! a token means for the streams is decided by the engine.
 
 use std::{
     fmt,
@@ -57,20 +57,20 @@ impl Shared {
         let now = self.now();
         let mut engine = self.engine();
         engine.set_token(now, token, lasts);
-        // Held until now, so that what two threads set is not mixed; but not while those who wait are woken.
+        // Held until here, so that two threads do not mix token and record; not while waiters are woken.
         drop(own);
         drop(engine);
         self.account.tokens.report(&shown);
     }
 }
 
-/// How much longer the token holds, by its own word and the clock of this machine.
+/// How much longer the token is valid, according to its `exp` claim and this machine's clock.
 pub(crate) fn remaining(token: &Token) -> Option<Duration> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
     token.expires().map(|expires| expires.saturating_sub(now))
 }
 
-/// Asks the host's provider and passes its answer on.
+/// Calls the host's token provider and passes its answer to the engine.
 pub(crate) async fn ask_provider(shared: Arc<Shared>) {
     let Some(provider) = shared.account.provider.clone() else { return };
     // Creating the future is the host's code too, and may panic.

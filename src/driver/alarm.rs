@@ -8,12 +8,12 @@ use crate::rt::{Runtime, Timer};
 #[derive(Default)]
 pub(crate) struct Alarm {
     timer: Option<Pin<Box<dyn Timer>>>,
-    /// When it fires. Earlier than needed is fine: then whoever waits looks again.
+    /// When it fires. Too early is harmless: the caller looks at the clock again.
     armed: Option<Instant>,
 }
 
 impl Alarm {
-    /// Whether it has gone off.
+    /// Whether it has fired.
     pub(crate) fn poll(&mut self, runtime: &dyn Runtime, deadline: Instant, cx: &mut Context<'_>) -> bool {
         let timer = self.timer.get_or_insert_with(|| runtime.new_timer(deadline));
         if self.armed.is_none_or(|armed| deadline < armed) {

@@ -1,4 +1,4 @@
-//! What a client runs on whose host brings no executor.
+//! The background thread of a client whose host brings no executor.
 
 use std::{
     sync::Arc,
@@ -25,7 +25,7 @@ use crate::{
     rt::{BoxIo, Timer},
 };
 
-/// A runtime, and what polls a future on it until that is done.
+/// A runtime, and a function that runs a future on it to completion.
 pub(crate) type Background = (Arc<dyn Runtime>, Box<dyn FnOnce(BoxFuture<'static, ()>) + Send>);
 
 #[cfg(feature = "async-io")]
@@ -37,7 +37,7 @@ pub(crate) fn runtime() -> Result<Background, Error> {
 pub(crate) use self::own_runtime as runtime;
 
 /// A runtime that belongs to one thread and shares nothing with others: after a fork, a new one works in the child. The
-/// reactor of async-io is one for the whole process, and its thread is gone in the child for good.
+/// reactor of async-io is shared by the whole process, and its thread does not exist in the child.
 #[cfg(feature = "tokio")]
 pub(crate) fn own_runtime() -> Result<Background, Error> {
     let runtime =
@@ -51,7 +51,7 @@ pub(crate) fn own_runtime() -> Result<Background, Error> {
     Ok((named, Box::new(block_on)))
 }
 
-/// A runtime that lets go of its descriptors when its work is done, whoever still names it.
+/// A runtime that closes its descriptors when its work is done, even while others hold a reference to it.
 #[cfg(feature = "tokio")]
 #[derive(Debug)]
 struct Own(Mutex<Option<crate::rt::Tokio>>);
@@ -73,7 +73,7 @@ impl Runtime for Own {
     }
 }
 
-/// What waits for a time waits no more.
+/// A timer of a client that is closed: it fires at once.
 #[cfg(feature = "tokio")]
 struct Over;
 

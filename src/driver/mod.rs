@@ -1,4 +1,4 @@
-//! Moves the engine's outputs to the network and the network's answers to the engine. It decides nothing.
+//! Carries the engine's outputs to the network and the network's answers to the engine. It decides nothing.
 //!
 //! All I/O of a client happens inside this one future: streams, submits and the requests of hosts are jobs that it
 //! polls. Nothing is spawned, so any executor will do, and dropping the future drops every socket.
@@ -325,12 +325,12 @@ async fn submit(
     };
     let answer = match answer {
         Ok(response) if !response.status.is_success() => Err(refused(&shared, response).await),
-        // A log-in page of the network answers everything with a page; a redirect made the POST a GET.
+        // A login page of the network answers everything with a page; a redirect made the POST a GET.
         Ok(response)
             if is_type(&response.headers, "text/html") || is_type(&response.headers, "text/event-stream") =>
         {
             Err(Failure::Lost(Error::Protocol(format!(
-                "{} did not take the topics but answered with something else: is a redirect, a proxy or a log-in \
+                "{} did not take the topics but answered with something else: is a redirect, a proxy or a login \
                  page in the way?",
                 response.url.host_str().unwrap_or_default()
             ))))
@@ -389,7 +389,7 @@ async fn refused(shared: &Shared, response: Response) -> Failure {
     Failure::Refused(refusal(&*shared.runtime, response).await)
 }
 
-/// Reads what the server has to say beside its status.
+/// Reads the body that comes with a status other than success.
 pub(crate) async fn refusal(runtime: &dyn Runtime, response: Response) -> Refusal {
     let status = response.status.as_u16();
     let retry_after = retry_after(&response.headers);
@@ -424,7 +424,7 @@ pub(crate) fn not_a_stream(response: &Response) -> Error {
     let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     Error::Protocol(format!(
         "{host} answered with {} where an event stream was expected: is it the right URL, or is a proxy or a \
-         log-in page in the way?",
+         login page in the way?",
         content_type.unwrap_or("no content type"),
     ))
 }
@@ -450,7 +450,7 @@ pub(crate) async fn run_job<T: Send + 'static>(
     let (mut sender, receiver) = futures::channel::oneshot::channel();
     let job: Job = Box::pin(async move {
         let job = std::pin::pin!(job);
-        // A caller that has gone away takes its request with it.
+        // A caller that is gone cancels its request.
         if let futures::future::Either::Left((result, _)) =
             futures::future::select(job, sender.cancellation()).await
         {

@@ -1,4 +1,4 @@
-//! What the handles of a client and its driver have in common.
+//! What the handles of a client and its driver share.
 
 use std::{
     fmt,
@@ -32,7 +32,7 @@ pub(crate) type ClientEngine = Engine<Arc<Mailbox>>;
 /// I/O that a host asked for and the driver does.
 pub(crate) type Job = BoxFuture<'static, ()>;
 
-/// Requests that wait for the driver. A caller that finds the line full waits outside.
+/// Requests queued for the driver. When the queue is full, a caller waits for room.
 const JOBS: usize = 256;
 
 pub(crate) struct Shared {
@@ -53,13 +53,13 @@ pub(crate) struct Shared {
     pub(crate) jobs: (async_channel::Sender<Job>, async_channel::Receiver<Job>),
     pub(crate) notices: Notices,
     pub(crate) account: Account,
-    /// The driver has let go of everything.
+    /// The driver has closed everything.
     finished: AtomicBool,
     finish: Notification,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What a host has set and requests and subscriptions need.
+/// The settings that requests and subscriptions need.
 pub(crate) struct Settings {
     pub(crate) name: Arc<str>,
     pub(crate) base: Url,
@@ -104,7 +104,7 @@ impl Shared {
         self.runtime.now()
     }
 
-    /// The engine, for a call of the host: the driver looks at what came of it.
+    /// The engine, for a call of the host: afterwards the driver is woken to carry out its outputs.
     pub(crate) fn engine(&self) -> Locked<'_> {
         self.locked(true)
     }
@@ -158,7 +158,7 @@ impl Shared {
         *lock(&self.thread) = Some(thread);
     }
 
-    /// The driver has let go of everything.
+    /// The driver has closed everything.
     pub(crate) fn finish(&self) {
         self.finished.store(true, Ordering::SeqCst);
         self.notices.states.close();
@@ -166,7 +166,7 @@ impl Shared {
         self.finish.notify(usize::MAX);
     }
 
-    /// Waits until nothing of this client is left: no socket, and no thread but one that runs the host's code.
+    /// Waits until no socket of this client is left, and no thread except one that is running the host's code.
     pub(crate) async fn closed(&self) {
         while !self.finished.load(Ordering::SeqCst) {
             listener!(self.finish => finish);
@@ -211,8 +211,8 @@ impl Deref for Handle {
     }
 }
 
-/// The engine, locked. When it is let go, those who wait are woken, without the lock: waking and dropping what is
-/// the host's may run the host's code.
+/// The engine, locked. When the lock is released, waiters are woken, without the lock: waking, and dropping what belongs to
+/// the host, may run the host's code.
 pub(crate) struct Locked<'a> {
     engine: Option<MutexGuard<'a, ClientEngine>>,
     shared: &'a Shared,

@@ -14,7 +14,7 @@
 //! let hub = Hub::start()?;
 //! println!("point a client at {}", hub.url());
 //!
-//! // Collections come into being when they are first used.
+//! // Collections are created when they are first used.
 //! let post = hub.create("posts", json!({ "title": "Hello" }));
 //! hub.update("posts", post["id"].as_str().unwrap(), json!({ "title": "Hello again" }));
 //! assert_eq!(hub.records("posts")[0]["title"], "Hello again");
@@ -32,12 +32,12 @@
 //! - Everyone may read and write every record, except that accounts are seen
 //!   and changed by their owners only, until [`Hub::list_rule`] and
 //!   [`Hub::view_rule`] say otherwise.
-//! - Batches are taken without being switched on.
+//! - Batch requests work without being enabled.
 //! - Bodies are JSON; forms are read for `POST /api/realtime` alone.
-//! - Tokens are signed with a plain keyed hash: the hub guards nothing.
+//! - Tokens are signed with a plain keyed hash: the hub provides no security.
 //!
-//! # Where to read on
-//! This room may be used by any other and uses none of them. `server` accepts
+//! # Source
+//! This module may be used by any other and uses none of them. `server` accepts
 //! and routes; `realtime` keeps the streams, with `topic` for what clients
 //! subscribe to; `records`, `shape`, `list` and `filter` keep the data, `auth` and
 //! `oauth2` the accounts, `batch` makes several changes at once; `rustbaas` and
@@ -100,7 +100,7 @@ pub struct Hub {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// Settings of a [`Hub`] that is to be started.
+/// Settings for a new [`Hub`].
 ///
 /// ```
 /// # use std::time::Duration;
@@ -115,11 +115,11 @@ pub struct Builder {
     settings: Settings,
 }
 
-/// What a rule is asked about: see [`Hub::list_rule`].
+/// The request that a rule judges: see [`Hub::list_rule`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Request {
-    /// The record of who asks; guests have none.
+    /// The record of the user who makes the request; `None` for guests.
     pub auth: Option<Value>,
     /// The query: of the request, or of the subscription's options.
     pub query: BTreeMap<String, String>,
@@ -129,7 +129,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// The id of who asks; the empty string for guests.
+    /// The id of the user who makes the request; the empty string for guests.
     #[must_use]
     pub fn auth_id(&self) -> &str {
         self.auth.as_ref().and_then(|record| record["id"].as_str()).unwrap_or_default()
@@ -145,7 +145,7 @@ impl Hub {
         Self::builder().start()
     }
 
-    /// Settings to change before the start.
+    /// Creates a builder, to start a hub with settings of your own.
     #[must_use]
     pub fn builder() -> Builder {
         Builder {
@@ -162,20 +162,20 @@ impl Hub {
         }
     }
 
-    /// Where it serves: `http://127.0.0.1:PORT`, without a slash at the end.
+    /// The URL that it serves: `http://127.0.0.1:PORT`, without a slash at the end.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)
     }
 
-    /// The address it serves on. [`restart`](Self::restart) keeps it.
+    /// The address that it listens on. [`restart`](Self::restart) keeps it.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// What the client ids, the record ids and the order of [`Faults::reorder`]
-    /// are drawn from. Chosen at random unless set; print it when a test fails.
+    /// The seed of client ids, record ids and the order of [`Faults::reorder`].
+    /// Random unless set; print it when a test fails.
     #[must_use]
     pub fn seed(&self) -> u64 {
         self.shared.look().settings.seed
@@ -203,7 +203,7 @@ impl Hub {
 
     /// Makes `field` of a collection a relation: it holds the id of a record in
     /// `target`, or a list of ids, and can be expanded and filtered through.
-    /// Both collections come into being if need be.
+    /// Both collections are created if necessary.
     pub fn relation(&self, collection: &str, field: &str, target: &str) {
         self.declare(target, Kind::Base, |_| {});
         self.declare(collection, Kind::Base, |collection| {
@@ -211,8 +211,8 @@ impl Hub {
         });
     }
 
-    /// Sets who sees which records of a collection in lists and through
-    /// `NAME/*`. Superusers and the hub's own methods see all.
+    /// Sets the rule for who sees which records of a collection in lists and
+    /// through `NAME/*`. Superusers and the hub's own methods see all records.
     ///
     /// The rule runs while the hub is locked: it must not call the hub.
     ///
@@ -231,8 +231,9 @@ impl Hub {
         self.declare(collection, Kind::Base, |collection| collection.list_rule = Some(rule));
     }
 
-    /// Sets who sees which records of a collection one by one, expanded in
-    /// others, and through `NAME/ID`. As [`list_rule`](Self::list_rule) otherwise.
+    /// Sets the rule for who sees which records of a collection by id, expanded
+    /// in others, and through `NAME/ID`. Otherwise as
+    /// [`list_rule`](Self::list_rule).
     pub fn view_rule(
         &self,
         collection: &str,
@@ -350,7 +351,7 @@ impl Hub {
     }
 
     /// Adds an account to an auth collection and returns the record's id.
-    /// `users` and `_superusers` are there from the start, others come into being.
+    /// `users` and `_superusers` exist from the start, others are created.
     ///
     /// # Panics
     /// If the password is empty, the e-mail address taken, or the collection
@@ -365,9 +366,9 @@ impl Hub {
     }
 
     /// Lets clients log in to an auth collection with OAuth2, at a provider of
-    /// this name that the hub plays itself: whoever opens its page has said yes
-    /// already, and is the account with this e-mail address, which comes into
-    /// being if need be. `None` is someone who says no.
+    /// this name that the hub plays itself: whoever opens its page has consented
+    /// already, and is the account with this e-mail address, which is created if
+    /// necessary. `None` stands for a user who declines.
     ///
     /// A browser is not needed: a GET of the URL that the client wants opened,
     /// its redirects followed, is all that one would do.
@@ -396,13 +397,13 @@ impl Hub {
         state.accounts.issue(&(found.name.clone(), user.to_owned()), &found.id, Some(lifetime))
     }
 
-    /// How long tokens given out from now on are valid.
+    /// Sets how long tokens issued from now on are valid.
     pub fn token_lifetime(&self, lifetime: Duration) {
         self.shared.change(|state| state.accounts.set_lifetime(lifetime));
     }
 
-    /// Makes every token of an account void and the streams bound to it a
-    /// guest's, without telling anyone: what a changed password does. `user` is
+    /// Revokes every token of an account and makes the streams bound to it a
+    /// guest's, without a message to anyone, as a changed password does. `user` is
     /// the id of its record. Returns false if there is no such account.
     ///
     /// ```
@@ -420,7 +421,7 @@ impl Hub {
         })
     }
 
-    /// The switches and buttons that break things.
+    /// Faults on demand: cut streams, freeze, answer with errors, and others.
     #[must_use]
     pub fn faults(&self) -> Faults {
         Faults::new(self.shared.clone())
@@ -452,8 +453,8 @@ impl Hub {
         self.shared.look().topics().into_iter().map(str::to_owned).collect()
     }
 
-    /// Blocks until the hub's numbers are as wanted; false if they were not
-    /// within `timeout`. The condition must not call the hub.
+    /// Blocks until `condition` is true of the hub's counters; returns false if it
+    /// was not within `timeout`. The condition must not call the hub.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -467,9 +468,9 @@ impl Hub {
         self.shared.wait_until(condition, timeout)
     }
 
-    /// Stops: the port is closed first, so that nobody reconnects to a hub that
-    /// leaves, then every stream is ended cleanly. What has not taken its end
-    /// after 500 ms is cut off. Returns when the thread is gone; harmless when
+    /// Stops the hub: the port is closed first, so that nobody reconnects, then
+    /// every stream is ended cleanly. A stream that has not taken its end after
+    /// 500 ms is cut. Returns when the thread is gone; does nothing if the hub has
     /// stopped already.
     ///
     /// One thread of the `async-io` crate, shared by the process, stays.
@@ -478,7 +479,7 @@ impl Hub {
         self.end(thread);
     }
 
-    /// Stops and starts again on the same port: client ids are forgotten,
+    /// Stops and starts again on the same port: client ids are lost,
     /// records, accounts, tokens, counters and faults are kept.
     ///
     /// # Errors
@@ -520,7 +521,7 @@ impl Hub {
 }
 
 impl Builder {
-    /// The port to serve on; a free one unless set.
+    /// The port to listen on. Default: a free one.
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
@@ -542,23 +543,23 @@ impl Builder {
         self
     }
 
-    /// How many messages may wait for a slow reader (100,000 unless set; also
-    /// at most 256 MiB). One more cuts the stream.
+    /// How many messages may be queued for a slow reader before its stream is cut.
+    /// Default: 100,000; in any case at most 256 MiB.
     #[must_use]
     pub fn queue(mut self, messages: usize) -> Self {
         self.settings.queue = messages;
         self
     }
 
-    /// How long tokens are valid, in whole seconds; a week unless set.
+    /// How long tokens are valid, in whole seconds. Default: a week.
     #[must_use]
     pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
         self.settings.token_lifetime = lifetime;
         self
     }
 
-    /// Time between the `:keepalive` comments of a RustBaaS stream; 15 s unless
-    /// set. [`Faults::lose_heartbeats`] stops them.
+    /// Time between the `:keepalive` comments of a RustBaaS stream. Default: 15 s.
+    /// [`Faults::lose_heartbeats`] stops them.
     #[must_use]
     pub fn heartbeat(mut self, interval: Duration) -> Self {
         self.settings.heartbeat = interval;
@@ -566,16 +567,15 @@ impl Builder {
     }
 
     /// Answers 401 to requests for a RustBaaS stream without a valid token (see
-    /// [`Hub::token`]). Without this they are open to all.
+    /// [`Hub::token`]). By default they are open to everyone.
     #[must_use]
     pub fn require_token(mut self) -> Self {
         self.settings.require_token = true;
         self
     }
 
-    /// Takes a submit from any address. Without this it must come from the one
-    /// that its stream came from, as PocketBase asks since 0.38.2; BosBase does
-    /// not.
+    /// Accepts a submit from any address. By default it must come from the address
+    /// of its stream, as PocketBase requires since 0.38.2; BosBase does not.
     #[must_use]
     pub fn any_address(mut self) -> Self {
         self.settings.check_ip = false;

@@ -11,7 +11,7 @@
 //!   by any executor too.
 //!
 //! To bring another, implement [`Runtime`] and [`Timer`]; the streams are those of `futures`.
-//! This room knows nothing of HTTP.
+//! This module knows nothing of HTTP.
 
 use std::fmt;
 use std::io;
@@ -39,7 +39,7 @@ pub use self::async_io::AsyncIo;
 #[cfg(feature = "tokio")]
 pub use self::tokio::Tokio;
 
-/// What a client needs of an executor's surroundings.
+/// The sockets, timers and name resolution that a client needs.
 ///
 /// The futures, streams and timers that it returns must be pollable from any thread and inside
 /// any executor, and must release what they hold as soon as they are dropped.
@@ -76,13 +76,13 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// The future resolves to what the operating system said.
+    /// The future resolves to the operating system's error.
     fn connect(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<BoxIo>>;
 
     /// Makes a timer that fires at `at`, at once if that is past.
     fn new_timer(&self, at: Instant) -> Pin<Box<dyn Timer>>;
 
-    /// The time by which the timers go.
+    /// The current time, on the clock of the timers.
     fn now(&self) -> Instant {
         Instant::now()
     }
@@ -120,7 +120,7 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
             let (answer, answered) = oneshot::channel();
             thread::Builder::new().name("tidings-resolve".to_owned()).spawn(move || {
                 let found = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
-                // Whoever asked may have gone; then nobody minds the answer.
+                // If the caller is gone, nobody needs the answer.
                 _ = answer.send(found);
             })?;
             answered.await.unwrap_or_else(|_| Err(io::Error::other("the resolver's thread died")))
@@ -128,7 +128,7 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     }
 }
 
-/// A moment that a task can wait for, and move.
+/// A moment that a task can wait for, and that can be moved.
 ///
 /// # Examples
 ///
