@@ -179,7 +179,7 @@ impl Client {
     #[cfg(unix)]
     pub fn descriptor(&self) -> Result<super::Descriptor, Error> {
         let made = self.inner.get()?.batches.descriptor();
-        made.map_err(|error| Error::argument("descriptor", format!("the system gave none: {error}")))
+        made.map_err(|error| Error::no_resource("descriptor", error))
     }
 
     /// Sets what to call with each change of the state, on the callback thread. It replaces the handler before it.
