@@ -367,6 +367,11 @@ impl ClientBuilder {
         self
     }
 
+    /// Several headers for every request, from a map or an array of pairs; see [`header`](Self::header).
+    pub fn headers<N: Into<String>, V: Into<String>>(self, pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+        pairs.into_iter().fold(self, |builder, (name, value)| builder.header(name, value))
+    }
+
     /// What to call itself, `tidings/VERSION` unless set.
     pub fn user_agent(mut self, name: impl Into<String>) -> Self {
         self.user_agent = Some(name.into());
