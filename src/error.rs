@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
+use serde_json::Value;
+
 use crate::http::HttpError;
 
 /// Why a call failed or a subscription ended.
@@ -24,7 +26,7 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// An option, header, token or argument cannot be used. Detected before any network access. Also reported where the
+    /// An option, header, token or argument cannot be used. Detected before any network access.
     /// operating system cannot create a thread or a descriptor.
     InvalidArgument {
         /// Its name.
@@ -43,7 +45,7 @@ pub enum Error {
     Refused(Refusal),
     /// Your token provider failed, with this text.
     TokenProvider(String),
-    /// The server could not be reached, or the connection broke.
+    /// The server could not be reached, or the connection broke, or the system has no thread or descriptor left.
     Network(NetworkError),
     /// A time limit expired.
     Timeout {
@@ -87,7 +89,12 @@ impl Error {
 
     /// The operating system could not start a thread.
     pub(crate) fn no_thread(error: std::io::Error) -> Self {
-        Self::argument("thread", format!("the operating system could not create one: {error}"))
+        Self::no_resource("thread", error)
+    }
+
+    /// The operating system has no more of something, such as descriptors.
+    pub(crate) fn no_resource(what: &'static str, cause: std::io::Error) -> Self {
+        Self::Network(NetworkError::new(NoResource { what, cause }))
     }
 
     pub(crate) fn argument(argument: impl Into<String>, reason: impl Into<String>) -> Self {
@@ -105,6 +112,7 @@ impl From<HttpError> for Error {
             }
             error @ (HttpError::Protocol { .. }
             | HttpError::BadRedirect { .. }
+            | HttpError::Encoded { .. }
             | HttpError::TooManyRedirects { .. }) => Self::Protocol(error.to_string()),
             error => Self::Network(NetworkError::new(error)),
         }
@@ -151,14 +159,8 @@ impl fmt::Debug for Error {
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Network(error) => error.source(),
-            _ => None,
-        }
-    }
-}
+/// The text says all there is, down to the first cause: a chain of sources would say it again.
+impl std::error::Error for Error {}
 
 /// A server's answer with a status other than success.
 #[derive(Clone)]
@@ -169,12 +171,27 @@ struct Inner {
     message: String,
     body: Vec<u8>,
     retry_after: Option<Duration>,
+    /// What was asked: method and URL without its query.
+    request: Option<String>,
+    /// The coding of the body, if it has one that was not asked for.
+    coding: Option<String>,
 }
+
+/// What is shown of a server's words, in characters.
+const SHOWN: usize = 500;
 
 impl Refusal {
     pub(crate) fn new(status: u16, body: Vec<u8>, retry_after: Option<Duration>) -> Self {
         let message = message_in(&body).unwrap_or_default();
-        Self(Arc::new(Inner { status, message, body, retry_after }))
+        Self(Arc::new(Inner { status, message, body, retry_after, request: None, coding: None }))
+    }
+
+    /// Adds what was asked, and the coding of the body.
+    pub(crate) fn of(mut self, request: String, coding: Option<String>) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            (inner.request, inner.coding) = (Some(request), coding);
+        }
+        self
     }
 
     /// The HTTP status.
@@ -182,7 +199,8 @@ impl Refusal {
         self.0.status
     }
 
-    /// The `message` of the server's JSON body, or an empty string.
+    /// The `message` of the server's JSON body, or the `error` in it, or the `message` of that; else an empty string. It is
+    /// as the server sent it: in `Display` and `Debug` it is cut, and control characters are escaped.
     pub fn message(&self) -> &str {
         &self.0.message
     }
@@ -205,16 +223,22 @@ impl Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(request) = &self.0.request {
+            write!(f, "{request}: ")?;
+        }
         write!(f, "the server answered {}", self.0.status)?;
         if !self.0.message.is_empty() {
-            write!(f, ": {}", self.0.message)?;
+            write!(f, ": {}", shown(&self.0.message, SHOWN))?;
+        }
+        if let Some(coding) = &self.0.coding {
+            write!(f, ", in a body encoded as {}, which was not asked for", shown(coding, 20))?;
         }
         // A validation error of PocketBase names the fields in `data`; "Failed to create record." alone does not say
         // what is wrong.
         if let Some(data) = self.json().and_then(|body| body.get("data").cloned())
             && data.as_object().is_some_and(|fields| !fields.is_empty())
         {
-            write!(f, " {data}")?;
+            write!(f, " {}", shown(&data.to_string(), SHOWN))?;
         }
         Ok(())
     }
@@ -224,7 +248,7 @@ impl fmt::Debug for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Refusal")
             .field("status", &self.0.status)
-            .field("message", &self.0.message)
+            .field("message", &shown(&self.0.message, SHOWN))
             .field("body_len", &self.0.body.len())
             .field("retry_after", &self.0.retry_after)
             .finish()
@@ -240,8 +264,24 @@ impl NetworkError {
         Self(Arc::new(source))
     }
 
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source()
+    /// What the operating system said, if it did: to tell a refused connection from one that timed out.
+    ///
+    /// ```
+    /// # async fn example(client: tidings::Client) {
+    /// if let Err(tidings::Error::Network(error)) = client.send("GET", "/api/health", None).await {
+    ///     println!("is it running? {:?}", error.kind());
+    /// }
+    /// # }
+    /// ```
+    pub fn kind(&self) -> Option<std::io::ErrorKind> {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&*self.0);
+        while let Some(error) = cause {
+            if let Some(error) = error.downcast_ref::<std::io::Error>() {
+                return Some(error.kind());
+            }
+            cause = error.source();
+        }
+        None
     }
 }
 
@@ -291,10 +331,89 @@ pub(crate) fn shown(text: &str, limit: usize) -> String {
     shown
 }
 
+/// A server's words for people, where it or a gateway before it puts them.
 fn message_in(body: &[u8]) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Body {
-        message: String,
+        message: Option<Value>,
+        error: Option<Value>,
     }
-    serde_json::from_slice::<Body>(body).ok().map(|body| body.message)
+    let Body { message, error } = serde_json::from_slice(body).ok()?;
+    let inner = error.as_ref().and_then(|error| error.get("message")).cloned();
+    [message, inner, error].into_iter().flatten().find_map(|words| words.as_str().map(str::to_owned))
+}
+
+/// The operating system has no more of it.
+#[derive(Debug)]
+struct NoResource {
+    what: &'static str,
+    cause: std::io::Error,
+}
+
+impl fmt::Display for NoResource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the system gave no {}: {}", self.what, self.cause)
+    }
+}
+
+impl std::error::Error for NoResource {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.cause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(body: &str) -> Refusal {
+        Refusal::new(418, body.into(), None).of("GET http://h/p".into(), None)
+    }
+
+    #[test]
+    fn a_refusal_says_what_was_asked_and_the_words_of_the_server_once() {
+        for (body, text) in [
+            (r#"{"message":"No.","data":{}}"#, ": No."),
+            (r#"{"error":{"message":"No.","code":7}}"#, ": No."),
+            (r#"{"error":"No."}"#, ": No."),
+            (r#"{"message":"No.","error":"teapot"}"#, ": No."),
+            (r#"{"message":"No.","data":{"a":{"code":"x"}}}"#, r#": No. {"a":{"code":"x"}}"#),
+            (r#"{"message":7}"#, ""),
+            ("<html>No.", ""),
+            ("[]", ""),
+        ] {
+            assert_eq!(refusal(body).to_string(), format!("GET http://h/p: the server answered 418{text}"));
+        }
+        let packed =
+            Refusal::new(502, vec![0x1f, 0x8b], None).of("GET http://h/p".into(), Some("gzip".into()));
+        assert!(packed.to_string().ends_with("502, in a body encoded as gzip, which was not asked for"));
+    }
+
+    #[test]
+    fn a_servers_words_are_shown_without_what_a_terminal_obeys_and_cut() {
+        let words = "a\n2026-01-01 ERROR forged\r\u{1b}[31m\u{9b}2J\u{202e}\u{2028}\u{200b}\t\u{7f}ü€";
+        let body = serde_json::json!({"message": words, "data": {"f": {"message": words}}}).to_string();
+        let refusal = refusal(&body);
+        assert_eq!(refusal.message(), words, "the API gives it");
+        let error = Error::Refused(refusal.clone());
+        for shown in [refusal.to_string(), format!("{refusal:?}"), error.to_string(), format!("{error:?}")] {
+            let odd = |c: char| c.is_control() || "\u{202e}\u{2028}\u{200b}".contains(c);
+            assert!(!shown.contains(odd) && shown.contains("ü€"), "{shown:?}");
+            assert!(shown.contains("u{1b}"), "{shown}");
+        }
+        let long = serde_json::json!({"message": "x".repeat(60_000), "data": {"f": "y".repeat(60_000)}});
+        let refusal = Refusal::new(400, long.to_string().into(), None);
+        assert!(refusal.to_string().len() < 3 * SHOWN && format!("{refusal:?}").len() < 3 * SHOWN);
+        assert_eq!(shown("abc", 3), "abc");
+        assert_eq!(shown("abcd", 3), "abc…");
+    }
+
+    #[test]
+    fn an_error_and_its_sources_say_each_thing_once() {
+        let cause = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let error = Error::no_resource("descriptor", cause);
+        assert!(std::error::Error::source(&error).is_none(), "the text says it already");
+        let Error::Network(network) = error else { panic!() };
+        assert_eq!(network.kind(), Some(std::io::ErrorKind::ConnectionRefused));
+    }
 }

@@ -1,12 +1,16 @@
 //! Requests that a host sends through the client.
 #![cfg(all(feature = "hub", feature = "async-io"))]
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use futures::future::join_all;
+use serde_json::json;
 use tidings::{
     Client, Error,
-    hub::{Endpoint, Hub},
+    hub::{Answer, Endpoint, Hub},
 };
 
 #[test]
@@ -62,5 +66,76 @@ fn no_path_leads_out_of_the_servers_url() {
         for request in hub.requests() {
             assert!(request.path.starts_with("/pb/api/collections/"), "{}", request.path);
         }
+    });
+}
+
+#[test]
+fn a_text_in_json_stands_in_a_query_without_its_quotes() {
+    smol::block_on(async {
+        let hub = Hub::start().unwrap();
+        let client = Client::builder(&hub.url()).headers(HashMap::from([("X-All", "1")])).build().unwrap();
+        let sort = json!({"sort": "-created"});
+        let request = client.send("GET", "/api/health", None);
+        let request =
+            request.query("filter", json!("a = 'b'")).query("n", 7).query("yes", true).query("list", ["x"]);
+        let request = request.queries(sort.as_object().unwrap()).queries([("page", 1)]);
+        request.headers(BTreeMap::from([("X-One", "2")])).await.unwrap();
+        let seen = hub.requests().pop().unwrap();
+        let query = seen.query.clone().unwrap();
+        let pairs: Vec<_> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let expected = [
+            ("filter", "a = 'b'"),
+            ("n", "7"),
+            ("yes", "true"),
+            ("list", r#"["x"]"#),
+            ("sort", "-created"),
+            ("page", "1"),
+        ];
+        assert_eq!(pairs, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert_eq!((seen.header("x-all"), seen.header("x-one")), (Some("1"), Some("2")));
+
+        let posts = client.collection("posts");
+        let same = posts.subscribe("*").filter("a = 'b'").header("X-Room", "r").await.unwrap();
+        let value = posts.subscribe("*").query("filter", json!("a = 'b'")).headers([("X-Room", "r")]);
+        let value = value.await.unwrap();
+        assert_eq!(hub.topics().len(), 1, "{:?}", hub.topics());
+        drop((same, value));
+
+        let bad = HashMap::from([((1, 2), 3)]);
+        let error = client.send("GET", "/", None).query("map", &bad).await.unwrap_err();
+        assert!(error.to_string().contains("map"), "{error}");
+        assert!(posts.subscribe("*").query("map", &bad).await.is_err());
+    });
+}
+
+/// What compresses on the way and was not asked to is named, whatever it compressed.
+#[test]
+fn an_answer_that_is_compressed_is_refused_with_a_word() {
+    smol::block_on(async {
+        let hub = Hub::start().unwrap();
+        hub.add_user("users", "ann@example.com", "password");
+        let (faults, gzipped) = (hub.faults(), Answer::gzipped);
+        let client = || Client::new(&hub.url()).unwrap();
+        let told = |what: &str, error: Error| {
+            assert!(error.to_string().contains("gzip"), "{what}: {error}");
+        };
+        faults.answer_next(Endpoint::Health, gzipped(), 1);
+        told("send", client().send("GET", "/api/health", None).await.unwrap_err());
+        faults.answer_next(Endpoint::Auth, gzipped(), 1);
+        let login = client().collection("users").auth_with_password("ann@example.com", "password").await;
+        told("log-in", login.map(drop).unwrap_err());
+        faults.answer_next(Endpoint::Connect, gzipped(), 1);
+        told("stream", client().collection("posts").subscribe("*").await.map(drop).unwrap_err());
+        faults.answer_next(Endpoint::Connect, gzipped(), 1);
+        let mut source = tidings::EventSource::new(&format!("{}/api/realtime", hub.url())).unwrap();
+        told("event source", source.next_message().await.map(drop).unwrap_err());
+        faults.answer_next(
+            Endpoint::Health,
+            Answer::status(503).header("content-encoding", "gzip").body("x"),
+            1,
+        );
+        let error = client().send("GET", "/api/health", None).await.unwrap_err();
+        assert_eq!(error.status(), Some(503));
+        told("refusal", error);
     });
 }

@@ -30,7 +30,7 @@ impl Client {
     /// Creates a client with the default settings.
     ///
     /// # Errors
-    /// [`Error::InvalidUrl`], and [`Error::InvalidArgument`] when a thread cannot be created.
+    /// [`Error::InvalidUrl`], and [`Error::Network`] when a thread cannot be created.
     #[cfg(any(feature = "async-io", feature = "tokio"))]
     pub fn new(url: &str) -> Result<Self, Error> {
         Builder::from(crate::Client::builder(url)).build()
@@ -181,15 +181,13 @@ impl Client {
     #[cfg(unix)]
     pub fn descriptor(&self) -> Result<super::Descriptor, Error> {
         let made = self.inner.get()?.batches.descriptor();
-        made.map_err(|error| {
-            Error::argument("descriptor", format!("the operating system could not create one: {error}"))
-        })
+        made.map_err(|error| Error::no_resource("descriptor", error))
     }
 
     /// Sets the callback for changes of the state. It runs on the callback thread and replaces the previous handler.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] when the callback thread cannot be created, and [`Error::Forked`].
+    /// [`Error::Network`] when the callback thread cannot be created, and [`Error::Forked`].
     pub fn on_state(&self, handler: impl Fn(&State) + Send + Sync + 'static) -> Result<(), Error> {
         self.get()?.handle.notices.set_on_state(Arc::new(handler))
     }

@@ -145,7 +145,7 @@ impl EventSource {
     #[cfg(unix)]
     pub fn descriptor(&self) -> Result<super::Descriptor, Error> {
         let made = self.inner.get()?.ahead.inbox.descriptor();
-        made.map_err(|error| Error::argument("descriptor", format!("the system gave none: {error}")))
+        made.map_err(|error| Error::no_resource("descriptor", error))
     }
 
     /// The id in force after the last event that was taken. See [`crate::EventSource::last_event_id`].

@@ -386,6 +386,11 @@ impl ClientBuilder {
         self
     }
 
+    /// Several headers for every request, from a map or an array of pairs; see [`header`](Self::header).
+    pub fn headers<N: Into<String>, V: Into<String>>(self, pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+        pairs.into_iter().fold(self, |builder, (name, value)| builder.header(name, value))
+    }
+
     /// What the client is called in log lines (as the field `client`) and in `Debug`; host and port of its URL unless set.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());

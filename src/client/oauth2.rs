@@ -164,7 +164,9 @@ struct Site {
 impl Site {
     fn auth_url(&self) -> Result<&str, Error> {
         let url = self.auth_url.as_deref().or(self.old_auth_url.as_deref());
-        url.ok_or_else(|| Error::Protocol(format!("the server gives no URL for {:?}", self.name)))
+        url.ok_or_else(|| {
+            Error::Protocol(format!("the server gives no URL for {:?}", shown(&self.name, 100)))
+        })
     }
 }
 
@@ -174,7 +176,8 @@ impl Methods {
         let sites: Vec<Site> = new.into_iter().chain(self.auth_providers.unwrap_or_default()).collect();
         let names: Vec<_> = sites.iter().map(|site| site.name.clone()).collect();
         sites.into_iter().find(|site| site.name == provider).ok_or_else(|| {
-            Error::argument("provider", format!("the server has no provider {provider:?}; it has {names:?}"))
+            let names = shown(&format!("{names:?}"), 500);
+            Error::argument("provider", format!("the server has no provider {provider:?}; it has {names}"))
         })
     }
 }

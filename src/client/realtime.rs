@@ -68,7 +68,7 @@ impl Realtime {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] when the callback thread cannot be created.
+    /// [`Error::Network`] when the callback thread cannot be created.
     pub fn on_disconnect(&self, handler: impl Fn(&[String]) + Send + Sync + 'static) -> Result<(), Error> {
         self.handle.notices.set_on_disconnect(Some(Arc::new(handler)))
     }

@@ -7,7 +7,7 @@ use hyper::{
     Method,
     header::{HeaderMap, HeaderName, HeaderValue},
 };
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
@@ -38,6 +38,8 @@ pub struct Request {
     pub(crate) query: Vec<(String, String)>,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) timeout: Duration,
+    /// What the builder was given and cannot use.
+    error: Option<Error>,
 }
 
 impl Request {
@@ -45,19 +47,41 @@ impl Request {
         let (method, path) = (method.to_owned(), path.to_owned());
         let body = body.map(|body| body.to_string().into_bytes());
         let timeout = Duration::from_secs(30);
-        Self { handle, method, path, body, query: Vec::new(), headers: Vec::new(), timeout }
+        Self { handle, method, path, body, query: Vec::new(), headers: Vec::new(), timeout, error: None }
     }
 
-    /// Adds a parameter to the query of the URL. It is percent-encoded as needed.
-    pub fn query(mut self, name: impl Into<String>, value: impl ToString) -> Self {
-        self.query.push((name.into(), value.to_string()));
+    /// Adds a parameter to the query of the URL; it is percent-encoded as needed. A text is taken as it is, also one in a
+    /// [`Value`]; anything else as its JSON: `7`, `true`, `["a","b"]`.
+    pub fn query(mut self, name: impl Into<String>, value: impl Serialize) -> Self {
+        let name = name.into();
+        match query_text(&name, &value) {
+            Ok(text) => self.query.push((name, text)),
+            Err(error) => self.error = Some(error),
+        }
         self
+    }
+
+    /// Adds several parameters, from a map or an array of pairs; each as [`query`](Self::query) does.
+    ///
+    /// ```no_run
+    /// # async fn example(client: tidings::Client) -> Result<(), tidings::Error> {
+    /// let posts = client.send("GET", "/api/collections/posts/records", None);
+    /// let newest = posts.queries([("sort", "-created"), ("perPage", "10")]).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn queries<N: Into<String>, V: Serialize>(self, pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+        pairs.into_iter().fold(self, |request, (name, value)| request.query(name, value))
     }
 
     /// Adds a header.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
+    }
+
+    /// Adds several headers, from a map or an array of pairs.
+    pub fn headers<N: Into<String>, V: Into<String>>(self, pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+        pairs.into_iter().fold(self, |request, (name, value)| request.header(name, value))
     }
 
     /// Sets a body of any type, such as a form with files, and its `Content-Type`.
@@ -73,6 +97,9 @@ impl Request {
     }
 
     async fn perform(self) -> Result<Response, Error> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
         let shared = &self.handle;
         let method = Method::from_bytes(self.method.as_bytes())
             .map_err(|_| Error::argument("method", format!("{:?} is not an HTTP method", self.method)))?;
@@ -175,6 +202,15 @@ impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The body may hold a token.
         f.debug_struct("Response").field("status", &self.status).field("body_len", &self.body.len()).finish()
+    }
+}
+
+/// A value as it stands in a query. The quotes of a text's JSON would be part of it to the server, which then finds nothing.
+pub(crate) fn query_text(name: &str, value: &impl Serialize) -> Result<String, Error> {
+    match serde_json::to_value(value) {
+        Ok(Value::String(text)) => Ok(text),
+        Ok(value) => Ok(value.to_string()),
+        Err(error) => Err(Error::argument(format!("value of {name}"), error.to_string())),
     }
 }
 

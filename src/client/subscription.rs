@@ -13,9 +13,11 @@ use std::{
 };
 
 use futures::{Stream, future::BoxFuture};
+use serde::Serialize;
 
 use crate::{
     Error, Event, SubscriptionState,
+    client::request::query_text,
     delivery::batches::Batches,
     delivery::mailbox::{Callback, Mailbox},
     driver::shared::Handle,
@@ -110,16 +112,31 @@ impl Subscribe {
         self
     }
 
-    /// Any other query parameter. API rules see it as `@request.query`.
-    pub fn query(mut self, name: impl Into<String>, value: impl ToString) -> Self {
-        self.topic.query.insert(name.into(), value.to_string());
+    /// Any other query parameter. API rules see it as `@request.query`. A text is taken as it is, also one in
+    /// a [`Value`](serde_json::Value); anything else as its JSON.
+    pub fn query(mut self, name: impl Into<String>, value: impl Serialize) -> Self {
+        let name = name.into();
+        match query_text(&name, &value) {
+            Ok(text) => _ = self.topic.query.insert(name, text),
+            Err(error) => self.error = Some(error),
+        }
         self
+    }
+
+    /// Several query parameters, from a map or an array of pairs; each as [`query`](Self::query) does.
+    pub fn queries<N: Into<String>, V: Serialize>(self, pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+        pairs.into_iter().fold(self, |subscribe, (name, value)| subscribe.query(name, value))
     }
 
     /// A header for this topic. API rules see it as `@request.headers`, `X-Token` as `x_token`.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.topic.headers.insert(name.into(), value.into());
         self
+    }
+
+    /// Several headers for this topic, from a map or an array of pairs.
+    pub fn headers<N: Into<String>, V: Into<String>>(self, pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+        pairs.into_iter().fold(self, |subscribe, (name, value)| subscribe.header(name, value))
     }
 
     /// How many events may be queued for this listener, and what happens when the queue is full. A queue holds at most

@@ -42,6 +42,7 @@ use crate::{
         dialect::{Failure, Request, TokenPlace},
         identity::Token,
     },
+    error::shown,
     http::Response,
     rt::Runtime,
 };
@@ -395,8 +396,9 @@ pub(crate) async fn refusal(runtime: &dyn Runtime, response: Response) -> Refusa
     let retry_after = retry_after(&response.headers);
     let mut timer = runtime.new_timer(runtime.now() + REFUSAL_TIMEOUT);
     let alarm = poll_fn(move |cx| timer.as_mut().poll(cx));
+    let (request, coding) = (response.asked(), response.coding().map(str::to_owned));
     let body = response.body.beginning(REFUSAL_LIMIT, alarm).await;
-    Refusal::new(status, body, retry_after)
+    Refusal::new(status, body, retry_after).of(request, coding)
 }
 
 /// How long `Retry-After` asks to wait. A date in it is compared with the server's own clock where it tells that, since
@@ -425,7 +427,7 @@ pub(crate) fn not_a_stream(response: &Response) -> Error {
     Error::Protocol(format!(
         "{host} answered with {} where an event stream was expected: is it the right URL, or is a proxy or a \
          login page in the way?",
-        content_type.unwrap_or("no content type"),
+        content_type.map_or("no content type".into(), |name| shown(name, 100)),
     ))
 }
 

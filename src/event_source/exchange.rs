@@ -45,6 +45,7 @@ fn failed(error: HttpError) -> Failure {
         HttpError::InvalidUrl { .. } | HttpError::Config { .. } | HttpError::BadRedirect { .. } => {
             Failure::Hopeless(error.into())
         }
+        error @ HttpError::Encoded { .. } => Failure::NotAStream(error.into()),
         error => Failure::Lost(error.into()),
     }
 }

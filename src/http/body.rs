@@ -33,6 +33,11 @@ impl Body {
         Self { place, state }
     }
 
+    /// Whether it is known that nothing will come.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self.state, State::Ended)
+    }
+
     /// The next bytes, as they arrive; `None` once the body has ended as announced.
     ///
     /// An answer without a length ends when the server closes the connection, and its loss cannot

@@ -42,6 +42,8 @@ pub(crate) enum HttpError {
     TooManyRedirects { place: String, limit: usize },
     /// A redirect that cannot or must not be followed.
     BadRedirect { place: String, why: String },
+    /// The body is compressed, although `identity` was asked for.
+    Encoded { place: String, coding: String },
     /// The body is larger than the caller allowed, in bytes.
     BodyTooLarge { place: String, limit: usize },
 }
@@ -153,6 +155,11 @@ impl fmt::Display for HttpError {
                 write!(f, "gave up at {place} after {limit} redirects; do they form a loop?")
             }
             Self::BadRedirect { place, why } => write!(f, "cannot follow the redirect of {place}: {why}"),
+            Self::Encoded { place, coding } => write!(
+                f,
+                "{place} answered with a body encoded as {coding}, which was not asked for and is not read; is there a \
+                 proxy on the way that compresses everything?"
+            ),
             Self::BodyTooLarge { place, limit } => {
                 write!(f, "the answer of {place} is larger than {limit} bytes")
             }

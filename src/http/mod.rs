@@ -99,9 +99,15 @@ impl Shared {
         loop {
             let (response, cookies_changed) = self.exchange(&walk.request, walk.is_home).await?;
             let limit = self.config.max_redirects;
-            if !walk.follow(response.status, &response.headers, cookies_changed, limit)? {
-                return Ok(response);
+            if walk.follow(response.status, &response.headers, cookies_changed, limit)? {
+                continue;
             }
+            // One that refuses keeps its status, which says more than its body.
+            if let Some(coding) = response.coding().filter(|_| response.status.is_success()) {
+                let place = error::place(&response.url);
+                return Err(HttpError::Encoded { place, coding: crate::error::shown(coding, 20) });
+            }
+            return Ok(response);
         }
     }
 

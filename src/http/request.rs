@@ -16,6 +16,7 @@ use super::HttpConfig;
 use super::body::Body;
 use super::error::{HttpError, place};
 use super::redirect::Redirects;
+use crate::error::shown;
 
 /// One request.
 ///
@@ -177,6 +178,20 @@ pub(crate) struct Response {
     /// The address that answered; none through a proxy.
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) body: Body,
+}
+
+impl Response {
+    /// Method and URL, as they may be shown.
+    pub(crate) fn asked(&self) -> String {
+        format!("{} {}", self.method, shown(&place(&self.url), 300))
+    }
+
+    /// How the body is encoded, if it is: nothing here decodes, and nobody asked for it.
+    pub(crate) fn coding(&self) -> Option<&str> {
+        let coding = self.headers.get(header::CONTENT_ENCODING)?.to_str().unwrap_or("?").trim();
+        let is_plain = coding.is_empty() || coding.eq_ignore_ascii_case("identity");
+        (!is_plain && !self.body.is_empty()).then_some(coding)
+    }
 }
 
 impl fmt::Debug for Response {

@@ -85,6 +85,30 @@ fn an_answer_may_have_many_headers_and_a_few_interim_responses() {
 }
 
 #[test]
+fn a_body_that_is_encoded_is_refused_and_a_refusal_keeps_its_status() {
+    for (head, is_refused) in [
+        ("200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 2", true),
+        ("200 OK\r\ncontent-encoding: br\r\ntransfer-encoding: chunked", true),
+        ("200 OK\r\ncontent-encoding: identity\r\ncontent-length: 2", false),
+        ("200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 0", false),
+        ("204 No Content\r\ncontent-encoding: gzip", false),
+        ("404 Not Found\r\ncontent-encoding: gzip\r\ncontent-length: 2", false),
+    ] {
+        let (address, _requests) = answering(format!("HTTP/1.1 {head}\r\n\r\n\u{1f}x"));
+        match send(get(format!("http://{address}/"))) {
+            Ok(response) => {
+                assert!(!is_refused, "{head}");
+                assert_eq!(response.coding().is_some(), response.status == 404, "{head}");
+            }
+            Err(error) => {
+                assert!(is_refused && matches!(error, HttpError::Encoded { .. }), "{head}: {error:?}");
+                assert!(error.to_string().contains("not asked for"), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_body_has_no_time_limit() {
     let (go_on, signal) = mpsc::channel::<()>();
     let signal = std::sync::Mutex::new(signal);
