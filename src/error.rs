@@ -27,7 +27,6 @@ pub enum Error {
         reason: String,
     },
     /// An option, header, token or argument cannot be used. Detected before any network access.
-    /// operating system cannot create a thread or a descriptor.
     InvalidArgument {
         /// Its name.
         argument: String,

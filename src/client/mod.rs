@@ -503,7 +503,7 @@ impl ClientBuilder {
     /// Creates a client whose I/O runs on a background thread of its own, named `tidings`.
     ///
     /// # Errors
-    /// [`Error::InvalidUrl`], [`Error::InvalidArgument`] for a setting that cannot be used, also when the thread cannot be
+    /// [`Error::InvalidUrl`], [`Error::InvalidArgument`] for a setting that cannot be used, [`Error::Network`] when the thread cannot be
     /// created, and [`Error::Unsupported`] for one that the backend does not have.
     #[cfg(any(feature = "async-io", feature = "tokio"))]
     pub fn build(self) -> Result<Client, Error> {
