@@ -10,9 +10,10 @@ use tidings_core::AuthResponse;
 
 use crate::{
     border::{DropCallback, ErrorOut, Text, UserData, answer, given, value},
-    client::Client,
-    error::{Error, Status},
-    strings::{OwnedText, c_text},
+    failure::{Error, Status},
+    handle::Client,
+    strings::OwnedText,
+    text::c_text,
 };
 
 /// Logs in with a user name or e-mail address and a password; the client then is that user. A change of the user takes

@@ -1,14 +1,12 @@
 //! The queue
 
-use std::{os::fd::AsRawFd, sync::OnceLock};
-
-use tidings_core::blocking::{Descriptor, Item};
+use tidings_core::blocking::Item;
 
 use crate::{
     border::{ErrorOut, answer, free, given, limit, value},
-    client::Client,
-    error::Status,
     event::Event,
+    failure::Status,
+    handle::Client,
 };
 
 /// Room for events taken from the queue. It can be used again and again.
@@ -91,14 +89,4 @@ pub extern "C" fn tidings_client_fd(client: Option<&Client>) -> i32 {
         let client = client?;
         Some(client.watched.keep(client.get().descriptor().ok()?))
     })
-}
-
-/// What a host polls: the same descriptor until it frees what that tells of, also after the end.
-#[derive(Default)]
-pub(crate) struct Watched(OnceLock<Descriptor>);
-
-impl Watched {
-    pub(crate) fn keep(&self, made: Descriptor) -> i32 {
-        self.0.get_or_init(|| made).as_raw_fd()
-    }
 }

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use crate::error::{Error, Status};
+use crate::failure::{Error, Status};
 
 /// Where a function puts its error: `tidings_error **`, which may be NULL and need not be initialised.
 pub type ErrorOut<'a> = Option<&'a mut MaybeUninit<Option<Box<Error>>>>;
@@ -23,7 +23,7 @@ pub(crate) fn answer(error: ErrorOut<'_>, body: impl FnOnce() -> Result<(), Erro
     let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(panicked(panic)));
     let (status, told) = match result {
         Ok(()) => (Status::Ok, None),
-        Err(error) => (error.status(), Some(Box::new(error))),
+        Err(error) => (error.status, Some(Box::new(error))),
     };
     match error {
         Some(out) => drop(out.write(told)),
@@ -180,7 +180,7 @@ mod tests {
         // SAFETY: `answer` has written it.
         let error = unsafe { out.assume_init() }.unwrap();
         assert_eq!(status, Status::ErrPanic);
-        assert!(error.message().to_str().unwrap().ends_with(": no more"));
+        assert!(error.message.to_str().unwrap().ends_with(": no more"));
         assert_eq!(value(7, || -> Option<i32> { panic!() }), 7);
     }
 

@@ -2,36 +2,13 @@
 
 use std::mem::MaybeUninit;
 
-use tidings_core::{State, blocking};
-
 use crate::{
-    batch::Watched,
     border::{ErrorOut, Text, answer, free, given, value},
     client_options::ClientOptions,
-    error::{Error, Status},
+    failure::Status,
+    handle::{Client, Watched},
     strings::{OwnedText, Strings},
 };
-
-/// A client of one server: one connection, for as many subscriptions as you like.
-pub struct Client {
-    client: blocking::Client,
-    pub(crate) watched: Watched,
-}
-
-impl Client {
-    pub(crate) fn get(&self) -> &blocking::Client {
-        &self.client
-    }
-
-    /// The client behind it, unless it was closed: for what would have no effect then.
-    pub(crate) fn open(&self) -> Result<&tidings_core::Client, Error> {
-        let client = self.client.get()?;
-        match client.state() {
-            State::Closed { why: None } => Err(tidings_core::Error::Closed.into()),
-            _ => Ok(client),
-        }
-    }
-}
 
 /// Makes a client. Nothing is connected before the first subscription. `url` is that of the server, such as
 /// "http://127.0.0.1:8090", without "/api". `options` may be NULL.

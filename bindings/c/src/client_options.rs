@@ -10,7 +10,7 @@ use tidings_core::{ClientBuilder, blocking::Builder};
 
 use crate::{
     border::{Data, DropCallback, Text, UserData, answer, free, given, one_of},
-    error::{Error, Status},
+    failure::{Error, Status},
     token_request::{TokenCallback, TokenRequest},
 };
 

@@ -13,9 +13,10 @@ use tidings_core::{Action as Told, GapReason as Made, blocking::Item};
 
 use crate::{
     border::{free, put, value},
-    error::Error,
+    failure::Error,
     state::StateInfo,
-    strings::{Strings, c_text},
+    strings::Strings,
+    text::c_text,
 };
 
 /// What an event tells. From TIDINGS_ACTION_GAP on it is a notice of the client: without them, silence and loss would

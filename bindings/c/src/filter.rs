@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     border::{ErrorOut, Text, answer, given},
-    error::{Error, Status},
+    failure::{Error, Status},
     strings::OwnedText,
 };
 

@@ -64,8 +64,12 @@
 //!     Functions, values of enumerations and fields at the end of tidings_stats may be added; nothing is taken away or
 //!     changes its meaning while the soname is libtidings.so.0. Be ready for values that you do not know.
 
-// In the order of the header.
+// What the functions stand on, each only on those before it.
+mod text;
+mod failure;
 mod border;
+mod handle;
+// Functions, in the order of the header.
 mod error;
 mod strings;
 mod client_options;

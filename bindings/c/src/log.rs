@@ -21,8 +21,8 @@ use tracing::{
 
 use crate::{
     border::{DropCallback, ErrorOut, UserData, answer, one_of},
-    error::{Error, Status},
-    strings::c_text,
+    failure::{Error, Status},
+    text::c_text,
 };
 
 /// How much a log line matters.

@@ -12,8 +12,8 @@ use tidings_core::Request;
 
 use crate::{
     border::{Data, ErrorOut, Text, answer, free, given, put, value},
-    client::Client,
-    error::{Error, Status},
+    failure::{Error, Status},
+    handle::Client,
 };
 
 /// The options of requests to be. What is not set is as it is without options.

@@ -9,9 +9,10 @@ use std::{
 
 use crate::{
     border::{DropCallback, ErrorOut, UserData, answer, free, given, milliseconds, value},
-    client::Client,
-    error::{Error, Status},
-    strings::{Strings, c_text},
+    failure::{Error, Status},
+    handle::Client,
+    strings::Strings,
+    text::c_text,
 };
 
 /// The state of a client's connection. With many topics a client keeps more than one stream; the state is that of the

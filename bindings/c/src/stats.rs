@@ -4,8 +4,8 @@ use std::{ffi::c_void, mem::size_of};
 
 use crate::{
     border::{ErrorOut, answer, given},
-    client::Client,
-    error::{Error, Status},
+    failure::{Error, Status},
+    handle::Client,
 };
 
 /// Counters of a client, all since it was made unless said otherwise. Later versions of the library may know more of them,

@@ -5,17 +5,10 @@ use std::{
     ptr,
 };
 
-use crate::border::{free, value};
-
-/// Text for C. What follows a NUL, which only odd servers send, is cut off.
-pub(crate) fn c_text(text: impl Into<Vec<u8>>) -> CString {
-    CString::new(text).unwrap_or_else(|error| {
-        let end = error.nul_position();
-        let mut bytes = error.into_vec();
-        bytes.truncate(end);
-        CString::new(bytes).unwrap_or_default()
-    })
-}
+use crate::{
+    border::{free, value},
+    text::c_text,
+};
 
 /// A `char *` that the host owns and gives back to [`tidings_string_free`].
 #[repr(transparent)]

@@ -6,10 +6,10 @@ use tidings_core::{Subscribe, SubscriptionState as Stands};
 
 use crate::{
     border::{DropCallback, ErrorOut, Text, UserData, answer, free, given, put, value},
-    client::Client,
     client_options::RawOverflow,
-    error::{Error, Status},
     event::Event,
+    failure::{Error, Status},
+    handle::Client,
 };
 
 /// How a subscription stands.

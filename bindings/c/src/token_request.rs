@@ -6,7 +6,7 @@ use tidings_core::blocking;
 
 use crate::{
     border::{Text, answer, free, given},
-    error::Status,
+    failure::Status,
 };
 
 /// The client's question for a token.
