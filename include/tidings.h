@@ -1378,7 +1378,7 @@ void tidings_source_event_free(tidings_source_event *event);
 /// callback before it, and NULL takes that away. A program sets it once, or a few times.
 ///
 /// Lines go over a queue of 1,024 to a thread that is there while a callback is; when it does not keep up, lines are
-/// dropped, and a line says how many. No line has a token, a topic or a query.
+/// dropped, and at most every 10 seconds a line says how many. No line has a token, a topic or a query.
 ///
 /// Threads: any; the callback runs on a thread of its own, one line at a time, and may call anything. `user_data` passes
 /// to the library, and is dropped on that thread when the callback is replaced. In a forked child there is no log until it
