@@ -13,6 +13,15 @@
 //     Each client has a thread that does its I/O, and a second one, started with the first callback, that runs
 //     callbacks: one at a time, in order. So a callback may block without stalling the connection, and may call every
 //     function of this header, those included that close or free the client it belongs to.
+//     These are all the threads that the library starts; tidings_thread_count() counts them:
+//         tidings            one per client from tidings_client_new() on, and one per event source: I/O
+//         tidings-callbacks  one per client from the first callback on (the system may show 15 characters of the name)
+//         tidings-resolve    one per name lookup, while it lasts
+//         tidings-token      one per token request, while the token callback runs
+//         tidings-log        one while a log callback is set
+//     All of them block all signals but those of their own faults (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT), so
+//     signals go to your threads, and sigwait() gets its own. A process that a callback starts inherits the blocked mask:
+//     reset it, with posix_spawnattr_setsigmask() for example.
 //     "Threads: any" means that a function may be called from every thread and from every callback, also while other
 //     threads use the same object. "Threads: one at a time" means from every thread and callback, but not while
 //     another thread uses the same object. Freeing an object is always the last use of it, by any thread. No result
@@ -1387,6 +1396,13 @@ void tidings_source_event_free(tidings_source_event *event);
 tidings_status tidings_log_set(
     tidings_log_level level, tidings_log_callback callback, void *user_data, tidings_drop_callback drop,
     tidings_error **error);
+
+// ---- Threads ----------------------------------------------------------------------------------------------
+
+/// The number of threads of the library in this process: see "Threads" at the top.
+///
+/// Threads: any.
+size_t tidings_thread_count(void);
 
 // ---- Version ----------------------------------------------------------------------------------------------
 

@@ -40,7 +40,8 @@
 //!
 //! Callbacks ([`Subscribe::on`], [`Realtime::on_disconnect`]) run on a second thread, which is started when the first
 //! one is given, one at a time and in order. They may block and call anything; a panic in one is counted and the
-//! others go on. Names of hosts are looked up on a thread that lives as long as the answer takes.
+//! others go on. Names of hosts are looked up on a thread that lives as long as the answer takes. On Unix all these
+//! threads block signals, which are for the threads of the host; a process that a callback starts inherits that.
 //!
 //! All handles are `Send` and `Sync`, and cheap to clone where they can be cloned.
 //!
@@ -90,6 +91,7 @@ mod lock;
 #[path = "runtime/mod.rs"]
 pub mod rt;
 pub mod sse;
+mod thread;
 mod topic;
 
 pub use client::{

@@ -15,12 +15,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SRC = ROOT / "src"
 
-BOTTOM = "topic error lock rt"
+BOTTOM = "topic error lock rt thread"
 ENGINE = f"event sse http {BOTTOM}"
 ARROWS = {
     "lock": "",
+    "thread": "",
     "topic": "error",
-    "rt": "",
+    "rt": "thread",
     "sse": "",
     "http": "rt lock",
     "error": "http",

@@ -9,10 +9,10 @@ use std::{
     fmt::{self, Write},
     process,
     sync::{Condvar, Mutex, OnceLock, PoisonError},
-    thread,
     time::{Duration, Instant},
 };
 
+use tidings_core::blocking::spawn_thread;
 use tracing::{
     Event, Metadata, Subscriber,
     field::{Field, Visit},
@@ -194,7 +194,7 @@ impl Sink {
         }
         if let Some((callback, user_data)) = to {
             let run = move || sink.run(callback, &user_data);
-            thread::Builder::new().name("tidings-log".into()).spawn(run).map_err(|error| {
+            spawn_thread("tidings-log", run).map_err(|error| {
                 Error::new(Status::ErrOther, format!("the system gave no thread: {error}"))
             })?;
         }
