@@ -88,6 +88,11 @@ extern "C" {
 
 /// The version of this header; that of the library which runs is tidings_version().
 #define TIDINGS_VERSION "0.1.0"
+#define TIDINGS_VERSION_MAJOR 0
+#define TIDINGS_VERSION_MINOR 1
+#define TIDINGS_VERSION_PATCH 0
+/// The same as one number that grows with each version: 10203 for 1.2.3.
+#define TIDINGS_VERSION_NUMBER 100
 
 // ---- Types ------------------------------------------------------------------------------------------------
 
@@ -398,6 +403,8 @@ typedef struct tidings_stats {
     uint64_t streams;
     /// Times that another stream took the place of one without an interruption.
     uint64_t hand_overs;
+    /// Panics that left a callback: in C there are none, unless the library has a bug.
+    uint64_t panics;
 } tidings_stats;
 
 // ---- Errors -----------------------------------------------------------------------------------------------
@@ -422,10 +429,8 @@ uint16_t tidings_error_http_status(const tidings_error *error);
 /// Threads: any. The text belongs to the error.
 const char *tidings_error_message(const tidings_error *error);
 
-/// The body of the server's answer as received, at most 64 KiB of it, and in `*len`, which may be NULL, its length. NULL
-/// and 0 for every error but TIDINGS_ERR_REFUSED.
-///
-/// NO NUL ends it, so it is not for strlen() or "%s": printf("%.*s", (int)len, body). It may be any bytes.
+/// The body of the server's answer as received, at most 64 KiB of it, with a NUL after it, and in `*len`, which may be
+/// NULL, its length without that. NULL and 0 for every error but TIDINGS_ERR_REFUSED. It may be any bytes.
 ///
 /// Threads: any. The bytes belong to the error.
 const char *tidings_error_body(const tidings_error *error, size_t *len);
@@ -481,6 +486,13 @@ void tidings_client_options_free(tidings_client_options *options);
 ///
 /// Threads: one at a time. The token is copied.
 tidings_status tidings_client_options_set_token(tidings_client_options *options, const char *token);
+
+/// The token to begin with, and the record that it belongs to as JSON text, or NULL: tidings_client_auth_record() returns
+/// it. It replaces what tidings_client_options_set_token() set.
+///
+/// Threads: one at a time. The texts are copied. Returns TIDINGS_ERR_INVALID_ARGUMENT when the record is not JSON.
+tidings_status tidings_client_options_set_token_record(
+    tidings_client_options *options, const char *token, const char *record);
 
 /// Sets what to call when a token is needed: before the first stream, a minute before a token expires, and when the server
 /// does not take it any more. It replaces the callback before it, and NULL takes that away.
@@ -725,6 +737,11 @@ void tidings_state_info_free(tidings_state_info *state);
 /// Threads: any. The text is static.
 const char *tidings_state_name(tidings_state state);
 
+/// The name of a reason in lower case, such as "ended_by_server"; "unknown" for any other number. Never NULL.
+///
+/// Threads: any. The text is static.
+const char *tidings_reason_name(tidings_reason reason);
+
 // ---- Subscriptions ----------------------------------------------------------------------------------------
 
 /// Options that are all as they are without. Never NULL. They can be used for any number of subscriptions.
@@ -855,6 +872,11 @@ tidings_status tidings_client_unsubscribe_all(tidings_client *client, size_t *co
 /// Threads: any.
 tidings_subscription_state tidings_client_subscription_state(tidings_client *client, uint64_t id);
 
+/// The name of a subscription's state in lower case, such as "live"; "unknown" for any other number. Never NULL.
+///
+/// Threads: any. The text is static.
+const char *tidings_subscription_state_name(tidings_subscription_state state);
+
 /// How many events a subscription has lost because they were not taken in time; 0 for a spent id.
 ///
 /// Threads: any.
@@ -904,16 +926,24 @@ const char *tidings_event_record_id(const tidings_event *event);
 /// Threads: any. The text belongs to the event.
 const char *tidings_event_record(const tidings_event *event);
 
+/// The length of tidings_event_record() in bytes; 0 when that is NULL.
+///
+/// Threads: any.
+size_t tidings_event_record_len(const tidings_event *event);
+
 /// The whole payload as JSON text: for changes of records {"action": ..., "record": {...}}, whatever the backend. NULL for
 /// notices, and when a server hook sent something else than JSON: see tidings_event_data().
 ///
 /// Threads: any. The text belongs to the event.
 const char *tidings_event_json(const tidings_event *event);
 
-/// The payload as received, without a copy, and in `*len`, which may be NULL, its length. NULL and 0 for notices.
+/// The length of tidings_event_json() in bytes; 0 when that is NULL.
 ///
-/// NO NUL ends it, so it is not for strlen() or "%s": printf("%.*s", (int)len, data). It is UTF-8 that may hold any
-/// character.
+/// Threads: any.
+size_t tidings_event_json_len(const tidings_event *event);
+
+/// The payload as received, without a copy, with a NUL after it, and in `*len`, which may be NULL, its length without that.
+/// NULL and 0 for notices. It is UTF-8 that may hold any character, also a NUL.
 ///
 /// Threads: any. The bytes belong to the event.
 const char *tidings_event_data(const tidings_event *event, size_t *len);
@@ -928,11 +958,22 @@ uint64_t tidings_event_lagged(const tidings_event *event);
 /// Threads: any.
 tidings_gap_reason tidings_event_gap_reason(const tidings_event *event);
 
-/// With TIDINGS_ACTION_GAP, since when changes may have been missed, in milliseconds of Unix time by this machine's clock,
-/// which must not agree with the server's; -1 otherwise.
+/// The name of a gap's reason in lower case, such as "disconnected"; "unknown" for any other number. Never NULL.
+///
+/// Threads: any. The text is static.
+const char *tidings_gap_reason_name(tidings_gap_reason reason);
+
+/// With TIDINGS_ACTION_GAP, since when changes may have been missed, in milliseconds of Unix time by the clock of this
+/// machine, which may differ from the server's; -1 otherwise.
 ///
 /// Threads: any.
 int64_t tidings_event_gap_since_ms(const tidings_event *event);
+
+/// With TIDINGS_ACTION_GAP, when the server acknowledged the subscription again, in milliseconds of Unix time by the clock
+/// of this machine; -1 otherwise.
+///
+/// Threads: any.
+int64_t tidings_event_gap_until_ms(const tidings_event *event);
 
 /// With TIDINGS_ACTION_GAP, how many milliseconds it lasted; -1 otherwise.
 ///
@@ -1043,11 +1084,10 @@ tidings_status tidings_client_auth_with_oauth2(
 /// Sets the token, with or without "Bearer ", and the record that it belongs to as JSON text, which may be NULL. It takes
 /// effect on its own, as with tidings_client_auth_with_password().
 ///
-/// To become a guest, pass NULL for the token. An empty token is an error, whose message speaks of Rust's `clear`: that is
-/// this NULL.
+/// To become a guest, pass NULL for both. An empty token is an error.
 ///
 /// Threads: any. The texts are copied. Returns TIDINGS_ERR_INVALID_ARGUMENT when the token is empty or has characters that
-/// cannot stand in a header or the record is not JSON, and TIDINGS_ERR_CLOSED.
+/// cannot stand in a header, or the record is not JSON or comes without a token, and TIDINGS_ERR_CLOSED.
 tidings_status tidings_client_set_token(
     tidings_client *client, const char *token, const char *record, tidings_error **error);
 

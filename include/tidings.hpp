@@ -14,6 +14,7 @@
 #ifndef TIDINGS_HPP
 #define TIDINGS_HPP
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <exception>
@@ -117,6 +118,15 @@ inline std::optional<std::string_view> view(const char *text) noexcept {
     return text ? std::optional<std::string_view>(text) : std::nullopt;
 }
 
+inline std::optional<std::string_view> view(const char *text, std::size_t len) noexcept {
+    return text ? std::optional(std::string_view(text, len)) : std::nullopt;
+}
+
+inline std::optional<std::chrono::system_clock::time_point> moment(std::int64_t unix_ms) noexcept {
+    using std::chrono::system_clock;
+    return unix_ms < 0 ? std::nullopt : std::optional(system_clock::time_point(milliseconds(unix_ms)));
+}
+
 inline const char *c_str(const std::optional<std::string> &text) noexcept { return text ? text->c_str() : nullptr; }
 
 inline std::int64_t limit(std::optional<milliseconds> timeout) noexcept {
@@ -128,14 +138,14 @@ inline std::uint64_t count(milliseconds time) noexcept {
 }
 
 [[noreturn]] inline void terminate(std::exception_ptr) { std::terminate(); }
-inline exception_handler handler = terminate;
+inline std::atomic<exception_handler> handler = terminate;
 
 /// Runs code of the host in a callback: no exception may pass through C.
 template <typename Function> void guarded(Function &&function) noexcept {
     try {
         function();
     } catch (...) {
-        handler(std::current_exception());
+        handler.load()(std::current_exception());
     }
 }
 
@@ -149,7 +159,7 @@ template <typename Function> void *given(Function &&function) {
 } // namespace detail
 
 inline exception_handler on_exception(exception_handler handler) {
-    return std::exchange(detail::handler, handler ? handler : detail::terminate);
+    return detail::handler.exchange(handler ? handler : detail::terminate);
 }
 
 // ---- What is told -------------------------------------------------------------------------------------------
@@ -171,6 +181,8 @@ struct state {
     std::string text;
     std::optional<tidings::error> error;
     std::optional<milliseconds> retry_in;
+    /// With TIDINGS_STATE_SUSPENDED, for how long there has been no connection.
+    std::optional<milliseconds> offline;
 
     explicit state(const tidings_state_info *info)
         : kind(tidings_state_info_state(info)), reason(tidings_state_info_reason(info)),
@@ -180,6 +192,9 @@ struct state {
         }
         if (auto ms = tidings_state_info_retry_in_ms(info); ms >= 0) {
             retry_in = milliseconds(ms);
+        }
+        if (auto ms = tidings_state_info_offline_ms(info); ms >= 0) {
+            offline = milliseconds(ms);
         }
     }
 };
@@ -203,9 +218,13 @@ public:
     std::optional<std::string_view> name() const noexcept { return detail::view(tidings_event_name(get())); }
     std::optional<std::string_view> record_id() const noexcept { return detail::view(tidings_event_record_id(get())); }
     /// The record as JSON text.
-    std::optional<std::string_view> record() const noexcept { return detail::view(tidings_event_record(get())); }
+    std::optional<std::string_view> record() const noexcept {
+        return detail::view(tidings_event_record(get()), tidings_event_record_len(get()));
+    }
     /// The whole payload as JSON text.
-    std::optional<std::string_view> json() const noexcept { return detail::view(tidings_event_json(get())); }
+    std::optional<std::string_view> json() const noexcept {
+        return detail::view(tidings_event_json(get()), tidings_event_json_len(get()));
+    }
     /// The payload as received; empty for notices.
     std::string_view data() const noexcept {
         std::size_t len = 0;
@@ -215,9 +234,10 @@ public:
     std::uint64_t lagged() const noexcept { return tidings_event_lagged(get()); }
     tidings_gap_reason gap_reason() const noexcept { return tidings_event_gap_reason(get()); }
     std::optional<std::chrono::system_clock::time_point> gap_since() const noexcept {
-        auto ms = tidings_event_gap_since_ms(get());
-        return ms < 0 ? std::nullopt
-                      : std::optional(std::chrono::system_clock::time_point(std::chrono::milliseconds(ms)));
+        return detail::moment(tidings_event_gap_since_ms(get()));
+    }
+    std::optional<std::chrono::system_clock::time_point> gap_until() const noexcept {
+        return detail::moment(tidings_event_gap_until_ms(get()));
     }
     std::optional<milliseconds> gap_duration() const noexcept {
         auto ms = tidings_event_gap_duration_ms(get());
@@ -275,7 +295,9 @@ private:
 class client_options {
 public:
     client_options() : raw_(tidings_client_options_new()) {}
-    client_options &token(const std::string &token) { return set(tidings_client_options_set_token, token.c_str()); }
+    client_options &token(const std::string &token, const std::optional<std::string> &record = {}) {
+        return set(tidings_client_options_set_token_record, token.c_str(), detail::c_str(record));
+    }
     client_options &header(const std::string &name, const std::string &value) {
         return set(tidings_client_options_add_header, name.c_str(), value.c_str());
     }

@@ -86,7 +86,8 @@ impl Error {
 
     /// The operating system could not start a thread.
     pub(crate) fn no_thread(error: std::io::Error) -> Self {
-        Self::argument("thread", format!("the system gave none: {error}"))
+        let text = format!("a thread cannot be started: {error}");
+        Self::Network(NetworkError::new(std::io::Error::new(error.kind(), text)))
     }
 
     pub(crate) fn argument(argument: impl Into<String>, reason: impl Into<String>) -> Self {

@@ -269,7 +269,8 @@ pub struct ClientBuilder {
     /// Realm and app of a RustBaaS server.
     rustbaas: Option<(String, String)>,
     token_in_query: bool,
-    heartbeat: Duration,
+    /// `None` for the default, and all that PocketBase can have.
+    heartbeat: Option<Duration>,
     token: Option<String>,
     headers: Vec<(String, String)>,
     http: HttpConfig,
@@ -286,7 +287,7 @@ impl ClientBuilder {
             url: url.to_owned(),
             rustbaas: None,
             token_in_query: false,
-            heartbeat: HEARTBEAT,
+            heartbeat: None,
             token: None,
             headers: Vec::new(),
             http: HttpConfig::default(),
@@ -306,7 +307,7 @@ impl ClientBuilder {
 
     /// The interval of a RustBaaS server's heartbeats, 15 seconds unless set. A stream that misses three is given up.
     pub fn heartbeat(mut self, interval: Duration) -> Self {
-        self.heartbeat = interval;
+        self.heartbeat = Some(interval);
         self
     }
 
@@ -493,7 +494,7 @@ impl ClientBuilder {
             ("connect timeout", http.connect_timeout),
             ("subscribe timeout", self.engine.subscribe_timeout),
             ("back-off", self.engine.backoff.min),
-            ("heartbeat", self.heartbeat),
+            ("heartbeat", self.heartbeat.unwrap_or(HEARTBEAT)),
             ("identity check", self.engine.proof_interval),
         ] {
             if timeout.is_zero() || timeout > LONGEST {
@@ -524,7 +525,10 @@ impl ClientBuilder {
             }
             Some((realm, app)) => {
                 let Self { token_in_query, heartbeat, .. } = self;
-                Arc::new(RustBaas { realm, app, token_in_query, heartbeat })
+                Arc::new(RustBaas { realm, app, token_in_query, heartbeat: heartbeat.unwrap_or(HEARTBEAT) })
+            }
+            None if self.heartbeat.is_some() => {
+                return Err(Error::unsupported("a heartbeat interval", "PocketBase sends no heartbeats"));
             }
             None if self.token_in_query => {
                 return Err(Error::unsupported(

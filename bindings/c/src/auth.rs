@@ -5,11 +5,10 @@ use std::{
     mem::MaybeUninit,
 };
 
-use serde_json::Value;
 use tidings_core::AuthResponse;
 
 use crate::{
-    border::{DropCallback, ErrorOut, Text, UserData, answer, given, value},
+    border::{DropCallback, ErrorOut, Text, UserData, answer, given, parsed, value},
     failure::{Error, Status},
     handle::Client,
     strings::OwnedText,
@@ -109,11 +108,10 @@ fn log_in(
 /// Sets the token, with or without "Bearer ", and the record that it belongs to as JSON text, which may be NULL. It takes
 /// effect on its own, as with tidings_client_auth_with_password().
 ///
-/// To become a guest, pass NULL for the token. An empty token is an error, whose message speaks of Rust's `clear`: that is
-/// this NULL.
+/// To become a guest, pass NULL for both. An empty token is an error.
 ///
 /// Threads: any. The texts are copied. Returns TIDINGS_ERR_INVALID_ARGUMENT when the token is empty or has characters that
-/// cannot stand in a header or the record is not JSON, and TIDINGS_ERR_CLOSED.
+/// cannot stand in a header, or the record is not JSON or comes without a token, and TIDINGS_ERR_CLOSED.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_set_token(
     client: Option<&Client>,
@@ -123,17 +121,13 @@ pub extern "C" fn tidings_client_set_token(
 ) -> Status {
     answer(error, || {
         let auth = given(client, "client")?.open()?.auth();
-        let record: Option<Value> = match record.optional("record")? {
-            Some(record) => Some(
-                serde_json::from_str(record)
-                    .map_err(|error| Error::argument("record", &error.to_string()))?,
-            ),
-            None => None,
-        };
-        match (token.optional("token")?, record) {
+        match (token.optional("token")?, parsed(record, "record")?) {
             (Some(token), Some(record)) => auth.set(token, record)?,
             (Some(token), None) => auth.set_token(token)?,
-            (None, _) => auth.clear(),
+            (None, None) => auth.clear(),
+            (None, Some(_)) => {
+                return Err(Error::argument("record", "it belongs to no token: the token is NULL"));
+            }
         }
         Ok(())
     })

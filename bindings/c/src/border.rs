@@ -9,9 +9,11 @@ use std::{
     marker::PhantomData,
     mem::MaybeUninit,
     panic::{AssertUnwindSafe, catch_unwind},
-    slice,
+    ptr, slice,
     time::Duration,
 };
+
+use serde_json::Value;
 
 use crate::failure::{Error, Status};
 
@@ -72,6 +74,8 @@ pub struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
+    pub(crate) const NULL: Self = Self { first: ptr::null(), call: PhantomData };
+
     pub(crate) fn get(self, name: &str) -> Result<&'a str, Error> {
         given(self.optional(name)?, name)
     }
@@ -85,6 +89,12 @@ impl<'a> Text<'a> {
         let text = unsafe { CStr::from_ptr(self.first) };
         text.to_str().map(Some).map_err(|_| Error::not_utf8(name))
     }
+}
+
+/// An argument that is JSON, or NULL.
+pub(crate) fn parsed(text: Text<'_>, name: &str) -> Result<Option<Value>, Error> {
+    let parse = |text| serde_json::from_str(text).map_err(|error| Error::argument(name, &error.to_string()));
+    text.optional(name)?.map(parse).transpose()
 }
 
 /// A `const void *` and a `size_t`: so many bytes of the host, which stay as they are during the call.
@@ -167,6 +177,12 @@ pub(crate) fn one_of<T: Copy>(
     found.ok_or_else(|| {
         Error::new(Status::ErrInvalidArgument, format!("invalid {name}: there is no {number}"))
     })
+}
+
+/// The name of a number of an enumeration, which begin with "unknown" or "none" at 0.
+pub(crate) fn name_of(number: c_int, names: &[&'static CStr]) -> *const c_char {
+    let known = usize::try_from(number).ok().and_then(|number| names.get(number));
+    known.unwrap_or(&c"unknown").as_ptr()
 }
 
 #[cfg(test)]

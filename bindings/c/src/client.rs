@@ -2,6 +2,8 @@
 
 use std::mem::MaybeUninit;
 
+use tidings_core::blocking;
+
 use crate::{
     border::{ErrorOut, Text, answer, free, given, value},
     client_options::ClientOptions,
@@ -30,11 +32,11 @@ pub extern "C" fn tidings_client_new(
         let out = given(client, "client")?;
         out.write(None);
         let url = url.get("url")?;
-        let builder = match options {
-            Some(options) => options.builder(url),
-            None => tidings_core::Client::builder(url).into(),
+        let client = match options {
+            Some(options) => options.build(url)?,
+            None => blocking::Client::new(url)?,
         };
-        out.write(Some(Box::new(Client { client: builder.build()?, watched: Watched::default() })));
+        out.write(Some(Box::new(Client { client, watched: Watched::default() })));
         Ok(())
     })
 }

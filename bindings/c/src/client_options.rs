@@ -6,10 +6,14 @@ use std::{
     time::Duration,
 };
 
-use tidings_core::{ClientBuilder, blocking::Builder};
+use serde_json::Value;
+use tidings_core::{
+    ClientBuilder,
+    blocking::{self, Builder},
+};
 
 use crate::{
-    border::{Data, DropCallback, Text, UserData, answer, free, given, one_of},
+    border::{Data, DropCallback, Text, UserData, answer, free, given, one_of, parsed},
     failure::{Error, Status},
     token_request::{TokenCallback, TokenRequest},
 };
@@ -49,12 +53,22 @@ const POLICIES: [(tidings_core::Overflow, Overflow); tidings_core::Overflow::ALL
 #[derive(Default)]
 pub struct ClientOptions {
     settings: Vec<Box<dyn Fn(ClientBuilder) -> ClientBuilder>>,
+    /// The record of the token, which the builder does not take.
+    record: Option<(String, Value)>,
     notices: bool,
     on_token: Option<Arc<dyn Fn(TokenRequest) + Send + Sync>>,
 }
 
 impl ClientOptions {
-    pub(crate) fn builder(&self, url: &str) -> Builder {
+    pub(crate) fn build(&self, url: &str) -> Result<blocking::Client, Error> {
+        let client = self.builder(url).build()?;
+        if let Some((token, record)) = &self.record {
+            client.get()?.auth().set(token, record.clone())?;
+        }
+        Ok(client)
+    }
+
+    fn builder(&self, url: &str) -> Builder {
         let builder = tidings_core::Client::builder(url);
         let builder = self.settings.iter().fold(builder, |builder, setting| setting(builder));
         let mut builder = Builder::from(builder);
@@ -107,9 +121,25 @@ pub extern "C" fn tidings_client_options_set_token(
     options: Option<&mut ClientOptions>,
     token: Text<'_>,
 ) -> Status {
-    set(options, || {
-        let token = token.get("token")?.to_owned();
-        Ok(move |builder: ClientBuilder| builder.token(&*token))
+    tidings_client_options_set_token_record(options, token, Text::NULL)
+}
+
+/// The token to begin with, and the record that it belongs to as JSON text, or NULL: tidings_client_auth_record() returns
+/// it. It replaces what tidings_client_options_set_token() set.
+///
+/// Threads: one at a time. The texts are copied. Returns TIDINGS_ERR_INVALID_ARGUMENT when the record is not JSON.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_client_options_set_token_record(
+    options: Option<&mut ClientOptions>,
+    token: Text<'_>,
+    record: Text<'_>,
+) -> Status {
+    answer(None, || {
+        let options = given(options, "options")?;
+        let (token, record) = (token.get("token")?.to_owned(), parsed(record, "record")?);
+        options.record = record.map(|record| (token.clone(), record));
+        options.settings.push(Box::new(move |builder: ClientBuilder| builder.token(&*token)));
+        Ok(())
     })
 }
 

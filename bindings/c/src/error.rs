@@ -49,10 +49,8 @@ pub extern "C" fn tidings_error_message(error: Option<&Error>) -> *const c_char 
     value(ptr::null(), || Some(error?.message.as_ptr()))
 }
 
-/// The body of the server's answer as received, at most 64 KiB of it, and in `*len`, which may be NULL, its length. NULL
-/// and 0 for every error but TIDINGS_ERR_REFUSED.
-///
-/// NO NUL ends it, so it is not for strlen() or "%s": printf("%.*s", (int)len, body). It may be any bytes.
+/// The body of the server's answer as received, at most 64 KiB of it, with a NUL after it, and in `*len`, which may be
+/// NULL, its length without that. NULL and 0 for every error but TIDINGS_ERR_REFUSED. It may be any bytes.
 ///
 /// Threads: any. The bytes belong to the error.
 #[unsafe(no_mangle)]
@@ -60,8 +58,12 @@ pub extern "C" fn tidings_error_body(
     error: Option<&Error>,
     len: Option<&mut MaybeUninit<usize>>,
 ) -> *const c_char {
-    let body = value(None, || Some(Some(error?.refusal.as_ref()?.body())));
-    put(len, body.map_or(0, <[u8]>::len));
+    let body = value(None, || {
+        let error = error?;
+        let body = error.refusal.as_ref()?.body();
+        Some(Some(error.body.get_or_init(|| [body, b"\0"].concat().into())))
+    });
+    put(len, body.map_or(0, |body| body.len() - 1));
     body.map_or(ptr::null(), |body| body.as_ptr().cast())
 }
 

@@ -5,14 +5,14 @@ use std::{
     mem::MaybeUninit,
     ptr,
     sync::{Arc, OnceLock},
-    time::SystemTime,
+    time::{Instant, SystemTime},
 };
 
 use serde_json::value::RawValue;
 use tidings_core::{Action as Told, GapReason as Made, blocking::Item};
 
 use crate::{
-    border::{free, put, value},
+    border::{free, name_of, put, value},
     failure::Error,
     state::StateInfo,
     strings::Strings,
@@ -71,6 +71,11 @@ pub enum GapReason {
     /// Something that this library's header did not know.
     Other = 4,
 }
+
+/// A tidings_gap_reason as a host passes it in: any number.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub struct RawGapReason(c_int);
 
 /// One thing told to a listener: a change of a record, a custom message, or a notice. It never changes.
 pub struct Event {
@@ -131,6 +136,19 @@ impl Event {
         }
     }
 
+    fn record(&self) -> Option<&CStr> {
+        let make = || {
+            let record: Box<RawValue> = self.told()?.record().ok()?;
+            Some(c_text(record.get()))
+        };
+        self.record.get_or_init(make).as_deref()
+    }
+
+    fn json(&self) -> Option<&CStr> {
+        let make = || Some(c_text(&*self.told()?.json_text().ok()?));
+        self.json.get_or_init(make).as_deref()
+    }
+
     fn action(&self) -> Action {
         match &self.content {
             Content::Told(event) => match event.action() {
@@ -178,8 +196,7 @@ pub extern "C" fn tidings_action_name(action: RawAction) -> *const c_char {
         c"state",
         c"disconnected",
     ];
-    let name = usize::try_from(action.0).ok().and_then(|action| NAMES.get(action));
-    name.unwrap_or(&NAMES[0]).as_ptr()
+    name_of(action.0, &NAMES)
 }
 
 /// Whether the client speaks here (from TIDINGS_ACTION_GAP on), and not the server.
@@ -239,14 +256,15 @@ pub extern "C" fn tidings_event_record_id(event: Option<&Event>) -> *const c_cha
 /// Threads: any. The text belongs to the event.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_event_record(event: Option<&Event>) -> *const c_char {
-    value(ptr::null(), || {
-        let event = event?;
-        let record = event.record.get_or_init(|| {
-            let record: Box<RawValue> = event.told()?.record().ok()?;
-            Some(c_text(record.get()))
-        });
-        record.as_deref().map(CStr::as_ptr)
-    })
+    value(ptr::null(), || Some(event?.record()?.as_ptr()))
+}
+
+/// The length of tidings_event_record() in bytes; 0 when that is NULL.
+///
+/// Threads: any.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_event_record_len(event: Option<&Event>) -> usize {
+    value(0, || Some(event?.record()?.count_bytes()))
 }
 
 /// The whole payload as JSON text: for changes of records {"action": ..., "record": {...}}, whatever the backend. NULL for
@@ -255,17 +273,19 @@ pub extern "C" fn tidings_event_record(event: Option<&Event>) -> *const c_char {
 /// Threads: any. The text belongs to the event.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_event_json(event: Option<&Event>) -> *const c_char {
-    value(ptr::null(), || {
-        let event = event?;
-        let json = event.json.get_or_init(|| Some(c_text(&*event.told()?.json_text().ok()?)));
-        json.as_deref().map(CStr::as_ptr)
-    })
+    value(ptr::null(), || Some(event?.json()?.as_ptr()))
 }
 
-/// The payload as received, without a copy, and in `*len`, which may be NULL, its length. NULL and 0 for notices.
+/// The length of tidings_event_json() in bytes; 0 when that is NULL.
 ///
-/// NO NUL ends it, so it is not for strlen() or "%s": printf("%.*s", (int)len, data). It is UTF-8 that may hold any
-/// character.
+/// Threads: any.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_event_json_len(event: Option<&Event>) -> usize {
+    value(0, || Some(event?.json()?.count_bytes()))
+}
+
+/// The payload as received, without a copy, with a NUL after it, and in `*len`, which may be NULL, its length without that.
+/// NULL and 0 for notices. It is UTF-8 that may hold any character, also a NUL.
 ///
 /// Threads: any. The bytes belong to the event.
 #[unsafe(no_mangle)]
@@ -273,9 +293,9 @@ pub extern "C" fn tidings_event_data(
     event: Option<&Event>,
     len: Option<&mut MaybeUninit<usize>>,
 ) -> *const c_char {
-    let told = value(None, || Some(event?.told().filter(|event| !event.is_notice())));
-    put(len, told.map_or(0, |event| event.raw().len()));
-    told.map_or(ptr::null(), |event| event.raw().as_ptr().cast())
+    let data = value(None, || Some(event?.told()?.raw_with_nul()));
+    put(len, data.map_or(0, |data| data.len() - 1));
+    data.map_or(ptr::null(), |data| data.as_ptr().cast())
 }
 
 /// With TIDINGS_ACTION_LAGGED, how many events were dropped; 0 otherwise.
@@ -304,16 +324,35 @@ pub extern "C" fn tidings_event_gap_reason(event: Option<&Event>) -> GapReason {
     })
 }
 
-/// With TIDINGS_ACTION_GAP, since when changes may have been missed, in milliseconds of Unix time by this machine's clock,
-/// which must not agree with the server's; -1 otherwise.
+/// The name of a gap's reason in lower case, such as "disconnected"; "unknown" for any other number. Never NULL.
+///
+/// Threads: any. The text is static.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_gap_reason_name(reason: RawGapReason) -> *const c_char {
+    name_of(reason.0, &[c"none", c"disconnected", c"identity_changed", c"too_large", c"other"])
+}
+
+/// With TIDINGS_ACTION_GAP, since when changes may have been missed, in milliseconds of Unix time by the clock of this
+/// machine, which may differ from the server's; -1 otherwise.
 ///
 /// Threads: any.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_event_gap_since_ms(event: Option<&Event>) -> i64 {
-    value(-1, || {
-        let since = SystemTime::now().checked_sub(event?.told()?.gap()?.since.elapsed())?;
-        i64::try_from(since.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_millis()).ok()
-    })
+    value(-1, || unix_ms(event?.told()?.gap()?.since))
+}
+
+/// With TIDINGS_ACTION_GAP, when the server acknowledged the subscription again, in milliseconds of Unix time by the clock
+/// of this machine; -1 otherwise.
+///
+/// Threads: any.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_event_gap_until_ms(event: Option<&Event>) -> i64 {
+    value(-1, || unix_ms(event?.told()?.gap()?.until))
+}
+
+fn unix_ms(at: Instant) -> Option<i64> {
+    let at = SystemTime::now().checked_sub(at.elapsed())?;
+    i64::try_from(at.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 
 /// With TIDINGS_ACTION_GAP, how many milliseconds it lasted; -1 otherwise.

@@ -1,6 +1,9 @@
 //! What a call fails with
 
-use std::ffi::{CStr, CString};
+use std::{
+    ffi::{CStr, CString},
+    sync::OnceLock,
+};
 
 use tidings_core::{Error as Cause, Refusal};
 
@@ -87,11 +90,13 @@ pub struct Error {
     pub(crate) status: Status,
     pub(crate) message: CString,
     pub(crate) refusal: Option<Refusal>,
+    /// The body of the refusal with a NUL after it, made when first asked for.
+    pub(crate) body: OnceLock<Box<[u8]>>,
 }
 
 impl Error {
     pub(crate) fn new(status: Status, message: impl Into<Vec<u8>>) -> Self {
-        Self { status, message: c_text(message), refusal: None }
+        Self { status, message: c_text(message), refusal: None, body: OnceLock::new() }
     }
 
     pub(crate) fn null(argument: &str) -> Self {

@@ -2,11 +2,9 @@
 
 use std::mem::MaybeUninit;
 
-use serde_json::Value;
-
 use crate::{
-    border::{ErrorOut, Text, answer, given},
-    failure::{Error, Status},
+    border::{ErrorOut, Text, answer, given, parsed},
+    failure::Status,
     strings::OwnedText,
 };
 
@@ -26,8 +24,7 @@ pub extern "C" fn tidings_filter(
     answer(error, || {
         let out = given(filter, "filter")?;
         out.write(OwnedText::NONE);
-        let values: Value = serde_json::from_str(values.get("values")?)
-            .map_err(|error| Error::argument("values", &error.to_string()))?;
+        let values = given(parsed(values, "values")?, "values")?;
         out.write(OwnedText::new(tidings_core::filter(expression.get("expression")?, values)?));
         Ok(())
     })

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    border::{DropCallback, ErrorOut, UserData, answer, free, given, milliseconds, value},
+    border::{DropCallback, ErrorOut, UserData, answer, free, given, milliseconds, name_of, value},
     failure::{Error, Status},
     handle::Client,
     strings::Strings,
@@ -71,6 +71,11 @@ pub enum Reason {
     /// Something else; the text says what.
     Other = 10,
 }
+
+/// A tidings_reason as a host passes it in: any number.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub struct RawReason(c_int);
 
 impl Reason {
     pub(crate) fn of(reason: &tidings_core::Reason) -> Self {
@@ -310,6 +315,26 @@ pub extern "C" fn tidings_state_name(state: RawState) -> *const c_char {
         c"suspended",
         c"closed",
     ];
-    let name = usize::try_from(state.0).ok().and_then(|state| NAMES.get(state));
-    name.unwrap_or(&NAMES[0]).as_ptr()
+    name_of(state.0, &NAMES)
+}
+
+/// The name of a reason in lower case, such as "ended_by_server"; "unknown" for any other number. Never NULL.
+///
+/// Threads: any. The text is static.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_reason_name(reason: RawReason) -> *const c_char {
+    const NAMES: [&CStr; 11] = [
+        c"none",
+        c"ended_by_server",
+        c"lost",
+        c"silence",
+        c"refused",
+        c"stream_rejected",
+        c"identity_changed",
+        c"suspected",
+        c"token_expired",
+        c"token_revoked",
+        c"other",
+    ];
+    name_of(reason.0, &NAMES)
 }

@@ -61,6 +61,8 @@ pub struct Stats {
     pub streams: u64,
     /// Times that another stream took the place of one without an interruption.
     pub hand_overs: u64,
+    /// Panics that left a callback: in C there are none, unless the library has a bug.
+    pub panics: u64,
 }
 
 /// Where a host wants its counters: so many bytes as it says beside.
@@ -126,6 +128,7 @@ impl Stats {
             listeners: stats.listeners as u64,
             streams: stats.streams as u64,
             hand_overs: stats.hand_overs,
+            panics: stats.panics,
         }
     }
 }

@@ -1,11 +1,15 @@
 //! Subscriptions
 
-use std::{ffi::c_void, mem::MaybeUninit, time::Duration};
+use std::{
+    ffi::{c_char, c_int, c_void},
+    mem::MaybeUninit,
+    time::Duration,
+};
 
 use tidings_core::{Subscribe, SubscriptionState as Stands};
 
 use crate::{
-    border::{DropCallback, ErrorOut, Text, UserData, answer, free, given, put, value},
+    border::{DropCallback, ErrorOut, Text, UserData, answer, free, given, name_of, put, value},
     client_options::RawOverflow,
     event::Event,
     failure::{Error, Status},
@@ -27,6 +31,11 @@ pub enum SubscriptionState {
     /// Nothing more comes; also for a spent id.
     Ended = 4,
 }
+
+/// A tidings_subscription_state as a host passes it in: any number.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub struct RawSubscriptionState(c_int);
 
 /// The options of subscriptions to be. What is not set is as it is without options.
 #[derive(Default)]
@@ -379,6 +388,14 @@ pub extern "C" fn tidings_client_subscription_state(client: Option<&Client>, id:
             _ => SubscriptionState::Unknown,
         })
     })
+}
+
+/// The name of a subscription's state in lower case, such as "live"; "unknown" for any other number. Never NULL.
+///
+/// Threads: any. The text is static.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_subscription_state_name(state: RawSubscriptionState) -> *const c_char {
+    name_of(state.0, &[c"unknown", c"pending", c"live", c"interrupted", c"ended"])
 }
 
 /// How many events a subscription has lost because they were not taken in time; 0 for a spent id.
