@@ -23,13 +23,13 @@ pub type ErrorOut<'a> = Option<&'a mut MaybeUninit<Option<Box<Error>>>>;
 /// The body of a function with a status.
 pub(crate) fn answer(error: ErrorOut<'_>, body: impl FnOnce() -> Result<(), Error>) -> Status {
     let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(panicked(panic)));
-    let (status, told) = match result {
+    let (status, failure) = match result {
         Ok(()) => (Status::Ok, None),
         Err(error) => (error.status, Some(Box::new(error))),
     };
     match error {
-        Some(out) => drop(out.write(told)),
-        None => drop(told),
+        Some(out) => drop(out.write(failure)),
+        None => drop(failure),
     }
     status
 }
@@ -50,7 +50,7 @@ fn panicked(panic: Box<dyn Any + Send>) -> Error {
         (_, Some(text)) => text.as_str(),
         _ => "no message",
     };
-    Error::new(Status::ErrPanic, format!("the library panicked, which is a bug of it: {text}"))
+    Error::new(Status::ErrPanic, format!("the library panicked, which is a bug in it: {text}"))
 }
 
 /// An argument that may not be NULL.
@@ -125,13 +125,13 @@ impl<'a> Bytes<'a> {
     }
 }
 
-/// What a host wants back with each call of a callback, and how it wants to be told that there will be no more.
+/// What a host gets back with each call of a callback, and what it wants called when there will be no more.
 pub(crate) struct UserData {
     pointer: *mut c_void,
     drop: DropCallback,
 }
 
-/// Told exactly once, when a callback cannot be called any more, with the user data that was given along.
+/// Called exactly once, when a callback can no longer be called, with the user data that belongs to it.
 pub type DropCallback = Option<extern "C" fn(user_data: *mut c_void)>;
 
 impl UserData {
@@ -157,7 +157,7 @@ impl Drop for UserData {
     }
 }
 
-/// A waiting time in milliseconds as `poll()` takes it: negative is for ever.
+/// A timeout in milliseconds as `poll()` takes it: negative is none.
 pub(crate) fn limit(timeout_ms: i64) -> Option<Duration> {
     u64::try_from(timeout_ms).ok().map(Duration::from_millis)
 }
@@ -175,7 +175,7 @@ pub(crate) fn one_of<T: Copy>(
 ) -> Result<T, Error> {
     let found = known.into_iter().find(|(_, value)| *value == number).map(|(item, _)| item);
     found.ok_or_else(|| {
-        Error::new(Status::ErrInvalidArgument, format!("invalid {name}: there is no {number}"))
+        Error::new(Status::ErrInvalidArgument, format!("invalid {name}: {number} is not in the enumeration"))
     })
 }
 

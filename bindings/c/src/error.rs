@@ -16,43 +16,33 @@ use crate::{
 #[derive(Clone, Copy)]
 pub struct RawStatus(c_int);
 
-/// The name of a status, such as "TIDINGS_ERR_CLOSED"; "unknown" for any other number. Never NULL.
-///
-/// Threads: any. The text is static.
+/// The name of a status as it is spelled in C, such as "TIDINGS_ERR_CLOSED".
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_status_name(status: RawStatus) -> *const c_char {
     let found = Status::NAMES.iter().find(|(known, _)| *known as c_int == status.0);
     found.map_or(c"unknown", |(_, name)| name).as_ptr()
 }
 
-/// What kind of error it is; TIDINGS_OK for NULL.
-///
-/// Threads: any.
+/// The kind of error; TIDINGS_OK for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_error_status(error: Option<&Error>) -> Status {
     value(Status::Ok, || Some(error?.status))
 }
 
-/// The HTTP status with which the server refused, such as 403; 0 for every error but TIDINGS_ERR_REFUSED.
-///
-/// Threads: any.
+/// With TIDINGS_ERR_REFUSED, the HTTP status of the server's answer, such as 403; otherwise 0.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_error_http_status(error: Option<&Error>) -> u16 {
     value(0, || Some(error?.refusal.as_ref()?.status()))
 }
 
-/// One line for people that says what was wrong, with the server's own message if it sent one.
-///
-/// Threads: any. The text belongs to the error.
+/// One line for people that says what went wrong, with the server's own message if it sent one.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_error_message(error: Option<&Error>) -> *const c_char {
     value(ptr::null(), || Some(error?.message.as_ptr()))
 }
 
-/// The body of the server's answer as received, at most 64 KiB of it, with a NUL after it, and in `*len`, which may be
-/// NULL, its length without that. NULL and 0 for every error but TIDINGS_ERR_REFUSED. It may be any bytes.
-///
-/// Threads: any. The bytes belong to the error.
+/// With TIDINGS_ERR_REFUSED, the body of the server's answer as received, up to 64 KiB; otherwise NULL. `*len` is set
+/// to its length, or to 0. A NUL that is not counted follows the body, which may contain any bytes.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_error_body(
     error: Option<&Error>,
@@ -67,17 +57,13 @@ pub extern "C" fn tidings_error_body(
     body.map_or(ptr::null(), |body| body.as_ptr().cast())
 }
 
-/// How many milliseconds the server asked to wait before the next try (Retry-After); -1 if it did not.
-///
-/// Threads: any.
+/// How long the server asked to wait before the next attempt (Retry-After), in milliseconds; -1 if it did not.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_error_retry_after_ms(error: Option<&Error>) -> i64 {
     value(-1, || Some(milliseconds(error?.refusal.as_ref()?.retry_after())))
 }
 
-/// Frees an error that was given to you.
-///
-/// Threads: one at a time. NULL is allowed.
+/// Frees an error.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_error_free(error: Option<Box<Error>>) {
     free(error);

@@ -9,41 +9,41 @@ use tidings_core::{Error as Cause, Refusal};
 
 use crate::text::c_text;
 
-/// What became of a call. The numbers never change.
+/// The result of a call. The numbers never change.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// It succeeded.
+    /// The call succeeded.
     Ok = 0,
-    /// An argument is NULL that may not be.
+    /// An argument that must not be NULL is NULL.
     ErrNullArgument = 1,
     /// A text is not UTF-8.
     ErrInvalidUtf8 = 2,
-    /// An option, header, token or other argument cannot be used.
+    /// An option, header, token or other argument has an invalid value.
     ErrInvalidArgument = 3,
-    /// The URL of the server cannot be used.
+    /// The URL of the server is invalid.
     ErrInvalidUrl = 4,
-    /// The topic cannot be subscribed to.
+    /// The topic is invalid: it is empty, too long, or has control characters.
     ErrInvalidTopic = 5,
-    /// The backend cannot do this.
+    /// The backend does not support this.
     ErrUnsupported = 6,
-    /// The server answered, and its answer was no: see tidings_error_http_status().
+    /// The server refused the request: see tidings_error_http_status().
     ErrRefused = 7,
     /// The token callback failed.
     ErrTokenProvider = 8,
-    /// The server could not be reached, or the connection broke.
+    /// The server could not be reached, the connection broke, or the system ran out of threads or descriptors.
     ErrNetwork = 9,
-    /// It took longer than it may.
+    /// The timeout expired.
     ErrTimeout = 10,
-    /// What answered does not speak the expected protocol.
+    /// The answer is not in the expected protocol.
     ErrProtocol = 11,
-    /// The client or source is closed.
+    /// The client or event source is closed.
     ErrClosed = 12,
-    /// The object was made by the process that this one was forked from.
+    /// The object belongs to the parent process: this process was forked from it.
     ErrForked = 13,
     /// The library has a bug.
     ErrPanic = 14,
-    /// Something else; the message says what.
+    /// Any other error; the message says which.
     ErrOther = 15,
 }
 
@@ -85,7 +85,7 @@ impl Status {
     ];
 }
 
-/// Why a call failed, a subscription ended or a connection is not there. It never changes.
+/// Why a call failed, a subscription ended or a connection is down. Immutable.
 pub struct Error {
     pub(crate) status: Status,
     pub(crate) message: CString,

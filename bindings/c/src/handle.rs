@@ -9,7 +9,7 @@ use tidings_core::{
 
 use crate::failure::Error;
 
-/// A client of one server: one connection, for as many subscriptions as you like.
+/// A client of one server: one connection that all its subscriptions share.
 pub struct Client {
     pub(crate) client: blocking::Client,
     pub(crate) watched: Watched,

@@ -26,19 +26,19 @@ use crate::{
     text::c_text,
 };
 
-/// How much a log line matters.
+/// The severity of a log line.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum LogLevel {
     /// Nothing is logged.
     Off = 0,
-    /// What the host should see to.
+    /// Errors that need attention.
     Error = 1,
-    /// What may need attention.
+    /// Conditions that may need attention.
     Warn = 2,
     /// Changes of the state.
     Info = 3,
-    /// Streams, submits, questions for tokens.
+    /// Streams, submits, token requests.
     Debug = 4,
     /// Everything.
     Trace = 5,
@@ -52,16 +52,16 @@ pub struct RawLogLevel(c_int);
 /// Called with each line. The text belongs to the call.
 pub type LogCallback = Option<extern "C" fn(level: LogLevel, line: *const c_char, user_data: *mut c_void)>;
 
-/// Sets what to call with each line that the library logs, up to `level`, for all clients of the process. It replaces the
-/// callback before it, and NULL takes that away. A program sets it once, or a few times.
+/// Sets the callback for log lines up to `level`, for all clients of the process, and replaces the previous one; NULL
+/// removes it. It is meant to be called once, or a few times: each call keeps a little memory.
 ///
-/// Lines go over a queue of 1,024 to a thread that is there while a callback is; when it does not keep up, lines are
-/// dropped, and at most every 10 seconds a line says how many. No line has a token, a topic or a query.
+/// Up to 1,024 lines are queued. When the callback does not keep up, lines are dropped, and one line, at most every 10
+/// seconds, says how many. No line contains a token, a topic or a query.
 ///
-/// Threads: any; the callback runs on a thread of its own, one line at a time, and may call anything. `user_data` passes
-/// to the library, and is dropped on that thread when the callback is replaced. In a forked child there is no log until it
-/// sets one. Returns TIDINGS_ERR_INVALID_ARGUMENT for a number that is no level, TIDINGS_ERR_UNSUPPORTED when a Rust
-/// program has taken the process's log before, and TIDINGS_ERR_OTHER when the system gives no thread.
+/// Threads: any; the callback runs on the log's own thread, one line at a time, and may call anything. The library owns
+/// `user_data`; `drop` is called on that thread when the callback has been replaced. A forked child has no log until it
+/// sets one. Returns TIDINGS_ERR_INVALID_ARGUMENT for an unknown level, TIDINGS_ERR_UNSUPPORTED when a Rust program has
+/// installed its own log before, and TIDINGS_ERR_OTHER when a thread cannot be started.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_log_set(
     level: RawLogLevel,
@@ -82,7 +82,10 @@ pub extern "C" fn tidings_log_set(
         ];
         let level = one_of(level.0, known, "level")?;
         if LOG.set(()).is_ok() && tracing::subscriber::set_global_default(Log).is_err() {
-            return Err(Error::new(Status::ErrUnsupported, "the process has another log already"));
+            return Err(Error::new(
+                Status::ErrUnsupported,
+                "the process already has a log, installed by a Rust program",
+            ));
         }
         Sink::install(level, callback.map(|callback| (callback, user_data)))?;
         tracing::callsite::rebuild_interest_cache();
@@ -95,7 +98,7 @@ type Callback = extern "C" fn(LogLevel, *const c_char, *mut c_void);
 /// Whether this library has taken the process's log.
 static LOG: OnceLock<()> = OnceLock::new();
 
-/// All that were ever set, the last of which counts. A chain that only grows, since whoever logs must wait for no lock: a
+/// All that were ever set; the last one counts. A chain that only grows, since whoever logs must wait for no lock: a
 /// forked child may have been born while one was held.
 static FIRST: Next = Next(OnceLock::new());
 
@@ -195,7 +198,7 @@ impl Sink {
         if let Some((callback, user_data)) = to {
             let run = move || sink.run(callback, &user_data);
             spawn_thread("tidings-log", run).map_err(|error| {
-                Error::new(Status::ErrOther, format!("the system gave no thread: {error}"))
+                Error::new(Status::ErrOther, format!("a thread cannot be started: {error}"))
             })?;
         }
         Ok(())
