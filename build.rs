@@ -24,7 +24,7 @@ mod header {
 
     /// What only Rust tells apart, and what C calls it. Handles that many threads use are `&T` in Rust, and so const for
     /// cbindgen.
-    const SPELLING: [(&str, &str); 13] = [
+    const SPELLING: [(&str, &str); 16] = [
         ("OwnedText ", "char *"),
         ("Text ", "const char *"),
         ("Data ", "const void *"),
@@ -35,6 +35,9 @@ mod header {
         ("RawStatus ", "tidings_status "),
         ("RawAction ", "tidings_action "),
         ("RawState ", "tidings_state "),
+        ("RawGapReason ", "tidings_gap_reason "),
+        ("RawReason ", "tidings_reason "),
+        ("RawSubscriptionState ", "tidings_subscription_state "),
         ("RawOverflow ", "tidings_overflow "),
         ("RawSourceKind ", "tidings_source_kind "),
         ("RawLogLevel ", "tidings_log_level "),
@@ -74,7 +77,18 @@ mod header {
         line("#include <stdbool.h>\n#include <stddef.h>\n#include <stdint.h>\n");
         line("#ifdef __cplusplus\nextern \"C\" {\n#endif\n");
         line("/// The version of this header; that of the library which runs is tidings_version().");
-        line(&format!("#define TIDINGS_VERSION \"{}\"\n", env!("CARGO_PKG_VERSION")));
+        line(&format!("#define TIDINGS_VERSION \"{}\"", env!("CARGO_PKG_VERSION")));
+        let [major, minor, patch] = [
+            ("MAJOR", env!("CARGO_PKG_VERSION_MAJOR")),
+            ("MINOR", env!("CARGO_PKG_VERSION_MINOR")),
+            ("PATCH", env!("CARGO_PKG_VERSION_PATCH")),
+        ]
+        .map(|(part, number)| {
+            line(&format!("#define TIDINGS_VERSION_{part} {number}"));
+            number.parse::<u32>().expect("a number")
+        });
+        line("/// The same as one number that grows with each version: 10203 for 1.2.3.");
+        line(&format!("#define TIDINGS_VERSION_NUMBER {}\n", major * 10_000 + minor * 100 + patch));
         line(&rule("Types"));
 
         let sections = sections(here, &lib);
@@ -88,7 +102,7 @@ mod header {
             if let Some((_, title)) = sections.iter().find(|(first, _)| text.contains(&format!("{first}("))) {
                 line(&rule(title));
             }
-            if text.contains("tidings_") && text.contains('(') && !text.contains("(*") {
+            if text.contains("tidings_") && text.contains('(') && !text.contains("(*") && !has_default(text) {
                 assert!(comment.iter().any(|text| text.contains("Threads")), "who may call it: {text}");
             }
             comment.drain(..).for_each(|text| line(&named(text)));
@@ -96,6 +110,16 @@ mod header {
         }
         line("\n#ifdef __cplusplus\n}\n#endif\n\n#endif");
         out
+    }
+
+    /// Whether "Defaults" at the top of the header says who may call the function.
+    fn has_default(text: &str) -> bool {
+        let name = text.split('(').next().unwrap_or_default();
+        let reads = ["event", "error", "state_info", "strings", "response", "source_event"];
+        name.ends_with("_free")
+            || name.ends_with("_name")
+            || ["_options_set_", "_options_add_", "_options_on_"].iter().any(|setter| name.contains(setter))
+            || reads.iter().any(|object| name.contains(&format!("tidings_{object}_")))
     }
 
     fn spelled(text: &str) -> String {

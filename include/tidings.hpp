@@ -6,14 +6,15 @@
 //     });
 //     std::cin.get();
 //
-// Threads and fork are as tidings.h says. What a class gives as a std::string_view or a reference belongs to the object that
-// gave it. A call that fails throws tidings::error. An exception that leaves a callback goes no further: it is given to
-// what tidings::on_exception() was set to, which is std::terminate unless set.
+// For threads and fork, see tidings.h. A std::string_view or a reference that a class returns belongs to that object. A call
+// that fails throws tidings::error. An exception that leaves a callback is passed to the handler set by
+// tidings::on_exception(); the default handler ends the process (std::terminate).
 //
-// It needs nothing but tidings.h, the C library and the standard library, and nothing of it is compiled into the library.
+// It needs only tidings.h, the C library and the standard library, and nothing of it is compiled into the library.
 #ifndef TIDINGS_HPP
 #define TIDINGS_HPP
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <exception>
@@ -38,7 +39,7 @@ using milliseconds = std::chrono::milliseconds;
 /// Why a call failed, or a subscription ended. what() is one line for people.
 class error : public std::runtime_error {
 public:
-    /// Copies what is borrowed.
+    /// Copies the borrowed error.
     explicit error(const tidings_error *from)
         : std::runtime_error(from ? tidings_error_message(from) : "no error"),
           status_(tidings_error_status(from)), http_status_(tidings_error_http_status(from)) {
@@ -54,7 +55,7 @@ public:
     tidings_status status() const noexcept { return status_; }
     /// With TIDINGS_ERR_REFUSED, the server's HTTP status; otherwise 0.
     std::uint16_t http_status() const noexcept { return http_status_; }
-    /// With TIDINGS_ERR_REFUSED, the server's answer.
+    /// With TIDINGS_ERR_REFUSED, the body of the server's answer.
     const std::string &body() const noexcept { return body_; }
     std::optional<milliseconds> retry_after() const noexcept { return retry_after_; }
 
@@ -65,10 +66,10 @@ private:
     std::optional<milliseconds> retry_after_;
 };
 
-/// What is called with an exception that has left a callback, on the thread of that callback.
+/// A handler for exceptions that leave a callback. It runs on the thread of that callback; what it throws itself ends the process.
 using exception_handler = void (*)(std::exception_ptr);
 
-/// Sets that, for the whole process, and gives the one before.
+/// Sets the handler of the process, and returns the previous one; nullptr restores the default. Threads: any.
 inline exception_handler on_exception(exception_handler handler);
 
 namespace detail {
@@ -81,7 +82,7 @@ template <typename T, auto Free> using owned = std::unique_ptr<T, freer<Free>>;
 using owned_error = owned<tidings_error, tidings_error_free>;
 using owned_string = owned<char, tidings_string_free>;
 
-/// The `error` argument of a C call, which throws what it was given.
+/// The `error` argument of a C call; throws the error that the call returned.
 class outcome {
 public:
     operator tidings_error **() noexcept { return &raw_; }
@@ -101,7 +102,7 @@ template <typename Call> void call(Call &&call) {
     outcome.check(call(static_cast<tidings_error **>(outcome)));
 }
 
-/// For functions that set an option: they have a status and nothing more.
+/// For setters of options, which return a status only.
 inline void check(tidings_status status) {
     if (status != TIDINGS_OK) {
         throw std::invalid_argument(tidings_status_name(status));
@@ -117,6 +118,15 @@ inline std::optional<std::string_view> view(const char *text) noexcept {
     return text ? std::optional<std::string_view>(text) : std::nullopt;
 }
 
+inline std::optional<std::string_view> view(const char *text, std::size_t len) noexcept {
+    return text ? std::optional(std::string_view(text, len)) : std::nullopt;
+}
+
+inline std::optional<std::chrono::system_clock::time_point> moment(std::int64_t unix_ms) noexcept {
+    using std::chrono::system_clock;
+    return unix_ms < 0 ? std::nullopt : std::optional(system_clock::time_point(milliseconds(unix_ms)));
+}
+
 inline const char *c_str(const std::optional<std::string> &text) noexcept { return text ? text->c_str() : nullptr; }
 
 inline std::int64_t limit(std::optional<milliseconds> timeout) noexcept {
@@ -128,20 +138,20 @@ inline std::uint64_t count(milliseconds time) noexcept {
 }
 
 [[noreturn]] inline void terminate(std::exception_ptr) { std::terminate(); }
-inline exception_handler handler = terminate;
+inline std::atomic<exception_handler> handler = terminate;
 
-/// Runs code of the host in a callback: no exception may pass through C.
+/// Runs a callback of the host: no exception may pass through C.
 template <typename Function> void guarded(Function &&function) noexcept {
     try {
         function();
     } catch (...) {
-        handler(std::current_exception());
+        handler.load()(std::current_exception());
     }
 }
 
 template <typename Function> void drop(void *function) { delete static_cast<Function *>(function); }
 
-/// A function on its way to the library, which frees it with drop().
+/// Hands a function over to the library, which frees it with drop().
 template <typename Function> void *given(Function &&function) {
     return new std::decay_t<Function>(std::forward<Function>(function));
 }
@@ -149,10 +159,10 @@ template <typename Function> void *given(Function &&function) {
 } // namespace detail
 
 inline exception_handler on_exception(exception_handler handler) {
-    return std::exchange(detail::handler, handler ? handler : detail::terminate);
+    return detail::handler.exchange(handler ? handler : detail::terminate);
 }
 
-// ---- What is told -------------------------------------------------------------------------------------------
+// ---- Events and states --------------------------------------------------------------------------------------
 
 /// A list of texts.
 inline std::vector<std::string> strings(const tidings_strings *list) {
@@ -163,14 +173,16 @@ inline std::vector<std::string> strings(const tidings_strings *list) {
     return texts;
 }
 
-/// A state with its reason.
+/// A state with its details.
 struct state {
     tidings_state kind;
     tidings_reason reason;
-    /// For people.
+    /// The state with its reason, for people.
     std::string text;
     std::optional<tidings::error> error;
     std::optional<milliseconds> retry_in;
+    /// With TIDINGS_STATE_SUSPENDED, for how long there has been no connection.
+    std::optional<milliseconds> offline;
 
     explicit state(const tidings_state_info *info)
         : kind(tidings_state_info_state(info)), reason(tidings_state_info_reason(info)),
@@ -181,10 +193,13 @@ struct state {
         if (auto ms = tidings_state_info_retry_in_ms(info); ms >= 0) {
             retry_in = milliseconds(ms);
         }
+        if (auto ms = tidings_state_info_offline_ms(info); ms >= 0) {
+            offline = milliseconds(ms);
+        }
     }
 };
 
-/// One thing told to a listener. Copies share the payload.
+/// One event of a subscription. Copies share the payload.
 class event {
 public:
     explicit event(const tidings_event *borrowed) : raw_(tidings_event_clone(borrowed)) {}
@@ -203,9 +218,13 @@ public:
     std::optional<std::string_view> name() const noexcept { return detail::view(tidings_event_name(get())); }
     std::optional<std::string_view> record_id() const noexcept { return detail::view(tidings_event_record_id(get())); }
     /// The record as JSON text.
-    std::optional<std::string_view> record() const noexcept { return detail::view(tidings_event_record(get())); }
+    std::optional<std::string_view> record() const noexcept {
+        return detail::view(tidings_event_record(get()), tidings_event_record_len(get()));
+    }
     /// The whole payload as JSON text.
-    std::optional<std::string_view> json() const noexcept { return detail::view(tidings_event_json(get())); }
+    std::optional<std::string_view> json() const noexcept {
+        return detail::view(tidings_event_json(get()), tidings_event_json_len(get()));
+    }
     /// The payload as received; empty for notices.
     std::string_view data() const noexcept {
         std::size_t len = 0;
@@ -215,9 +234,10 @@ public:
     std::uint64_t lagged() const noexcept { return tidings_event_lagged(get()); }
     tidings_gap_reason gap_reason() const noexcept { return tidings_event_gap_reason(get()); }
     std::optional<std::chrono::system_clock::time_point> gap_since() const noexcept {
-        auto ms = tidings_event_gap_since_ms(get());
-        return ms < 0 ? std::nullopt
-                      : std::optional(std::chrono::system_clock::time_point(std::chrono::milliseconds(ms)));
+        return detail::moment(tidings_event_gap_since_ms(get()));
+    }
+    std::optional<std::chrono::system_clock::time_point> gap_until() const noexcept {
+        return detail::moment(tidings_event_gap_until_ms(get()));
     }
     std::optional<milliseconds> gap_duration() const noexcept {
         auto ms = tidings_event_gap_duration_ms(get());
@@ -239,7 +259,7 @@ private:
     detail::owned<tidings_event, tidings_event_free> raw_;
 };
 
-/// The client's question for a token: answer it now or later. One that goes unanswered counts as a failure.
+/// A request for a token: answer it immediately or later. Destroying it without an answer counts as a failure.
 class token_request {
 public:
     explicit token_request(tidings_token_request *raw) noexcept : raw_(raw) {}
@@ -251,7 +271,7 @@ private:
     detail::owned<tidings_token_request, tidings_token_request_free> raw_;
 };
 
-/// The answer to a request.
+/// The response to a request.
 class response {
 public:
     explicit response(tidings_response *raw) noexcept : raw_(raw) {}
@@ -271,11 +291,13 @@ private:
 
 // ---- Options ------------------------------------------------------------------------------------------------
 
-/// The options of a client. See tidings_client_options_...().
+/// Options for creating clients. See tidings_client_options_...().
 class client_options {
 public:
     client_options() : raw_(tidings_client_options_new()) {}
-    client_options &token(const std::string &token) { return set(tidings_client_options_set_token, token.c_str()); }
+    client_options &token(const std::string &token, const std::optional<std::string> &record = {}) {
+        return set(tidings_client_options_set_token_record, token.c_str(), detail::c_str(record));
+    }
     client_options &header(const std::string &name, const std::string &value) {
         return set(tidings_client_options_add_header, name.c_str(), value.c_str());
     }
@@ -314,7 +336,7 @@ public:
         return set(tidings_client_options_set_identity_check, detail::count(interval));
     }
     client_options &notices(bool wanted = true) { return set(tidings_client_options_set_notices, wanted); }
-    /// Where tokens come from. Called on a thread of its own for each question; an empty function takes it away.
+    /// The callback for token requests, which runs on a thread of its own for each request; an empty function removes it.
     client_options &on_token(std::function<void(token_request)> function) {
         using function_type = std::function<void(token_request)>;
         tidings_token_callback callback = [](tidings_token_request *request, void *data) {
@@ -335,7 +357,7 @@ private:
     detail::owned<tidings_client_options, tidings_client_options_free> raw_;
 };
 
-/// The options of a subscription. See tidings_subscribe_options_...().
+/// Options for subscribing. See tidings_subscribe_options_...().
 class subscribe_options {
 public:
     subscribe_options() : raw_(tidings_subscribe_options_new()) {}
@@ -373,7 +395,7 @@ private:
     detail::owned<tidings_subscribe_options, tidings_subscribe_options_free> raw_;
 };
 
-/// The options of a request. See tidings_request_options_...().
+/// Options for requests. See tidings_request_options_...().
 class request_options {
 public:
     request_options() : raw_(tidings_request_options_new()) {}
@@ -403,7 +425,7 @@ private:
 
 // ---- The client ---------------------------------------------------------------------------------------------
 
-/// Puts values, a JSON object, into the places {:name} of a filter expression. See tidings_filter().
+/// Replaces the placeholders {:name} of a filter expression by values, a JSON object. See tidings_filter().
 inline std::string filter(const std::string &expression, const std::string &values) {
     char *text = nullptr;
     detail::call([&](auto error) { return tidings_filter(expression.c_str(), values.c_str(), &text, error); });
@@ -412,7 +434,7 @@ inline std::string filter(const std::string &expression, const std::string &valu
 
 class client;
 
-/// One listener. Its end unsubscribes, unless it was detached or the client is gone by then.
+/// A subscription. Its destructor unsubscribes, unless it was detached or the client is gone.
 class subscription {
 public:
     subscription(subscription &&other) noexcept
@@ -426,7 +448,7 @@ public:
     ~subscription() { unsubscribe(); }
 
     std::uint64_t id() const noexcept { return id_; }
-    /// Lets it go on without this object.
+    /// Keeps the subscription alive without this object, and returns its id.
     std::uint64_t detach() noexcept { return std::exchange(id_, 0); }
     void unsubscribe() noexcept {
         if (auto client = client_.lock()) {
@@ -452,7 +474,7 @@ private:
     std::uint64_t id_;
 };
 
-/// A client of one server. Its end closes it: see tidings_client_free().
+/// A client of one server. Its destructor closes it: see tidings_client_free().
 class client {
 public:
     using event_function = std::function<void(const event &)>;
@@ -460,14 +482,14 @@ public:
     explicit client(const std::string &url) : client(url, nullptr) {}
     client(const std::string &url, const client_options &options) : client(url, options.get()) {}
 
-    /// Events in a function, which is called on a thread of the client.
+    /// Passes each event to a function, which is called on a thread of the client.
     [[nodiscard]] subscription subscribe(const std::string &collection, const std::string &topic,
                                          event_function function, const subscribe_options &options = {}) {
         return subscribed(std::move(function), [&](auto... rest) {
             return tidings_client_subscribe(raw(), collection.c_str(), topic.c_str(), options.get(), rest...);
         });
     }
-    /// Events in the queue: see next().
+    /// Puts events into the queue: see next().
     [[nodiscard]] subscription subscribe(const std::string &collection, const std::string &topic,
                                          const subscribe_options &options = {}) {
         return subscribe(collection, topic, nullptr, options);
@@ -507,7 +529,7 @@ public:
         return count;
     }
 
-    /// The next events of the queue, `most` at most; none when the time is up. Without a time-out it waits for ever.
+    /// The next events of the queue, up to `most`; none when the timeout expires. Without a timeout it waits indefinitely.
     std::vector<event> next(std::size_t most, std::optional<milliseconds> timeout = {}) {
         detail::owned<tidings_batch, tidings_batch_free> batch(tidings_batch_new());
         detail::call([&](auto error) {
@@ -520,7 +542,7 @@ public:
         }
         return events;
     }
-    /// Readable exactly while next() would not wait.
+    /// A descriptor that is readable exactly while next() would not wait.
     int fd() const noexcept { return tidings_client_fd(raw()); }
 
     tidings_state state() const noexcept { return tidings_client_state(raw()); }
@@ -555,7 +577,7 @@ public:
         detail::call([&](auto error) { return tidings_client_network_changed(raw(), error); });
     }
 
-    /// Logs in, and gives the user's record as JSON text.
+    /// Logs in, and returns the user's record as JSON text.
     std::string auth_with_password(const std::string &collection, const std::string &identity,
                                    const std::string &password) {
         char *record = nullptr;
@@ -595,7 +617,7 @@ public:
     std::optional<std::string> auth_record() const { return text(tidings_client_auth_record); }
     bool auth_is_valid() const noexcept { return tidings_client_auth_is_valid(raw()); }
 
-    /// One request with the client's token; `body` is JSON text.
+    /// Sends one request with the client's token; `body` is JSON text.
     response send(const std::string &method, const std::string &path, const std::optional<std::string> &body = {},
                   const request_options &options = {}) {
         tidings_response *answer = nullptr;
@@ -619,7 +641,7 @@ public:
         return stats;
     }
 
-    /// Ends all subscriptions, and every call that waits.
+    /// Ends all subscriptions and all waiting calls.
     void close() {
         detail::call([&](auto error) { return tidings_client_close(raw(), error); });
     }
@@ -634,8 +656,8 @@ private:
     }
 
     template <typename Subscribe> subscription subscribed(event_function function, Subscribe &&subscribe) {
-        tidings_event_callback callback = [](const tidings_event *told, void *data) {
-            detail::guarded([&] { (*static_cast<event_function *>(data))(event(told)); });
+        tidings_event_callback callback = [](const tidings_event *borrowed, void *data) {
+            detail::guarded([&] { (*static_cast<event_function *>(data))(event(borrowed)); });
         };
         void *data = function ? detail::given(std::move(function)) : nullptr;
         std::uint64_t id = 0;
@@ -651,13 +673,13 @@ private:
         return detail::take(text);
     }
 
-    /// Shared only so that subscriptions know when it is gone.
+    /// Shared so that subscriptions know when it is gone.
     std::shared_ptr<tidings_client> raw_;
 };
 
 // ---- Event sources ------------------------------------------------------------------------------------------
 
-/// The options of an event source. See tidings_source_options_...().
+/// Options for creating event sources. See tidings_source_options_...().
 class source_options {
 public:
     source_options() : raw_(tidings_source_options_new()) {}
@@ -696,7 +718,7 @@ public:
     }
     source_options &proxy(const std::string &url) { return set(tidings_source_options_set_proxy, url.c_str()); }
     source_options &no_proxy() { return set(tidings_source_options_set_proxy, nullptr); }
-    /// Whether to try again after an answer that is no event stream, by its HTTP status; an empty function takes it away.
+    /// Whether to try again after an answer that is no event stream, by its HTTP status; an empty function removes it.
     source_options &on_status(std::function<bool(int)> function) {
         using function_type = std::function<bool(int)>;
         tidings_status_callback callback = [](int status, void *data) {
@@ -719,7 +741,7 @@ private:
     detail::owned<tidings_source_options, tidings_source_options_free> raw_;
 };
 
-/// One thing told by an event source.
+/// One event of an event source.
 class source_event {
 public:
     explicit source_event(tidings_source_event *raw) noexcept : raw_(raw) {}
@@ -756,7 +778,7 @@ public:
     explicit source(const std::string &url) : source(url, nullptr) {}
     source(const std::string &url, const source_options &options) : source(url, options.get()) {}
 
-    /// The next event; none when the time is up. Throws TIDINGS_ERR_CLOSED after the last one.
+    /// The next event; none when the timeout expires. Throws TIDINGS_ERR_CLOSED after the last one.
     std::optional<source_event> next(std::optional<milliseconds> timeout = {}) {
         tidings_source_event *event = nullptr;
         detail::call(
@@ -791,7 +813,7 @@ private:
 
 // ---- The log ------------------------------------------------------------------------------------------------
 
-/// Sets what to call with each line of the log, for the whole process; an empty function takes it away.
+/// Sets the callback for log lines, for the whole process; an empty function removes it.
 inline void set_log(tidings_log_level level, std::function<void(tidings_log_level, std::string_view)> function) {
     using function_type = std::function<void(tidings_log_level, std::string_view)>;
     tidings_log_callback callback = [](tidings_log_level line_level, const char *line, void *data) {

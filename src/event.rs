@@ -5,6 +5,7 @@ mod head;
 use std::{
     borrow::Cow,
     fmt,
+    ops::Deref,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
@@ -30,18 +31,38 @@ struct Inner {
 enum Content {
     /// What the server sent.
     Message {
-        data: Box<str>,
+        data: Payload,
         shape: Shape,
         name: Option<Box<str>>,
         head: OnceLock<Head>,
     },
     /// The handshake of a stream.
     Connect {
-        data: Box<str>,
+        data: Payload,
     },
     Gap(Gap),
     Lagged(u64),
     Refused(Error),
+}
+
+/// What the server sent, with a NUL behind it: what C reads costs no second copy.
+struct Payload(Box<str>);
+
+impl Payload {
+    fn new(text: &str) -> Self {
+        let mut ended = String::with_capacity(text.len() + 1);
+        ended.push_str(text);
+        ended.push('\0');
+        Self(ended.into_boxed_str())
+    }
+}
+
+impl Deref for Payload {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0[..self.0.len() - 1]
+    }
 }
 
 /// How a payload says what has changed.
@@ -162,11 +183,11 @@ impl Event {
     /// A message; `name` is the event's name where that is not the topic.
     pub(crate) fn message(topic: Arc<str>, data: &str, shape: Shape, name: Option<&str>) -> Self {
         let name = name.map(Into::into);
-        Self::new(topic, Content::Message { data: data.into(), shape, name, head: OnceLock::new() })
+        Self::new(topic, Content::Message { data: Payload::new(data), shape, name, head: OnceLock::new() })
     }
 
     pub(crate) fn connect(topic: Arc<str>, data: &str) -> Self {
-        Self::new(topic, Content::Connect { data: data.into() })
+        Self::new(topic, Content::Connect { data: Payload::new(data) })
     }
 
     pub(crate) fn from_gap(topic: Arc<str>, gap: Gap) -> Self {
@@ -298,6 +319,15 @@ impl Event {
         self.text().as_bytes()
     }
 
+    /// The same with a NUL behind it, for bindings to C; `None` for notices.
+    #[doc(hidden)]
+    pub fn raw_with_nul(&self) -> Option<&[u8]> {
+        match &self.0.content {
+            Content::Message { data, .. } | Content::Connect { data } => Some(data.0.as_bytes()),
+            _ => None,
+        }
+    }
+
     fn text(&self) -> &str {
         match &self.0.content {
             Content::Message { data, .. } | Content::Connect { data } => data,
@@ -391,7 +421,7 @@ impl fmt::Debug for Event {
         let mut out = f.debug_struct("Event");
         out.field("topic", &without_options(self.topic())).field("action", &self.action());
         match &self.0.content {
-            Content::Message { data, .. } | Content::Connect { data } => out.field("data", data),
+            Content::Message { data, .. } | Content::Connect { data } => out.field("data", &&**data),
             Content::Gap(gap) => out.field("gap", gap),
             Content::Lagged(_) => &mut out,
             Content::Refused(error) => out.field("error", error),
@@ -406,6 +436,16 @@ mod tests {
 
     fn event(data: &str) -> Event {
         Event::message("posts/*".into(), data, Shape::Wrapped, None)
+    }
+
+    #[test]
+    fn a_nul_stands_behind_each_payload_and_is_not_a_part_of_it() {
+        for data in ["", "{}", "a\0b"] {
+            let event = event(data);
+            assert_eq!(event.raw(), data.as_bytes());
+            assert_eq!(event.raw_with_nul().unwrap(), [data.as_bytes(), b"\0"].concat());
+        }
+        assert!(Event::lagged("posts/*".into(), 1).raw_with_nul().is_none());
     }
 
     #[test]

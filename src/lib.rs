@@ -53,6 +53,8 @@
 //! Callbacks ([`Subscribe::on`], [`Realtime::on_disconnect`]) run on a second thread, one at a time and in order. It is
 //! started with the first callback. Callbacks may block and call anything; a panic in one is counted, and the others
 //! continue. Host names are resolved on a thread that ends with the answer.
+//! On Unix all these threads block signals, which are for the threads of the host; a process that a callback starts
+//! inherits that.
 //!
 //! All handles are `Send` and `Sync`. Those that implement `Clone` are cheap to clone.
 //!
@@ -94,31 +96,58 @@
 // Here and not in Cargo.toml, where it would hold for the examples too.
 #![warn(clippy::print_stdout)]
 
+#[cfg(target_family = "wasm")]
+compile_error!(
+    "tidings needs threads and sockets, and WebAssembly has neither: use the `EventSource` of the browser (web-sys) or the \
+     JavaScript SDK of PocketBase there"
+);
+
+#[cfg(not(target_family = "wasm"))]
 pub mod blocking;
+#[cfg(not(target_family = "wasm"))]
 mod client;
+#[cfg(not(target_family = "wasm"))]
 mod delivery;
+#[cfg(not(target_family = "wasm"))]
 mod driver;
+#[cfg(not(target_family = "wasm"))]
 mod engine;
+#[cfg(not(target_family = "wasm"))]
 mod error;
+#[cfg(not(target_family = "wasm"))]
 mod event;
+#[cfg(not(target_family = "wasm"))]
 mod event_source;
+#[cfg(not(target_family = "wasm"))]
 mod http;
-#[cfg(feature = "hub")]
+#[cfg(all(feature = "hub", not(target_family = "wasm")))]
 pub mod hub;
+#[cfg(not(target_family = "wasm"))]
 mod lock;
+#[cfg(not(target_family = "wasm"))]
 #[path = "runtime/mod.rs"]
 pub mod rt;
+#[cfg(not(target_family = "wasm"))]
 pub mod sse;
+#[cfg(not(target_family = "wasm"))]
+mod thread;
+#[cfg(not(target_family = "wasm"))]
 mod topic;
 
+#[cfg(not(target_family = "wasm"))]
 pub use client::{
     Auth, AuthResponse, Client, ClientBuilder, Close, Collection, OAuth2, Realtime, Request, Response,
     States, Subscribe, Subscription, TokenChanges, filter,
 };
+#[cfg(not(target_family = "wasm"))]
 pub use delivery::mailbox::SubscriptionState;
+#[cfg(not(target_family = "wasm"))]
 pub use engine::{Disconnects, Overflow, Reason, State, Stats};
+#[cfg(not(target_family = "wasm"))]
 pub use error::{Error, NetworkError, Refusal};
+#[cfg(not(target_family = "wasm"))]
 pub use event::{Action, Event, Gap, GapReason};
+#[cfg(not(target_family = "wasm"))]
 pub use event_source::{
     EventSource, EventSourceBuilder, Opened, Policy, SourceEvent, SourceHandle, SourceMessage,
 };

@@ -3,20 +3,25 @@
 ARROWS is the drawing of ARCHITECTURE.md as a table: a line for each wing, with the wings that it may name. What a file
 names is read from its text: `crate::wing::…`, and what lib.rs re-exports. Unit tests (`#[cfg(test)] mod …` and files that
 only tests include) may use anything.
+
+The modules of bindings/c/src are many and small, so they have no table: they only may not use each other in a circle.
 """
 
+import graphlib
 import re
 import sys
 from pathlib import Path
 
-SRC = Path(__file__).resolve().parent.parent / "src"
+ROOT = Path(__file__).resolve().parent.parent
+SRC = ROOT / "src"
 
-BOTTOM = "topic error lock rt"
+BOTTOM = "topic error lock rt thread"
 ENGINE = f"event sse http {BOTTOM}"
 ARROWS = {
     "lock": "",
+    "thread": "",
     "topic": "error",
-    "rt": "",
+    "rt": "thread",
     "sse": "",
     "http": "rt lock",
     "error": "http",
@@ -69,6 +74,15 @@ def names_in(text: str) -> set[str]:
     return names
 
 
+def circle(folder: Path) -> str | None:
+    """A circle of modules that use each other."""
+    uses = {path.stem: names_in(without_tests(path.read_text())) - {path.stem} for path in folder.glob("*.rs")}
+    try:
+        graphlib.TopologicalSorter(uses).prepare()
+    except graphlib.CycleError as error:
+        return f"{folder.relative_to(ROOT)}: a circle: {' ← '.join(error.args[1])}"
+
+
 def main() -> int:
     exported = exports()
     wrong, used = [], {}
@@ -88,6 +102,7 @@ def main() -> int:
     if "-v" in sys.argv:
         for wing in ARROWS:
             print(f"{wing:>12} → {' '.join(sorted(used.get(wing, set()) - {wing}))}")
+    wrong += filter(None, [circle(ROOT / "bindings/c/src")])
     print("\n".join(wrong), end="\n" if wrong else "")
     return bool(wrong)
 

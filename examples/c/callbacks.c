@@ -10,7 +10,7 @@
 #include <string.h>
 #include <tidings.h>
 
-// What callbacks and main share. The library gives it to the callback, and tells when it does so no more.
+// What callbacks and main share. The library passes it to the callback, and to on_over() after the last call.
 struct seen {
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -89,7 +89,7 @@ int main(int argc, char **argv) {
     }
     pthread_mutex_unlock(&seen.lock);
 
-    // `seen` lives on this stack: it must not go before the library has let go of it.
+    // `seen` lives on this stack: it must stay until the library no longer uses it.
     check(tidings_client_unsubscribe(client, id, &error), error);
     pthread_mutex_lock(&seen.lock);
     while (!seen.is_over) {

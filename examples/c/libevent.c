@@ -1,4 +1,4 @@
-// The client in a program that lives on libevent: one loop, one thread, a timer beside.
+// The client in a libevent program: one loop, one thread, a timer beside.
 //
 //     cc libevent.c $(pkg-config --cflags --libs tidings libevent) -o libevent && ./libevent http://127.0.0.1:8090
 #include <event2/event.h>
@@ -10,7 +10,7 @@ struct program {
     struct event_base *base;
     tidings_client *client;
     tidings_batch *batch;
-    // How many events to show before the end; for ever if negative.
+    // How many events to show before the end; no limit if negative.
     long left;
 };
 

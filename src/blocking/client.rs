@@ -265,7 +265,7 @@ impl Builder {
             let ask = ask.clone();
             let (request, answered) = TokenRequest::new();
             let asks = move || ask(request);
-            let started = std::thread::Builder::new().name("tidings-token".into()).spawn(asks);
+            let started = crate::thread::spawn("tidings-token", asks);
             async move {
                 started
                     .map_err(|error| format!("the operating system could not create a thread: {error}"))?;

@@ -41,7 +41,8 @@
 //! # Threads
 //! All types here are `Send`, and [`Client`] is `Sync`: any call may be made from any thread and from any callback, and
 //! none holds a lock while it waits. The thread `tidings` does the I/O; `tidings-callbacks` runs callbacks, if there are
-//! any; each call of a [token provider](Builder::token_provider) has a thread of its own while it lasts.
+//! any; each call of a [token provider](Builder::token_provider) has a thread of its own while it lasts. On Unix they all
+//! block signals.
 //!
 //! # Fork
 //! Threads do not survive `fork()`. In the child, every call on a client of the parent returns [`Error::Forked`], and dropping
@@ -67,3 +68,4 @@ pub use self::{
 pub use crate::delivery::batches::{Item, TokenRequest};
 #[cfg(unix)]
 pub use crate::delivery::inbox::Descriptor;
+pub use crate::thread::{count as threads, spawn as spawn_thread};

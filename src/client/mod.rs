@@ -283,7 +283,8 @@ pub struct ClientBuilder {
     /// Realm and app of a RustBaaS server.
     rustbaas: Option<(String, String)>,
     token_in_query: bool,
-    heartbeat: Duration,
+    /// `None` for the default, and all that PocketBase can have.
+    heartbeat: Option<Duration>,
     token: Option<String>,
     headers: Vec<(String, String)>,
     http: HttpConfig,
@@ -302,7 +303,7 @@ impl ClientBuilder {
             name: None,
             rustbaas: None,
             token_in_query: false,
-            heartbeat: HEARTBEAT,
+            heartbeat: None,
             token: None,
             headers: Vec::new(),
             http: HttpConfig::default(),
@@ -322,9 +323,9 @@ impl ClientBuilder {
     }
 
     /// The interval of a RustBaaS server's heartbeats. Default: 15 seconds. A stream on which three are missed is
-    /// considered dead and replaced. PocketBase sends no heartbeats: there it has no effect.
+    /// considered dead and replaced. PocketBase sends no heartbeats: there it is refused as [`Error::Unsupported`].
     pub fn heartbeat(mut self, interval: Duration) -> Self {
-        self.heartbeat = interval;
+        self.heartbeat = Some(interval);
         self
     }
 
@@ -566,7 +567,7 @@ impl ClientBuilder {
             ("connect timeout", http.connect_timeout),
             ("subscribe timeout", self.engine.subscribe_timeout),
             ("backoff", self.engine.backoff.min),
-            ("heartbeat", self.heartbeat),
+            ("heartbeat", self.heartbeat.unwrap_or(HEARTBEAT)),
             ("identity check", self.engine.proof_interval),
         ] {
             if timeout.is_zero() || timeout > LONGEST {
@@ -607,7 +608,10 @@ impl ClientBuilder {
             }
             Some((realm, app)) => {
                 let Self { token_in_query, heartbeat, .. } = self;
-                Arc::new(RustBaas { realm, app, token_in_query, heartbeat })
+                Arc::new(RustBaas { realm, app, token_in_query, heartbeat: heartbeat.unwrap_or(HEARTBEAT) })
+            }
+            None if self.heartbeat.is_some() => {
+                return Err(Error::unsupported("a heartbeat interval", "PocketBase sends no heartbeats"));
             }
             None if self.token_in_query => {
                 return Err(Error::unsupported(

@@ -55,8 +55,7 @@ impl Callbacks {
         let mut inner = self.lock();
         if inner.thread.is_none() && !inner.closed {
             let own = self.clone();
-            inner.thread =
-                Some(thread::Builder::new().name("tidings-callbacks".into()).spawn(move || own.run())?);
+            inner.thread = Some(crate::thread::spawn("tidings-callbacks", move || own.run())?);
         }
         Ok(())
     }

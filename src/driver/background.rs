@@ -1,9 +1,6 @@
 //! The background thread of a client whose host brings no executor.
 
-use std::{
-    sync::Arc,
-    thread::{self, JoinHandle},
-};
+use std::{sync::Arc, thread::JoinHandle};
 
 #[cfg(feature = "tokio")]
 use std::{
@@ -18,7 +15,7 @@ use std::{
 
 use futures::future::BoxFuture;
 
-use crate::{Error, rt::Runtime};
+use crate::{Error, rt::Runtime, thread};
 #[cfg(feature = "tokio")]
 use crate::{
     lock::lock,
@@ -90,5 +87,5 @@ impl Timer for Over {
 pub(crate) use self::runtime as own_runtime;
 
 pub(crate) fn spawn(run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
-    thread::Builder::new().name("tidings".into()).spawn(run).map_err(Error::no_thread)
+    thread::spawn("tidings", run).map_err(Error::no_thread)
 }

@@ -18,12 +18,13 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::thread;
 use std::time::Instant;
 
 use futures::channel::oneshot;
 use futures::future::{self, BoxFuture};
 use futures::io::{AsyncRead, AsyncWrite};
+
+use crate::thread;
 
 #[cfg(feature = "async-io")]
 mod async_io;
@@ -118,7 +119,7 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
         let host = host.to_owned();
         Box::pin(async move {
             let (answer, answered) = oneshot::channel();
-            thread::Builder::new().name("tidings-resolve".to_owned()).spawn(move || {
+            thread::spawn("tidings-resolve", move || {
                 let found = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
                 // If the caller is gone, nobody needs the answer.
                 _ = answer.send(found);

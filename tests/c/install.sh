@@ -8,12 +8,22 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 build=${TIDINGS_BUILD:-$work/build}
+CARGO_TARGET_DIR=$build/own-target
+export CARGO_TARGET_DIR
+
+# What CMAKE_BUILD_TYPE means to cargo.
+for pair in Debug:dev MinSizeRel:c-small Release:c RelWithDebInfo:c; do
+    cmake -S "$root/bindings/c" -B "$work/typed" "-DCMAKE_BUILD_TYPE=${pair%:*}" >"$work/log" || { cat "$work/log"; exit 1; }
+    grep -rqE -e "--profile \"?${pair#*:}\"? " "$work/typed" || { echo "$pair: another profile" >&2; exit 1; }
+    rm -r "$work/typed"
+done
 
 cmake -S "$root/bindings/c" -B "$build" "$@" >"$work/log" && cmake --build "$build" >>"$work/log" 2>&1 &&
     cmake --install "$build" --prefix "$work/first" >>"$work/log" || { cat "$work/log"; exit 1; }
+test -e "$CARGO_TARGET_DIR/c/libtidings.so" || { echo "CARGO_TARGET_DIR was ignored" >&2; exit 1; }
 mv "$work/first" "$work/moved"
 prefix=$work/moved
-if grep -rl -e "$root" -e "$work/first" -e "$build" -e "${CARGO_HOME:-$HOME/.cargo}" "$prefix"; then
+if grep -rl -e "$root" -e "$work/first" -e "$build" -e "${CARGO_HOME:-$HOME/.cargo}" -e "${RUSTUP_HOME:-$HOME/.rustup}" "$prefix"; then
     echo "these name a folder of this machine" >&2
     exit 1
 fi
@@ -32,6 +42,12 @@ cc -D_GNU_SOURCE callbacks.c $(pkg-config --cflags tidings) "$libdir/libtidings.
     $(pkg-config --libs --static tidings | sed 's/-ltidings//; s/-L[^ ]*//') -pthread -o static
 ./static "$url" >said && grep -q "Hello, C" said
 ! readelf -d static | grep -q libtidings
+cc -static -D_GNU_SOURCE callbacks.c $(pkg-config --cflags --libs --static tidings) -pthread -o all_static 2>warnings ||
+    { cat warnings; exit 1; }
+readelf -d all_static | grep -q "no dynamic section"
+./all_static "$url" >said && grep -q "Hello, C" said
+cc -D_GNU_SOURCE callbacks.c $(pkg-config --cflags --libs tidings) $(pkg-config --variable=rpath tidings) -pthread -o with_rpath
+env -u LD_LIBRARY_PATH ./with_rpath "$url" >said && grep -q "Hello, C" said
 c++ -std=c++17 wrapper.cpp $(pkg-config --cflags --libs tidings) -pthread -o wrapper
 LD_LIBRARY_PATH=$libdir ./wrapper "$url" >said && grep -q "Hello, C++" said
 

@@ -1,6 +1,8 @@
 // What a client does from its making to its end.
 #include "check.h"
 
+#include <sys/resource.h>
+
 static void a_client_that_was_never_used_goes_away(void) {
     tidings_client *client = connect_with(NULL);
     CHECK(tidings_client_state(client) == TIDINGS_STATE_IDLE);
@@ -37,10 +39,13 @@ static void an_event_tells_all_of_a_change(void) {
     CHECK(tidings_event_record(event)[0] == '{');
     size_t len = 0;
     const char *data = tidings_event_data(event, &len);
-    CHECK(len == strlen(tidings_event_json(event)) && memcmp(data, tidings_event_json(event), len) == 0);
+    // A NUL stands behind it, which the length does not count.
+    CHECK(strcmp(data, tidings_event_json(event)) == 0 && strlen(data) == len);
+    CHECK(tidings_event_json_len(event) == len);
+    CHECK(tidings_event_record_len(event) == strlen(tidings_event_record(event)));
     CHECK(tidings_event_error(event) == NULL && tidings_event_state(event) == NULL);
     CHECK(tidings_event_lagged(event) == 0 && tidings_event_gap_duration_ms(event) == -1);
-    CHECK(tidings_event_gap_reason(event) == TIDINGS_GAP_REASON_NONE);
+    CHECK(tidings_event_gap_reason(event) == TIDINGS_GAP_REASON_NONE && tidings_event_gap_until_ms(event) == -1);
     // It outlives what it came from.
     tidings_client_free(client);
     CHECK(strstr(tidings_event_json(event), "create") != NULL);
@@ -56,6 +61,9 @@ static void a_subscription_that_is_ended_says_so_last(void) {
     const tidings_event *event = tidings_batch_event(batch, 0);
     CHECK(tidings_event_action(event) == TIDINGS_ACTION_ENDED && tidings_event_subscription(event) == id);
     CHECK(tidings_event_error(event) == NULL && tidings_event_json(event) == NULL);
+    CHECK(tidings_event_json_len(event) == 0 && tidings_event_record_len(event) == 0);
+    size_t len = 1;
+    CHECK(tidings_event_data(event, &len) == NULL && len == 0);
     // The time is up: no error, and nothing in it.
     CHECK_OK(tidings_client_next(client, batch, 10, 1, &error));
     CHECK(tidings_batch_len(batch) == 0);
@@ -66,6 +74,49 @@ static void a_subscription_that_is_ended_says_so_last(void) {
     CHECK(tidings_client_subscription_state(client, id) == TIDINGS_SUBSCRIPTION_STATE_ENDED);
     tidings_batch_free(batch);
     tidings_client_free(client);
+}
+
+struct last {
+    tidings_action action;
+    uint16_t http_status;
+    atomic_int drops;
+};
+
+static void keep_last(const tidings_event *event, void *user_data) {
+    struct last *last = user_data;
+    last->action = tidings_event_action(event);
+    last->http_status = tidings_error_http_status(tidings_event_error(event));
+}
+
+static void count_last(void *user_data) {
+    atomic_fetch_add(&((struct last *)user_data)->drops, 1);
+}
+
+// No server of this kind is there: all connects are refused for good.
+static void a_callback_learns_why_its_subscription_ended(void) {
+    char nowhere[256];
+    snprintf(nowhere, sizeof nowhere, "%s/nowhere", url);
+    tidings_client *client = NULL;
+    CHECK_OK(tidings_client_new(nowhere, NULL, &client, &error));
+    tidings_subscribe_options *at_once = tidings_subscribe_options_new();
+    CHECK_OK(tidings_subscribe_options_set_wait(at_once, false));
+    struct last last = {.action = TIDINGS_ACTION_UNKNOWN};
+    CHECK_OK(tidings_client_subscribe(client, "posts", "*", at_once, keep_last, &last, count_last, NULL, &error));
+    AWAIT(atomic_load(&last.drops) == 1);
+    CHECK(last.action == TIDINGS_ACTION_REFUSED && last.http_status == 404);
+    tidings_subscribe_options_free(at_once);
+    tidings_client_free(client);
+}
+
+static void without_descriptors_there_is_no_client(void) {
+    struct rlimit before, none = {0};
+    CHECK(getrlimit(RLIMIT_NOFILE, &before) == 0);
+    none.rlim_max = before.rlim_max;
+    CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
+    tidings_client *client = NULL;
+    tidings_status status = tidings_client_new(url, NULL, &client, &error);
+    CHECK(setrlimit(RLIMIT_NOFILE, &before) == 0);
+    CHECK_STATUS(status, TIDINGS_ERR_NETWORK);
 }
 
 static void options_reach_the_server(void) {
@@ -147,6 +198,7 @@ static void an_error_says_what_the_server_said(void) {
     CHECK(strstr(tidings_error_message(error), "404") != NULL);
     size_t len = 0;
     CHECK(tidings_error_body(error, &len) != NULL && len > 0 && tidings_error_body(error, NULL)[0] == '{');
+    CHECK(strlen(tidings_error_body(error, NULL)) == len);
     CHECK(tidings_error_retry_after_ms(error) == -1);
     tidings_error_free(error);
 
@@ -238,6 +290,8 @@ static void a_user_logs_in_and_out(void) {
     CHECK(tidings_event_gap_reason(gap) == TIDINGS_GAP_REASON_IDENTITY_CHANGED);
     CHECK(tidings_event_gap_duration_ms(gap) >= 0);
     CHECK(llabs((long long)time(NULL) * 1000 - tidings_event_gap_since_ms(gap)) < 120000);
+    int64_t lasted = tidings_event_gap_until_ms(gap) - tidings_event_gap_since_ms(gap);
+    CHECK(llabs(lasted - tidings_event_gap_duration_ms(gap)) < 1000);
     tidings_batch_free(batch);
     tidings_client_free(other);
 
@@ -247,7 +301,27 @@ static void a_user_logs_in_and_out(void) {
     CHECK(token == NULL);
     CHECK_STATUS(tidings_client_set_token(client, "", NULL, &error), TIDINGS_ERR_INVALID_ARGUMENT);
     CHECK_STATUS(tidings_client_set_token(client, "a", "{", &error), TIDINGS_ERR_INVALID_ARGUMENT);
+    CHECK_STATUS(tidings_client_set_token(client, NULL, "{}", &error), TIDINGS_ERR_INVALID_ARGUMENT);
+    tidings_client_free(client);
+
+    // What a program kept when it ended.
+    tidings_client_options *options = tidings_client_options_new();
+    CHECK_STATUS(tidings_client_options_set_token_record(options, "a", "{"), TIDINGS_ERR_INVALID_ARGUMENT);
+    CHECK_OK(tidings_client_options_set_token_record(options, "a.b.c", record));
     tidings_string_free(record);
+    client = connect_with(options);
+    CHECK_OK(tidings_client_token(client, &token, &error));
+    CHECK_OK(tidings_client_auth_record(client, &record, &error));
+    CHECK(strcmp(token, "a.b.c") == 0 && strstr(record, "ada@example.com") != NULL);
+    tidings_string_free(token);
+    tidings_string_free(record);
+    tidings_client_free(client);
+    // Another token is another's.
+    CHECK_OK(tidings_client_options_set_token(options, "d.e.f"));
+    client = connect_with(options);
+    tidings_client_options_free(options);
+    CHECK_OK(tidings_client_auth_record(client, &record, &error));
+    CHECK(record == NULL);
     tidings_client_free(client);
 }
 
@@ -426,6 +500,14 @@ static void options_that_cannot_be_used_are_told(void) {
     CHECK_STATUS(tidings_client_new(url, options, &client, &error), TIDINGS_ERR_INVALID_ARGUMENT);
     tidings_client_options_free(options);
     options = tidings_client_options_new();
+    CHECK_OK(tidings_client_options_set_queue(options, 0, TIDINGS_OVERFLOW_DROP_OLDEST));
+    CHECK_STATUS(tidings_client_new(url, options, &client, &error), TIDINGS_ERR_INVALID_ARGUMENT);
+    tidings_client_options_free(options);
+    options = tidings_client_options_new();
+    CHECK_OK(tidings_client_options_set_heartbeat(options, 1000));
+    CHECK_STATUS(tidings_client_new(url, options, &client, &error), TIDINGS_ERR_UNSUPPORTED);
+    tidings_client_options_free(options);
+    options = tidings_client_options_new();
     CHECK_OK(tidings_client_options_set_token_in_query(options));
     CHECK_STATUS(tidings_client_new(url, options, &client, &error), TIDINGS_ERR_UNSUPPORTED);
     CHECK_OK(tidings_client_options_set_rustbaas(options, "acme", "web"));
@@ -456,7 +538,20 @@ static void names_are_known(void) {
     CHECK(strcmp(tidings_action_name(TIDINGS_ACTION_DISCONNECTED), "disconnected") == 0);
     CHECK(strcmp(tidings_state_name(TIDINGS_STATE_CLOSED), "closed") == 0);
     CHECK(strcmp(tidings_source_kind_name(TIDINGS_SOURCE_KIND_CLOSED), "closed") == 0);
+    CHECK(strcmp(tidings_gap_reason_name(TIDINGS_GAP_REASON_OTHER), "other") == 0);
+    CHECK(strcmp(tidings_gap_reason_name(TIDINGS_GAP_REASON_IDENTITY_CHANGED), "identity_changed") == 0);
+    CHECK(strcmp(tidings_reason_name(TIDINGS_REASON_NONE), "none") == 0);
+    CHECK(strcmp(tidings_reason_name(TIDINGS_REASON_OTHER), "other") == 0);
+    CHECK(strcmp(tidings_reason_name((tidings_reason)11), "unknown") == 0);
+    CHECK(strcmp(tidings_subscription_state_name(TIDINGS_SUBSCRIPTION_STATE_ENDED), "ended") == 0);
     CHECK(strcmp(tidings_action_name((tidings_action)99), "unknown") == 0);
+    CHECK(strcmp(tidings_action_name((tidings_action)-1), "unknown") == 0);
+    char version[32];
+    snprintf(version, sizeof version, "%d.%d.%d", TIDINGS_VERSION_MAJOR, TIDINGS_VERSION_MINOR, TIDINGS_VERSION_PATCH);
+    CHECK(strcmp(version, TIDINGS_VERSION) == 0);
+#if TIDINGS_VERSION_NUMBER != TIDINGS_VERSION_MAJOR * 10000 + TIDINGS_VERSION_MINOR * 100 + TIDINGS_VERSION_PATCH
+#error "the number is not that of the version"
+#endif
 }
 
 int main(int argc, char **argv) {
@@ -464,6 +559,8 @@ int main(int argc, char **argv) {
         {"never_used", a_client_that_was_never_used_goes_away},
         {"event", an_event_tells_all_of_a_change},
         {"ended", a_subscription_that_is_ended_says_so_last},
+        {"ended_callback", a_callback_learns_why_its_subscription_ended},
+        {"descriptors", without_descriptors_there_is_no_client},
         {"options", options_reach_the_server},
         {"lagged", what_does_not_fit_is_counted_and_told},
         {"error", an_error_says_what_the_server_said},

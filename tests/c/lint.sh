@@ -23,6 +23,10 @@ fi
 sed -n '/^ *\/\//d; s/.*\b\(tidings_[a-z0-9_]*\)(.*/\1/p' include/tidings.h | grep -v '_callback$' | LC_ALL=C sort |
     diff bindings/c/symbols.txt - || exit 1
 
+# The example at its top, as a program.
+{ echo '#include <stdio.h>'; echo '#include "tidings.h"'; sed -n '1,/^\/\/ Defaults/s|^//     ||p' include/tidings.h; } |
+    gcc -x c -std=c99 -Wall -Wextra -Wpedantic -Werror -fsyntax-only -Iinclude - || { echo "the example is not clean" >&2; exit 1; }
+
 strict="-Wall -Wextra -Wpedantic -Werror -fsyntax-only -Iinclude"
 check() {
     echo "#include \"$1\"" | $2 -x "$3" "-std=$4" $strict ${5-} - || { echo "$1 is not clean: $2 -std=$4 ${5-}" >&2; exit 1; }

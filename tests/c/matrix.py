@@ -21,6 +21,7 @@ NULLABLE_IN = {
     ("tidings_client_auth_refresh", "record"),
     ("tidings_client_set_token", "token"),
     ("tidings_client_set_token", "record"),
+    ("tidings_client_options_set_token_record", "record"),
     ("tidings_client_options_set_proxy", "url"),
     ("tidings_source_options_set_proxy", "url"),
     ("tidings_token_request_answer", "token"),
@@ -61,7 +62,7 @@ MADE = {
     "tidings_token_request": ["new_token_request()", "NULL"],
 }
 CONSUMES = re.compile(r"_free$|^tidings_token_request_(answer|fail)$")
-ENUMS = ["status", "action", "state", "overflow", "source_kind", "log_level"]
+ENUMS = ["status", "action", "state", "gap_reason", "reason", "subscription_state", "overflow", "source_kind", "log_level"]
 RANDOM_CALLS = 8
 
 

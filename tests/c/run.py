@@ -26,8 +26,8 @@ EXAMPLES = ROOT / "examples" / "c"
 PROGRAMS = ["threads", "life", "callbacks", "source", "matrix", "wrapper"]
 STRICT = ["-g", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-D_GNU_SOURCE", f"-I{ROOT / 'include'}"]
 C, CXX = ["gcc", "-std=c11", *STRICT], ["g++", "-std=c++17", *STRICT]
-# What a Rust static library needs of the system: `rustc --print native-static-libs`.
-NATIVE = ["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-lc"]
+# What a Rust static library needs of the system: `rustc --print native-static-libs`, but for what gcc adds itself.
+NATIVE = ["-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-lc"]
 VALGRIND = ["valgrind", "-q", "--error-exitcode=99", "--leak-check=full", "--errors-for-leak-kinds=definite,possible",
             "--child-silent-after-fork=yes", "--fair-sched=yes", f"--suppressions={HERE / 'valgrind.supp'}"]
 

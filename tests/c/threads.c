@@ -148,8 +148,66 @@ static void the_descriptor_is_readable_while_there_is_something(void) {
     tidings_client_free(client);
 }
 
+// How many other threads have a name of the library; a new one gives it to itself. All must block these signals.
+static int named_threads(uint64_t must_block) {
+    int named = 0;
+    DIR *tasks = opendir("/proc/self/task");
+    for (struct dirent *task; (task = readdir(tasks)) != NULL;) {
+        char path[300], line[256], name[64] = "";
+        if (task->d_name[0] == '.' || atoi(task->d_name) == getpid()) {
+            continue;
+        }
+        snprintf(path, sizeof path, "/proc/self/task/%s/status", task->d_name);
+        FILE *status = fopen(path, "r");
+        CHECK(status != NULL);
+        unsigned long long blocked = 0;
+        while (fgets(line, sizeof line, status)) {
+            (void)!sscanf(line, "Name: %63s", name);
+            (void)!sscanf(line, "SigBlk: %llx", &blocked);
+        }
+        fclose(status);
+        CHECK((blocked & must_block) == must_block);
+        named += strncmp(name, "tidings", 7) == 0;
+    }
+    closedir(tasks);
+    return named;
+}
+
 static void ignore_line(tidings_log_level level, const char *line, void *user_data) {
     (void)level, (void)line, (void)user_data;
+}
+
+static void signals_are_for_the_hosts_threads(void) {
+    struct counter counter = {0};
+    CHECK(tidings_thread_count() == 0);
+    tidings_client *client = connect_with(NULL);
+    CHECK_OK(tidings_client_subscribe(client, "posts", "*", NULL, count_event, &counter, count_drop, NULL, &error));
+    CHECK_OK(tidings_log_set(TIDINGS_LOG_LEVEL_TRACE, ignore_line, NULL, NULL, &error));
+    tidings_source *source = NULL;
+    CHECK_OK(tidings_source_new(url, NULL, &source, &error));
+    CHECK(tidings_thread_count() == 4);
+
+    // This thread alone could take it, and waits for it: delivered to another, it would end the process.
+    sigset_t mine, before;
+    sigemptyset(&mine);
+    sigaddset(&mine, SIGTERM);
+    sigaddset(&mine, SIGUSR1);
+    sigaddset(&mine, SIGCHLD);
+    CHECK(pthread_sigmask(SIG_BLOCK, &mine, &before) == 0);
+    for (int i = 0; i < 20; i++) {
+        CHECK(kill(getpid(), i % 2 ? SIGTERM : SIGUSR1) == 0);
+        int taken = 0;
+        waits_for = "a signal";
+        CHECK(sigwait(&mine, &taken) == 0 && taken == (i % 2 ? SIGTERM : SIGUSR1));
+    }
+    CHECK(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
+    CHECK(!sigismember(&before, SIGTERM));
+    AWAIT(named_threads(1ULL << (SIGTERM - 1) | 1ULL << (SIGCHLD - 1) | 1ULL << (SIGALRM - 1)) == 4);
+
+    tidings_source_free(source);
+    tidings_client_free(client);
+    CHECK_OK(tidings_log_set(TIDINGS_LOG_LEVEL_OFF, NULL, NULL, NULL, &error));
+    AWAIT(tidings_thread_count() == 0);
 }
 
 // In the child of a process that has a client, with callbacks, a log and an event source.
@@ -175,7 +233,9 @@ static void be_a_child(tidings_client *client, tidings_source *source, struct co
     tidings_client_free(client);
     CHECK(counter->drops == 0);
 
+    CHECK(tidings_thread_count() == 0);
     tidings_client *own = connect_with(NULL);
+    CHECK(tidings_thread_count() == 1);
     CHECK_OK(tidings_log_set(TIDINGS_LOG_LEVEL_DEBUG, ignore_line, NULL, NULL, &error));
     CHECK_OK(tidings_client_subscribe(own, "posts", "*", NULL, NULL, NULL, NULL, NULL, &error));
     post(own, "from the child");
@@ -239,6 +299,7 @@ int main(int argc, char **argv) {
         {"eight", eight_threads_subscribe_and_unsubscribe},
         {"many", ten_thousand_subscriptions_come_and_go},
         {"fd", the_descriptor_is_readable_while_there_is_something},
+        {"signals", signals_are_for_the_hosts_threads},
         {"fork", a_forked_child_is_told_and_can_begin_anew},
         {NULL, NULL},
     };

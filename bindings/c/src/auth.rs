@@ -5,23 +5,23 @@ use std::{
     mem::MaybeUninit,
 };
 
-use serde_json::Value;
 use tidings_core::AuthResponse;
 
 use crate::{
-    border::{DropCallback, ErrorOut, Text, UserData, answer, given, value},
-    client::Client,
-    error::{Error, Status},
-    strings::{OwnedText, c_text},
+    border::{DropCallback, ErrorOut, Text, UserData, answer, given, parsed, value},
+    failure::{Error, Status},
+    handle::Client,
+    strings::OwnedText,
+    text::c_text,
 };
 
-/// Logs in with a user name or e-mail address and a password; the client then is that user. A change of the user takes
-/// effect on its own: nothing that was meant for the old one reaches a listener, and each listener is told of the change
-/// by TIDINGS_ACTION_GAP. For superusers, the collection is "_superusers", also with servers before 0.23.
+/// Logs in with a user name or e-mail address and a password. The client then acts as that user: live subscriptions
+/// move to the new identity, no event of the old one arrives after that, and each subscription gets a
+/// TIDINGS_ACTION_GAP. For superusers, the collection is "_superusers", also with servers before 0.23.
 ///
-/// Threads: any. `*record`, if `record` is not NULL, is the user's record as JSON text, and yours: free it with
-/// tidings_string_free(). Returns TIDINGS_ERR_REFUSED, with HTTP status 400, when the credentials are wrong, and what
-/// tidings_client_send() may return.
+/// Threads: any. `*record`, if `record` is not NULL, is set to the user's record as JSON text, which is yours: free it
+/// with tidings_string_free(). Returns TIDINGS_ERR_REFUSED, with HTTP status 400, for wrong credentials, and the errors
+/// of tidings_client_send().
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_auth_with_password(
     client: Option<&Client>,
@@ -40,10 +40,10 @@ pub extern "C" fn tidings_client_auth_with_password(
     })
 }
 
-/// Exchanges the client's token for a fresh one.
+/// Exchanges the client's token for a new one.
 ///
-/// Threads: any. `*record` as with tidings_client_auth_with_password(). Returns TIDINGS_ERR_REFUSED, with HTTP status 401,
-/// when the token has expired or was revoked, and what tidings_client_send() may return.
+/// Threads: any. `*record` as with tidings_client_auth_with_password(). Returns TIDINGS_ERR_REFUSED, with HTTP status
+/// 401, when the token has expired or was revoked, and the errors of tidings_client_send().
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_auth_refresh(
     client: Option<&Client>,
@@ -58,16 +58,16 @@ pub extern "C" fn tidings_client_auth_refresh(
     })
 }
 
-/// Called with the address that a person is to visit. The text belongs to the call.
+/// Called with the URL that the user has to visit. The text belongs to the call.
 pub type OpenCallback = Option<extern "C" fn(url: *const c_char, user_data: *mut c_void)>;
 
-/// Logs in through another site, such as "github", that the collection is set up for. `open` is called once, on the
-/// callback thread, with the address that the person is to visit; the call returns when that is done, or failed, or has
-/// taken 5 minutes.
+/// Logs in through an OAuth2 provider, such as "github", that is configured for the collection. `open` is called once,
+/// on the callback thread, with the URL that the user has to visit. The call returns when the login has succeeded or
+/// failed, or after 5 minutes.
 ///
-/// Threads: any. `user_data` passes to the call. `*record` as with tidings_client_auth_with_password(). Returns
-/// TIDINGS_ERR_INVALID_ARGUMENT when the server does not know the site, TIDINGS_ERR_PROTOCOL when the person or the site
-/// said no, TIDINGS_ERR_TIMEOUT, and what tidings_client_send() may return.
+/// Threads: any. The call owns `user_data`. `*record` as with tidings_client_auth_with_password(). Returns
+/// TIDINGS_ERR_INVALID_ARGUMENT when the server does not know the provider, TIDINGS_ERR_PROTOCOL when the user or the
+/// provider declined, TIDINGS_ERR_TIMEOUT, and the errors of tidings_client_send().
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_auth_with_oauth2(
     client: Option<&Client>,
@@ -105,14 +105,11 @@ fn log_in(
     status
 }
 
-/// Sets the token, with or without "Bearer ", and the record that it belongs to as JSON text, which may be NULL. It takes
-/// effect on its own, as with tidings_client_auth_with_password().
+/// Sets the token, with or without "Bearer ", and the record that it belongs to as JSON text, or NULL. It takes effect
+/// on its own, as with tidings_client_auth_with_password(). To become a guest, pass NULL for both.
 ///
-/// To become a guest, pass NULL for the token. An empty token is an error, whose message speaks of Rust's `clear`: that is
-/// this NULL.
-///
-/// Threads: any. The texts are copied. Returns TIDINGS_ERR_INVALID_ARGUMENT when the token is empty or has characters that
-/// cannot stand in a header or the record is not JSON, and TIDINGS_ERR_CLOSED.
+/// Threads: any. The texts are copied. Returns TIDINGS_ERR_INVALID_ARGUMENT when the token is empty or has characters
+/// that a header cannot carry, or the record is not JSON or comes without a token, and TIDINGS_ERR_CLOSED.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_set_token(
     client: Option<&Client>,
@@ -122,23 +119,19 @@ pub extern "C" fn tidings_client_set_token(
 ) -> Status {
     answer(error, || {
         let auth = given(client, "client")?.open()?.auth();
-        let record: Option<Value> = match record.optional("record")? {
-            Some(record) => Some(
-                serde_json::from_str(record)
-                    .map_err(|error| Error::argument("record", &error.to_string()))?,
-            ),
-            None => None,
-        };
-        match (token.optional("token")?, record) {
+        match (token.optional("token")?, parsed(record, "record")?) {
             (Some(token), Some(record)) => auth.set(token, record)?,
             (Some(token), None) => auth.set_token(token)?,
-            (None, _) => auth.clear(),
+            (None, None) => auth.clear(),
+            (None, Some(_)) => {
+                return Err(Error::argument("record", "it comes without a token"));
+            }
         }
         Ok(())
     })
 }
 
-/// The token, without "Bearer ", or NULL for a guest.
+/// The token without "Bearer ", or NULL for a guest.
 ///
 /// Threads: any. `*token` is yours: free it with tidings_string_free(). Returns TIDINGS_ERR_FORKED in a forked child.
 #[unsafe(no_mangle)]
@@ -156,7 +149,7 @@ pub extern "C" fn tidings_client_token(
     })
 }
 
-/// The record of the user as JSON text, or NULL when the client neither logged in nor was given it.
+/// The record of the user as JSON text, or NULL when there was no login and none was set.
 ///
 /// Threads: any. `*record` is yours: free it with tidings_string_free(). Returns TIDINGS_ERR_FORKED in a forked child.
 #[unsafe(no_mangle)]
@@ -174,7 +167,7 @@ pub extern "C" fn tidings_client_auth_record(
     })
 }
 
-/// Whether there is a token that, by its own word, has not expired. The server is not asked.
+/// Whether there is a token that has not expired according to its `exp` claim. The server is not asked.
 ///
 /// Threads: any.
 #[unsafe(no_mangle)]

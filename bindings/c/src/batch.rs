@@ -1,17 +1,15 @@
 //! The queue
 
-use std::{os::fd::AsRawFd, sync::OnceLock};
-
-use tidings_core::blocking::{Descriptor, Item};
+use tidings_core::blocking::Item;
 
 use crate::{
     border::{ErrorOut, answer, free, given, limit, value},
-    client::Client,
-    error::Status,
     event::Event,
+    failure::Status,
+    handle::Client,
 };
 
-/// Room for events taken from the queue. It can be used again and again.
+/// A reusable container for events taken from the queue.
 #[derive(Default)]
 pub struct Batch {
     events: Vec<Event>,
@@ -19,7 +17,7 @@ pub struct Batch {
     items: Vec<Item>,
 }
 
-/// An empty batch. Never NULL.
+/// Creates an empty batch. Never NULL.
 ///
 /// Threads: any. The batch is yours: free it with tidings_batch_free().
 #[unsafe(no_mangle)]
@@ -27,16 +25,16 @@ pub extern "C" fn tidings_batch_new() -> Box<Batch> {
     Box::default()
 }
 
-/// Takes up to `most` events out of the client's queue: those of all subscriptions that have no callback, and others that
-/// were asked for with tidings_client_options_set_notices(). The events of the batch before are freed.
+/// Takes up to `most` events out of the client's queue, which receives the events of all subscriptions without a
+/// callback, and the notices enabled by tidings_client_options_set_notices(). The previous contents of the batch are
+/// freed.
 ///
-/// It waits until there is one, but not longer than `timeout_ms` milliseconds: then it returns TIDINGS_OK, and the batch
-/// is empty. With 0 it does not wait, with a negative time-out it waits for ever. Subscriptions take turns, so one with a
-/// backlog does not keep the others waiting.
+/// Waits up to `timeout_ms` milliseconds for the first event. If none arrives, it returns TIDINGS_OK with an empty
+/// batch. With 0 it does not wait, with a negative timeout it waits indefinitely. Subscriptions take turns, so that one
+/// with a backlog does not hold up the others.
 ///
-/// Threads: any; when several wait, each event goes to one of them. The batch: one at a time. The events belong to the
-/// batch. Returns TIDINGS_ERR_CLOSED, at once, when the client is closed, here or elsewhere; what was not taken by then is
-/// dropped.
+/// Threads: any; if several wait, each event goes to one of them. The batch: one at a time. The events belong to the
+/// batch. Returns TIDINGS_ERR_CLOSED, immediately, when the client is closed; events not taken by then are dropped.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_next(
     client: Option<&Client>,
@@ -55,17 +53,17 @@ pub extern "C" fn tidings_client_next(
     })
 }
 
-/// How many events there are.
+/// The number of events in the batch.
 ///
-/// Threads: any, while nothing is put into the batch.
+/// Threads: any, while the batch is not being filled.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_batch_len(batch: Option<&Batch>) -> usize {
     value(0, || Some(batch?.events.len()))
 }
 
-/// One of the events; NULL when `index` is not below the length.
+/// The event at `index`; NULL if `index` is out of range.
 ///
-/// Threads: any, while nothing is put into the batch. The event belongs to the batch, until the next
+/// Threads: any, while the batch is not being filled. The event belongs to the batch, until the next
 /// tidings_client_next() with it.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_batch_event(batch: Option<&Batch>, index: usize) -> Option<&Event> {
@@ -73,32 +71,20 @@ pub extern "C" fn tidings_batch_event(batch: Option<&Batch>, index: usize) -> Op
 }
 
 /// Frees a batch and its events.
-///
-/// Threads: one at a time. NULL is allowed.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_batch_free(batch: Option<Box<Batch>>) {
     free(batch);
 }
 
-/// A descriptor that is readable exactly while tidings_client_next() would not wait, for poll(), epoll, kqueue or an event
-/// loop over them. Only wait for it; never read, write or close it. -1 when there is none: for NULL, in a forked child,
-/// or when the system gives none.
+/// A descriptor that is readable exactly while tidings_client_next() would not wait, for poll(), epoll, kqueue or an
+/// event loop built on them. Only wait for it: never read, write or close it. -1 for NULL, in a forked child, and if
+/// the system has no descriptor left.
 ///
-/// Threads: any. The descriptor belongs to the client.
+/// Threads: any. The descriptor belongs to the client, and stays the same until the client is freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_fd(client: Option<&Client>) -> i32 {
     value(-1, || {
         let client = client?;
         Some(client.watched.keep(client.get().descriptor().ok()?))
     })
-}
-
-/// What a host polls: the same descriptor until it frees what that tells of, also after the end.
-#[derive(Default)]
-pub(crate) struct Watched(OnceLock<Descriptor>);
-
-impl Watched {
-    pub(crate) fn keep(&self, made: Descriptor) -> i32 {
-        self.0.get_or_init(|| made).as_raw_fd()
-    }
 }

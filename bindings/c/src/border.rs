@@ -9,11 +9,13 @@ use std::{
     marker::PhantomData,
     mem::MaybeUninit,
     panic::{AssertUnwindSafe, catch_unwind},
-    slice,
+    ptr, slice,
     time::Duration,
 };
 
-use crate::error::{Error, Status};
+use serde_json::Value;
+
+use crate::failure::{Error, Status};
 
 /// Where a function puts its error: `tidings_error **`, which may be NULL and need not be initialised.
 pub type ErrorOut<'a> = Option<&'a mut MaybeUninit<Option<Box<Error>>>>;
@@ -21,13 +23,13 @@ pub type ErrorOut<'a> = Option<&'a mut MaybeUninit<Option<Box<Error>>>>;
 /// The body of a function with a status.
 pub(crate) fn answer(error: ErrorOut<'_>, body: impl FnOnce() -> Result<(), Error>) -> Status {
     let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(panicked(panic)));
-    let (status, told) = match result {
+    let (status, failure) = match result {
         Ok(()) => (Status::Ok, None),
-        Err(error) => (error.status(), Some(Box::new(error))),
+        Err(error) => (error.status, Some(Box::new(error))),
     };
     match error {
-        Some(out) => drop(out.write(told)),
-        None => drop(told),
+        Some(out) => drop(out.write(failure)),
+        None => drop(failure),
     }
     status
 }
@@ -48,7 +50,7 @@ fn panicked(panic: Box<dyn Any + Send>) -> Error {
         (_, Some(text)) => text.as_str(),
         _ => "no message",
     };
-    Error::new(Status::ErrPanic, format!("the library panicked, which is a bug of it: {text}"))
+    Error::new(Status::ErrPanic, format!("the library panicked, which is a bug in it: {text}"))
 }
 
 /// An argument that may not be NULL.
@@ -72,6 +74,8 @@ pub struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
+    pub(crate) const NULL: Self = Self { first: ptr::null(), call: PhantomData };
+
     pub(crate) fn get(self, name: &str) -> Result<&'a str, Error> {
         given(self.optional(name)?, name)
     }
@@ -85,6 +89,12 @@ impl<'a> Text<'a> {
         let text = unsafe { CStr::from_ptr(self.first) };
         text.to_str().map(Some).map_err(|_| Error::not_utf8(name))
     }
+}
+
+/// An argument that is JSON, or NULL.
+pub(crate) fn parsed(text: Text<'_>, name: &str) -> Result<Option<Value>, Error> {
+    let parse = |text| serde_json::from_str(text).map_err(|error| Error::argument(name, &error.to_string()));
+    text.optional(name)?.map(parse).transpose()
 }
 
 /// A `const void *` and a `size_t`: so many bytes of the host, which stay as they are during the call.
@@ -115,13 +125,13 @@ impl<'a> Bytes<'a> {
     }
 }
 
-/// What a host wants back with each call of a callback, and how it wants to be told that there will be no more.
+/// What a host gets back with each call of a callback, and what it wants called when there will be no more.
 pub(crate) struct UserData {
     pointer: *mut c_void,
     drop: DropCallback,
 }
 
-/// Told exactly once, when a callback cannot be called any more, with the user data that was given along.
+/// Called exactly once, when a callback can no longer be called, with the user data that belongs to it.
 pub type DropCallback = Option<extern "C" fn(user_data: *mut c_void)>;
 
 impl UserData {
@@ -147,7 +157,7 @@ impl Drop for UserData {
     }
 }
 
-/// A waiting time in milliseconds as `poll()` takes it: negative is for ever.
+/// A timeout in milliseconds as `poll()` takes it: negative is none.
 pub(crate) fn limit(timeout_ms: i64) -> Option<Duration> {
     u64::try_from(timeout_ms).ok().map(Duration::from_millis)
 }
@@ -165,8 +175,14 @@ pub(crate) fn one_of<T: Copy>(
 ) -> Result<T, Error> {
     let found = known.into_iter().find(|(_, value)| *value == number).map(|(item, _)| item);
     found.ok_or_else(|| {
-        Error::new(Status::ErrInvalidArgument, format!("invalid {name}: there is no {number}"))
+        Error::new(Status::ErrInvalidArgument, format!("invalid {name}: {number} is not in the enumeration"))
     })
+}
+
+/// The name of a number of an enumeration, which begin with "unknown" or "none" at 0.
+pub(crate) fn name_of(number: c_int, names: &[&'static CStr]) -> *const c_char {
+    let known = usize::try_from(number).ok().and_then(|number| names.get(number));
+    known.unwrap_or(&c"unknown").as_ptr()
 }
 
 #[cfg(test)]
@@ -180,7 +196,7 @@ mod tests {
         // SAFETY: `answer` has written it.
         let error = unsafe { out.assume_init() }.unwrap();
         assert_eq!(status, Status::ErrPanic);
-        assert!(error.message().to_str().unwrap().ends_with(": no more"));
+        assert!(error.message.to_str().unwrap().ends_with(": no more"));
         assert_eq!(value(7, || -> Option<i32> { panic!() }), 7);
     }
 

@@ -2,46 +2,26 @@
 
 use std::mem::MaybeUninit;
 
-use tidings_core::{State, blocking};
+use tidings_core::blocking;
 
 use crate::{
-    batch::Watched,
     border::{ErrorOut, Text, answer, free, given, value},
     client_options::ClientOptions,
-    error::{Error, Status},
+    failure::Status,
+    handle::{Client, Watched},
     strings::{OwnedText, Strings},
 };
 
-/// A client of one server: one connection, for as many subscriptions as you like.
-pub struct Client {
-    client: blocking::Client,
-    pub(crate) watched: Watched,
-}
-
-impl Client {
-    pub(crate) fn get(&self) -> &blocking::Client {
-        &self.client
-    }
-
-    /// The client behind it, unless it was closed: for what would have no effect then.
-    pub(crate) fn open(&self) -> Result<&tidings_core::Client, Error> {
-        let client = self.client.get()?;
-        match client.state() {
-            State::Closed { why: None } => Err(tidings_core::Error::Closed.into()),
-            _ => Ok(client),
-        }
-    }
-}
-
-/// Makes a client. Nothing is connected before the first subscription. `url` is that of the server, such as
-/// "http://127.0.0.1:8090", without "/api". `options` may be NULL.
+/// Creates a client. It connects with the first subscription. `url` is the URL of the server without "/api", such as
+/// "http://127.0.0.1:8090". `options` may be NULL.
 ///
-/// A query and a fragment of the URL are ignored. "user:password@" before the host is sent as Basic authorization with
-/// requests that have no token and no header Authorization: a token takes its place.
+/// The query and the fragment of the URL are ignored. "user:password@" before the host is sent as Basic authorization
+/// with requests that have neither a token nor a header Authorization.
 ///
-/// Threads: any. `*client` is yours: free it with tidings_client_free(). `options` are only read and stay yours. Returns
-/// TIDINGS_ERR_INVALID_URL, TIDINGS_ERR_INVALID_ARGUMENT for an option that cannot be used, TIDINGS_ERR_UNSUPPORTED for
-/// one that the backend does not have, and TIDINGS_ERR_NETWORK when the system gives no thread.
+/// Threads: any. `*client` is yours: free it with tidings_client_free(). `options` are only read and stay yours.
+/// Returns TIDINGS_ERR_INVALID_URL, TIDINGS_ERR_INVALID_ARGUMENT for an option with an invalid value,
+/// TIDINGS_ERR_UNSUPPORTED for an option that the backend does not support, and TIDINGS_ERR_NETWORK when a thread
+/// cannot be started.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_new(
     url: Text<'_>,
@@ -53,20 +33,22 @@ pub extern "C" fn tidings_client_new(
         let out = given(client, "client")?;
         out.write(None);
         let url = url.get("url")?;
-        let builder = match options {
-            Some(options) => options.builder(url),
-            None => tidings_core::Client::builder(url).into(),
+        let client = match options {
+            Some(options) => options.build(url)?,
+            None => blocking::Client::new(url)?,
         };
-        out.write(Some(Box::new(Client { client: builder.build()?, watched: Watched::default() })));
+        out.write(Some(Box::new(Client { client, watched: Watched::default() })));
         Ok(())
     })
 }
 
-/// Closes the client: all subscriptions end, and whoever waits in another call gets TIDINGS_ERR_CLOSED. It returns when no
-/// socket and no thread of the client is left, within a second, and does not wait for a callback that is running. The
-/// client still has to be freed. Closing once more does nothing.
+/// Closes the client: all subscriptions end, and calls that wait in other threads return TIDINGS_ERR_CLOSED. It returns
+/// within a second, when the socket and the threads of the client are gone. The exception is the callback thread while
+/// a callback is running: it ends with that callback, which is not waited for. The client still has to be freed.
+/// Closing again does nothing.
 ///
-/// Threads: any, callbacks of this client included. Returns TIDINGS_ERR_FORKED in a forked child, and does nothing there.
+/// Threads: any, callbacks of this client included. Returns TIDINGS_ERR_FORKED in a forked child, and does nothing
+/// there.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_close(client: Option<&Client>, error: ErrorOut<'_>) -> Status {
     answer(error, || {
@@ -77,12 +59,12 @@ pub extern "C" fn tidings_client_close(client: Option<&Client>, error: ErrorOut<
     })
 }
 
-/// Closes the client, if that has not been done, and frees it. After that no callback begins any more; one that runs at
-/// the moment goes on, and the `drop` of its user data comes when it is done.
+/// Closes the client unless it is closed, and frees it. No callback starts after that; one that is running continues,
+/// and the `drop` of its user data is called when it returns.
 ///
-/// Threads: one at a time, callbacks of this client included: no other thread may be in a call of this client, or make one
-/// later. To end calls of other threads, tidings_client_close() first and wait for these threads. NULL is allowed. In a
-/// forked child it leaves the parent's client alone.
+/// Threads: one at a time, callbacks of this client included: no other thread may be in a call of this client, or start
+/// one later. If one may be, call tidings_client_close() first and wait for that thread. In a forked child it leaves
+/// the parent's client alone.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_free(client: Option<Box<Client>>) {
     value((), || {
@@ -92,8 +74,8 @@ pub extern "C" fn tidings_client_free(client: Option<Box<Client>>) {
     free(client);
 }
 
-/// Tells the client that the network has changed, as a mobile host learns from its system: waiting connections are tried
-/// at once, and live ones are checked.
+/// Tells the client that the network has changed, for hosts that the system informs: waiting reconnects start at once,
+/// and live connections are checked.
 ///
 /// Threads: any. Returns TIDINGS_ERR_CLOSED.
 #[unsafe(no_mangle)]
@@ -104,7 +86,7 @@ pub extern "C" fn tidings_client_network_changed(client: Option<&Client>, error:
     })
 }
 
-/// The server's id of the stream, or NULL while there is none. RustBaaS gives its streams no id.
+/// The id that the server gave the stream, or NULL while there is no stream. RustBaaS has no such ids.
 ///
 /// Threads: any. `*id` is yours: free it with tidings_string_free(). Returns TIDINGS_ERR_FORKED in a forked child.
 #[unsafe(no_mangle)]
@@ -122,7 +104,7 @@ pub extern "C" fn tidings_client_id(
     })
 }
 
-/// The topics subscribed to, as they stand on the wire, sorted.
+/// The subscribed topics as they are sent to the server, sorted.
 ///
 /// Threads: any. `*topics` is yours: free it with tidings_strings_free(). Returns TIDINGS_ERR_FORKED in a forked child.
 #[unsafe(no_mangle)]

@@ -6,11 +6,15 @@ use std::{
     time::Duration,
 };
 
-use tidings_core::{ClientBuilder, blocking::Builder};
+use serde_json::Value;
+use tidings_core::{
+    ClientBuilder,
+    blocking::{self, Builder},
+};
 
 use crate::{
-    border::{Data, DropCallback, Text, UserData, answer, free, given, one_of},
-    error::{Error, Status},
+    border::{Data, DropCallback, Text, UserData, answer, free, given, one_of, parsed},
+    failure::{Error, Status},
     token_request::{TokenCallback, TokenRequest},
 };
 
@@ -18,12 +22,12 @@ use crate::{
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Overflow {
-    /// The oldest event makes room, and TIDINGS_ACTION_LAGGED comes before the events that are left.
+    /// The oldest event is dropped. TIDINGS_ACTION_LAGGED comes before the remaining events.
     DropOldest = 0,
-    /// The new event is dropped, and TIDINGS_ACTION_LAGGED comes after the events that were there.
+    /// The new event is dropped. TIDINGS_ACTION_LAGGED comes after the queued events.
     DropNewest = 1,
-    /// A newer event of the same record replaces the one that waits; that counts as no loss. When more records wait than
-    /// the queue holds, the oldest makes room.
+    /// A newer event of the same record replaces the queued one; that does not count as a loss. When more records are
+    /// queued than the queue holds, the oldest is dropped.
     Conflate = 2,
 }
 
@@ -45,16 +49,26 @@ const POLICIES: [(tidings_core::Overflow, Overflow); tidings_core::Overflow::ALL
     (tidings_core::Overflow::Conflate, Overflow::Conflate),
 ];
 
-/// The options of clients to be. What is not set is as it is without options.
+/// Options for creating clients. Unset options keep their defaults.
 #[derive(Default)]
 pub struct ClientOptions {
     settings: Vec<Box<dyn Fn(ClientBuilder) -> ClientBuilder>>,
+    /// The record of the token, which the builder does not take.
+    record: Option<(String, Value)>,
     notices: bool,
     on_token: Option<Arc<dyn Fn(TokenRequest) + Send + Sync>>,
 }
 
 impl ClientOptions {
-    pub(crate) fn builder(&self, url: &str) -> Builder {
+    pub(crate) fn build(&self, url: &str) -> Result<blocking::Client, Error> {
+        let client = self.builder(url).build()?;
+        if let Some((token, record)) = &self.record {
+            client.get()?.auth().set(token, record.clone())?;
+        }
+        Ok(client)
+    }
+
+    fn builder(&self, url: &str) -> Builder {
         let builder = tidings_core::Client::builder(url);
         let builder = self.settings.iter().fold(builder, |builder, setting| setting(builder));
         let mut builder = Builder::from(builder);
@@ -80,10 +94,8 @@ where
     })
 }
 
-/// Options that are all as they are without. Never NULL. They can be used for any number of clients.
-///
-/// Functions that set an option return TIDINGS_ERR_NULL_ARGUMENT or TIDINGS_ERR_INVALID_UTF8; whether a value can be used
-/// is told by tidings_client_new().
+/// Creates an options object with all defaults, for any number of clients. Never NULL. A value that cannot be used is
+/// reported by tidings_client_new().
 ///
 /// Threads: any. The options are yours: free them with tidings_client_options_free().
 #[unsafe(no_mangle)]
@@ -91,37 +103,45 @@ pub extern "C" fn tidings_client_options_new() -> Box<ClientOptions> {
     Box::default()
 }
 
-/// Frees options. Clients made with them are not concerned.
-///
-/// Threads: one at a time. NULL is allowed.
+/// Frees options. Clients created with them are not affected.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_options_free(options: Option<Box<ClientOptions>>) {
     free(options);
 }
 
-/// The token to begin with, with or without "Bearer ".
-///
-/// Threads: one at a time. The token is copied.
+/// The initial token, with or without "Bearer ".
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_options_set_token(
     options: Option<&mut ClientOptions>,
     token: Text<'_>,
 ) -> Status {
-    set(options, || {
-        let token = token.get("token")?.to_owned();
-        Ok(move |builder: ClientBuilder| builder.token(&*token))
+    tidings_client_options_set_token_record(options, token, Text::NULL)
+}
+
+/// The initial token, and the record that it belongs to as JSON text, or NULL: tidings_client_auth_record() returns it.
+/// Replaces tidings_client_options_set_token(). Also returns TIDINGS_ERR_INVALID_ARGUMENT when the record is not JSON.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_client_options_set_token_record(
+    options: Option<&mut ClientOptions>,
+    token: Text<'_>,
+    record: Text<'_>,
+) -> Status {
+    answer(None, || {
+        let options = given(options, "options")?;
+        let (token, record) = (token.get("token")?.to_owned(), parsed(record, "record")?);
+        options.record = record.map(|record| (token.clone(), record));
+        options.settings.push(Box::new(move |builder: ClientBuilder| builder.token(&*token)));
+        Ok(())
     })
 }
 
-/// Sets what to call when a token is needed: before the first stream, a minute before a token expires, and when the server
-/// does not take it any more. It replaces the callback before it, and NULL takes that away.
+/// Sets the callback for token requests, and replaces the previous one; NULL removes it. A token is requested before
+/// the first stream is opened, a minute before a token expires, and when the server no longer accepts it.
 ///
-/// It gets a request, which it answers with one of the tidings_token_request_... functions, then or later and from any
-/// thread. One that fails is asked again, less and less often.
-///
-/// Threads: one at a time; the callback runs on a thread of its own for each question, and may block and call anything.
-/// `user_data` passes to the options, until the callback is replaced, and to the clients made with them meanwhile, and is
-/// dropped with the last of them.
+/// The callback gets a request, which it answers with one of the tidings_token_request_... functions, immediately or
+/// later and from any thread. After a failure it is called again, with growing delays. It runs on a thread of its own
+/// for each request, and may block and call anything. The options own `user_data` until the callback is replaced, and
+/// so do the clients created with them; `drop` is called with the last of these.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_options_on_token(
     options: Option<&mut ClientOptions>,
@@ -142,9 +162,8 @@ pub extern "C" fn tidings_client_options_on_token(
     })
 }
 
-/// Adds a header for every request. Its value is taken for a secret: never shown, and never sent to another origin.
-///
-/// Threads: one at a time. The texts are copied.
+/// Adds a header to every request. Its value is treated as a secret: it is never logged, and never sent to another
+/// origin.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_options_add_header(
     options: Option<&mut ClientOptions>,
@@ -157,9 +176,7 @@ pub extern "C" fn tidings_client_options_add_header(
     })
 }
 
-/// What to call itself to the server: "tidings/VERSION" unless set.
-///
-/// Threads: one at a time. The text is copied.
+/// The User-Agent header. Default: "tidings/VERSION".
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_options_set_user_agent(
     options: Option<&mut ClientOptions>,
@@ -171,10 +188,8 @@ pub extern "C" fn tidings_client_options_set_user_agent(
     })
 }
 
-/// The server is a RustBaaS, and the collections belong to this app of this realm. It has no filters and no `expand`, and
-/// tidings_client_subscribe() says so.
-///
-/// Threads: one at a time. The texts are copied.
+/// Selects RustBaaS as the backend, with the realm and the app of the collections. It supports neither filters nor
+/// `expand`: tidings_client_subscribe() reports them as TIDINGS_ERR_UNSUPPORTED.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_options_set_rustbaas(
     options: Option<&mut ClientOptions>,
@@ -187,9 +202,8 @@ pub extern "C" fn tidings_client_options_set_rustbaas(
     })
 }
 
-/// The interval of a RustBaaS server's heartbeats, 15 seconds unless set. A stream that misses three is given up.
-///
-/// Threads: one at a time.
+/// RustBaaS only: the interval of the server's heartbeats. Default: 15 seconds. A stream that misses three is
+/// considered dead and replaced.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_options_set_heartbeat(
     options: Option<&mut ClientOptions>,
@@ -199,18 +213,14 @@ pub extern "C" fn tidings_client_options_set_heartbeat(
     set(options, || Ok(move |builder: ClientBuilder| builder.heartbeat(interval)))
 }
 
-/// Sends the token of a RustBaaS stream as "?access_token=" instead of a header. It then ends in access logs: only for
-/// where headers are taken away.
-///
-/// Threads: one at a time.
+/// RustBaaS only: sends the token of a stream as "?access_token=" instead of in a header. The token then appears in
+/// access logs; use it only where a proxy strips headers.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_options_set_token_in_query(options: Option<&mut ClientOptions>) -> Status {
     set(options, || Ok(|builder: ClientBuilder| builder.token_in_query()))
 }
 
-/// Certificates to trust besides those of the system, in PEM: `len` bytes at `pem`.
-///
-/// Threads: one at a time. The bytes are copied.
+/// Certificates to trust in addition to those of the system, in PEM: `len` bytes at `pem`.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_options_set_ca_pem(
     options: Option<&mut ClientOptions>,
@@ -223,9 +233,7 @@ pub extern "C" fn tidings_client_options_set_ca_pem(
     })
 }
 
-/// The certificate to show to servers that ask for one: its chain and its key, in PEM.
-///
-/// Threads: one at a time. The bytes are copied.
+/// The client certificate for servers that request one: its chain and its private key, in PEM.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_options_set_client_certificate(
     options: Option<&mut ClientOptions>,
@@ -241,10 +249,8 @@ pub extern "C" fn tidings_client_options_set_client_certificate(
     })
 }
 
-/// The proxy for all requests, as "http://user:password@host:port", instead of what the environment says in HTTP_PROXY,
-/// HTTPS_PROXY and NO_PROXY. NULL stands for no proxy at all.
-///
-/// Threads: one at a time. The text is copied.
+/// The proxy for all requests, as "http://user:password@host:port", instead of the environment variables HTTP_PROXY,
+/// HTTPS_PROXY and NO_PROXY. NULL disables proxies.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_options_set_proxy(
     options: Option<&mut ClientOptions>,
@@ -259,9 +265,7 @@ pub extern "C" fn tidings_client_options_set_proxy(
     })
 }
 
-/// How long a connection may take until it can be written to: name, TCP, proxy and TLS. 10 seconds unless set.
-///
-/// Threads: one at a time.
+/// The timeout for connecting: DNS, TCP, proxy and TLS together. Default: 10 seconds.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_options_set_connect_timeout(
     options: Option<&mut ClientOptions>,
@@ -271,11 +275,9 @@ pub extern "C" fn tidings_client_options_set_connect_timeout(
     set(options, || Ok(move |builder: ClientBuilder| builder.connect_timeout(timeout)))
 }
 
-/// How long a subscription waits for the server's word, 30 seconds unless set. A client that was connected before waits
-/// so long for a lost connection to come back. One that never was fails with its first try, unless the server answered
-/// that with 429 or 5xx: such answers are tried again until the time is up.
-///
-/// Threads: one at a time.
+/// How long tidings_client_subscribe() waits for the server to acknowledge the topic. Default: 30 seconds. A client
+/// that was connected before waits this long for a lost connection to return. One that never was fails with its first
+/// attempt, unless the server answered 429 or 5xx: then it tries again within this time.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_options_set_subscribe_timeout(
     options: Option<&mut ClientOptions>,
@@ -285,10 +287,10 @@ pub extern "C" fn tidings_client_options_set_subscribe_timeout(
     set(options, || Ok(move |builder: ClientBuilder| builder.subscribe_timeout(timeout)))
 }
 
-/// The least and the longest delay before a lost connection is tried again, 200 milliseconds and 20 seconds unless set.
-/// Each delay is drawn at random between the least and a ceiling that doubles with every failure.
-///
-/// Threads: one at a time.
+/// The shortest and the longest delay before a lost connection is tried again. Default: 200 milliseconds and 20
+/// seconds. Each delay is drawn at random between the shortest and a ceiling that doubles with every failure. A stream
+/// that had been live is replaced sooner, within 250 milliseconds, unless streams are lost again and again; a stream
+/// that was live for a while resets the ceiling.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_options_set_backoff(
     options: Option<&mut ClientOptions>,
@@ -299,10 +301,9 @@ pub extern "C" fn tidings_client_options_set_backoff(
     set(options, || Ok(move |builder: ClientBuilder| builder.backoff(min, max)))
 }
 
-/// How many events may wait for each listener, unless it has a limit of its own, and what happens to the one too many.
-/// 8,192 and TIDINGS_OVERFLOW_DROP_OLDEST unless set; at most 64 MiB in any case.
-///
-/// Threads: one at a time. Returns TIDINGS_ERR_INVALID_ARGUMENT too.
+/// The capacity of each listener's queue, in events, and what happens when it is full; a subscription may have its own.
+/// Default: 8,192 and TIDINGS_OVERFLOW_DROP_OLDEST. A queue also never holds more than 64 MiB. Also returns
+/// TIDINGS_ERR_INVALID_ARGUMENT for an unknown policy; with a capacity of 0, tidings_client_new() does.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_options_set_queue(
     options: Option<&mut ClientOptions>,
@@ -315,9 +316,8 @@ pub extern "C" fn tidings_client_options_set_queue(
     })
 }
 
-/// The largest message taken, in bytes, 16 MiB unless set. A larger one is dropped and told as TIDINGS_ACTION_GAP.
-///
-/// Threads: one at a time.
+/// The largest accepted message, in bytes. Default: 16 MiB; at least 1,024 bytes. A larger one is dropped and reported
+/// as TIDINGS_ACTION_GAP.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_options_set_message_limit(
     options: Option<&mut ClientOptions>,
@@ -326,10 +326,8 @@ pub extern "C" fn tidings_client_options_set_message_limit(
     set(options, || Ok(move |builder: ClientBuilder| builder.message_limit(bytes)))
 }
 
-/// How often the server is asked whether it still takes the client for who it is, 5 minutes unless set. PocketBase drops
-/// an identity in silence, when the password changes for example.
-///
-/// Threads: one at a time.
+/// How often the client asks the server whether it still accepts the client's identity. Default: 5 minutes. PocketBase
+/// drops an identity without a message, for example when the password changes.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_options_set_identity_check(
     options: Option<&mut ClientOptions>,
@@ -339,10 +337,8 @@ pub extern "C" fn tidings_client_options_set_identity_check(
     set(options, || Ok(move |builder: ClientBuilder| builder.identity_check(interval)))
 }
 
-/// Whether changes of the connection come into the queue too, as TIDINGS_ACTION_STATE and TIDINGS_ACTION_DISCONNECTED: for
-/// hosts that want them there and not in callbacks. They do not unless set.
-///
-/// Threads: one at a time.
+/// Whether changes of the connection also go into the queue, as TIDINGS_ACTION_STATE and TIDINGS_ACTION_DISCONNECTED,
+/// for hosts that prefer the queue to callbacks. Default: no. Up to 64 of them are queued; then the oldest are dropped.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_options_set_notices(
     options: Option<&mut ClientOptions>,

@@ -1,206 +1,69 @@
 //! Errors
 
 use std::{
-    ffi::{CStr, CString, c_char, c_int},
+    ffi::{c_char, c_int},
     mem::MaybeUninit,
     ptr,
 };
 
-use tidings_core::{Error as Cause, Refusal};
-
 use crate::{
     border::{free, milliseconds, put, value},
-    strings::c_text,
+    failure::{Error, Status},
 };
-
-/// What became of a call. The numbers never change.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// It succeeded.
-    Ok = 0,
-    /// An argument is NULL that may not be.
-    ErrNullArgument = 1,
-    /// A text is not UTF-8.
-    ErrInvalidUtf8 = 2,
-    /// An option, header, token or other argument cannot be used.
-    ErrInvalidArgument = 3,
-    /// The URL of the server cannot be used.
-    ErrInvalidUrl = 4,
-    /// The topic cannot be subscribed to.
-    ErrInvalidTopic = 5,
-    /// The backend cannot do this.
-    ErrUnsupported = 6,
-    /// The server answered, and its answer was no: see tidings_error_http_status().
-    ErrRefused = 7,
-    /// The token callback failed.
-    ErrTokenProvider = 8,
-    /// The server could not be reached, or the connection broke.
-    ErrNetwork = 9,
-    /// It took longer than it may.
-    ErrTimeout = 10,
-    /// What answered does not speak the expected protocol.
-    ErrProtocol = 11,
-    /// The client or source is closed.
-    ErrClosed = 12,
-    /// The object was made by the process that this one was forked from.
-    ErrForked = 13,
-    /// The library has a bug.
-    ErrPanic = 14,
-    /// Something else; the message says what.
-    ErrOther = 15,
-}
-
-impl Status {
-    fn of(cause: &Cause) -> Self {
-        match cause {
-            Cause::InvalidUrl { .. } => Self::ErrInvalidUrl,
-            Cause::InvalidTopic { .. } => Self::ErrInvalidTopic,
-            Cause::InvalidArgument { .. } => Self::ErrInvalidArgument,
-            Cause::Unsupported { .. } => Self::ErrUnsupported,
-            Cause::Refused(_) => Self::ErrRefused,
-            Cause::TokenProvider(_) => Self::ErrTokenProvider,
-            Cause::Network(_) => Self::ErrNetwork,
-            Cause::Timeout { .. } => Self::ErrTimeout,
-            Cause::Protocol(_) => Self::ErrProtocol,
-            Cause::Closed => Self::ErrClosed,
-            Cause::Forked => Self::ErrForked,
-            _ => Self::ErrOther,
-        }
-    }
-
-    const NAMES: [(Self, &CStr); 16] = [
-        (Self::Ok, c"TIDINGS_OK"),
-        (Self::ErrNullArgument, c"TIDINGS_ERR_NULL_ARGUMENT"),
-        (Self::ErrInvalidUtf8, c"TIDINGS_ERR_INVALID_UTF8"),
-        (Self::ErrInvalidArgument, c"TIDINGS_ERR_INVALID_ARGUMENT"),
-        (Self::ErrInvalidUrl, c"TIDINGS_ERR_INVALID_URL"),
-        (Self::ErrInvalidTopic, c"TIDINGS_ERR_INVALID_TOPIC"),
-        (Self::ErrUnsupported, c"TIDINGS_ERR_UNSUPPORTED"),
-        (Self::ErrRefused, c"TIDINGS_ERR_REFUSED"),
-        (Self::ErrTokenProvider, c"TIDINGS_ERR_TOKEN_PROVIDER"),
-        (Self::ErrNetwork, c"TIDINGS_ERR_NETWORK"),
-        (Self::ErrTimeout, c"TIDINGS_ERR_TIMEOUT"),
-        (Self::ErrProtocol, c"TIDINGS_ERR_PROTOCOL"),
-        (Self::ErrClosed, c"TIDINGS_ERR_CLOSED"),
-        (Self::ErrForked, c"TIDINGS_ERR_FORKED"),
-        (Self::ErrPanic, c"TIDINGS_ERR_PANIC"),
-        (Self::ErrOther, c"TIDINGS_ERR_OTHER"),
-    ];
-}
 
 /// A tidings_status as a host passes it in: any number.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
 pub struct RawStatus(c_int);
 
-/// Why a call failed, a subscription ended or a connection is not there. It never changes.
-pub struct Error {
-    status: Status,
-    message: CString,
-    refusal: Option<Refusal>,
-}
-
-impl Error {
-    pub(crate) fn new(status: Status, message: impl Into<Vec<u8>>) -> Self {
-        Self { status, message: c_text(message), refusal: None }
-    }
-
-    pub(crate) fn null(argument: &str) -> Self {
-        Self::new(Status::ErrNullArgument, format!("{argument} is NULL"))
-    }
-
-    pub(crate) fn not_utf8(argument: &str) -> Self {
-        Self::new(Status::ErrInvalidUtf8, format!("{argument} is not UTF-8"))
-    }
-
-    pub(crate) fn argument(argument: &str, reason: &str) -> Self {
-        Self::new(Status::ErrInvalidArgument, format!("invalid {argument}: {reason}"))
-    }
-
-    pub(crate) fn status(&self) -> Status {
-        self.status
-    }
-
-    #[cfg(test)]
-    pub(crate) fn message(&self) -> &CStr {
-        &self.message
-    }
-}
-
-impl From<&Cause> for Error {
-    fn from(cause: &Cause) -> Self {
-        let refusal = cause.refusal().cloned();
-        Self { refusal, ..Self::new(Status::of(cause), cause.to_string()) }
-    }
-}
-
-impl From<Cause> for Error {
-    fn from(cause: Cause) -> Self {
-        Self::from(&cause)
-    }
-}
-
-/// The name of a status, such as "TIDINGS_ERR_CLOSED"; "unknown" for any other number. Never NULL.
-///
-/// Threads: any. The text is static.
+/// The name of a status as it is spelled in C, such as "TIDINGS_ERR_CLOSED".
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_status_name(status: RawStatus) -> *const c_char {
     let found = Status::NAMES.iter().find(|(known, _)| *known as c_int == status.0);
     found.map_or(c"unknown", |(_, name)| name).as_ptr()
 }
 
-/// What kind of error it is; TIDINGS_OK for NULL.
-///
-/// Threads: any.
+/// The kind of error; TIDINGS_OK for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_error_status(error: Option<&Error>) -> Status {
     value(Status::Ok, || Some(error?.status))
 }
 
-/// The HTTP status with which the server refused, such as 403; 0 for every error but TIDINGS_ERR_REFUSED.
-///
-/// Threads: any.
+/// With TIDINGS_ERR_REFUSED, the HTTP status of the server's answer, such as 403; otherwise 0.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_error_http_status(error: Option<&Error>) -> u16 {
     value(0, || Some(error?.refusal.as_ref()?.status()))
 }
 
-/// One line for people that says what was wrong, with the server's own message if it sent one.
-///
-/// Threads: any. The text belongs to the error.
+/// One line for people that says what went wrong, with the server's own message if it sent one.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_error_message(error: Option<&Error>) -> *const c_char {
     value(ptr::null(), || Some(error?.message.as_ptr()))
 }
 
-/// The body of the server's answer as received, at most 64 KiB of it, and in `*len`, which may be NULL, its length. NULL
-/// and 0 for every error but TIDINGS_ERR_REFUSED.
-///
-/// NO NUL ends it, so it is not for strlen() or "%s": printf("%.*s", (int)len, body). It may be any bytes.
-///
-/// Threads: any. The bytes belong to the error.
+/// With TIDINGS_ERR_REFUSED, the body of the server's answer as received, up to 64 KiB; otherwise NULL. `*len` is set
+/// to its length, or to 0. A NUL that is not counted follows the body, which may contain any bytes.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_error_body(
     error: Option<&Error>,
     len: Option<&mut MaybeUninit<usize>>,
 ) -> *const c_char {
-    let body = value(None, || Some(Some(error?.refusal.as_ref()?.body())));
-    put(len, body.map_or(0, <[u8]>::len));
+    let body = value(None, || {
+        let error = error?;
+        let body = error.refusal.as_ref()?.body();
+        Some(Some(error.body.get_or_init(|| [body, b"\0"].concat().into())))
+    });
+    put(len, body.map_or(0, |body| body.len() - 1));
     body.map_or(ptr::null(), |body| body.as_ptr().cast())
 }
 
-/// How many milliseconds the server asked to wait before the next try (Retry-After); -1 if it did not.
-///
-/// Threads: any.
+/// How long the server asked to wait before the next attempt (Retry-After), in milliseconds; -1 if it did not.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_error_retry_after_ms(error: Option<&Error>) -> i64 {
     value(-1, || Some(milliseconds(error?.refusal.as_ref()?.retry_after())))
 }
 
-/// Frees an error that was given to you.
-///
-/// Threads: one at a time. NULL is allowed.
+/// Frees an error.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_error_free(error: Option<Box<Error>>) {
     free(error);

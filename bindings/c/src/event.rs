@@ -5,25 +5,26 @@ use std::{
     mem::MaybeUninit,
     ptr,
     sync::{Arc, OnceLock},
-    time::SystemTime,
+    time::{Instant, SystemTime},
 };
 
 use serde_json::value::RawValue;
-use tidings_core::{Action as Told, GapReason as Made, blocking::Item};
+use tidings_core::{Action as CoreAction, GapReason as CoreReason, blocking::Item};
 
 use crate::{
-    border::{free, put, value},
-    error::Error,
+    border::{free, name_of, put, value},
+    failure::Error,
     state::StateInfo,
-    strings::{Strings, c_text},
+    strings::Strings,
+    text::c_text,
 };
 
-/// What an event tells. From TIDINGS_ACTION_GAP on it is a notice of the client: without them, silence and loss would
-/// look alike.
+/// What an event reports. From TIDINGS_ACTION_GAP on, it is a notice of the client: without notices, silence and loss
+/// would look alike.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Something that this library's header did not know, or NULL.
+    /// An action that this version of the header does not know; also for NULL.
     Unknown = 0,
     /// A record was created.
     Create = 1,
@@ -31,22 +32,22 @@ pub enum Action {
     Update = 2,
     /// A record was deleted.
     Delete = 3,
-    /// A stream was (re)established and all topics are acknowledged on it: the topic PB_CONNECT.
+    /// A stream was (re)established and all topics are acknowledged on it. Only for the topic PB_CONNECT.
     Connect = 4,
-    /// A message without one of the three record actions, such as one that a server hook sent.
+    /// A message without one of the three record actions, such as one sent by a server hook.
     Custom = 5,
-    /// Changes may have been missed. The subscription is live again: list the records now, and what you show is right.
+    /// Changes may have been missed. The subscription is live again: list the records now to be up to date.
     Gap = 6,
     /// Events were dropped because the listener did not keep up: see tidings_event_lagged().
     Lagged = 7,
-    /// The server refused the subscription or took it back: see tidings_event_error(). No other change comes. A call that
-    /// waits for the server's answer returns the error itself, and no event tells of it.
+    /// The server refused the subscription or revoked it: see tidings_event_error(). This is its last event for a
+    /// callback. A call that waits for the server's answer returns the error instead, without this event.
     Refused = 8,
-    /// Only in the queue: the last event of a subscription, with the error that ended it, if it was one.
+    /// Queue only: the last event of a subscription, with the error that ended it, if any.
     Ended = 9,
-    /// Only in the queue, and if wanted: the state of the connection has changed, see tidings_event_state().
+    /// Queue only, if enabled: the state of the connection changed, see tidings_event_state().
     State = 10,
-    /// Only in the queue, and if wanted: an open stream is gone, see tidings_event_topics().
+    /// Queue only, if enabled: an open stream is gone, see tidings_event_topics().
     Disconnected = 11,
 }
 
@@ -55,23 +56,28 @@ pub enum Action {
 #[derive(Clone, Copy)]
 pub struct RawAction(c_int);
 
-/// What made a gap.
+/// Why changes may have been missed.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum GapReason {
-    /// The event is no gap.
+    /// The event is not a gap.
     None = 0,
     /// The connection was down.
     Disconnected = 1,
-    /// The client became somebody else.
+    /// The client signed in as another user, or became a guest.
     IdentityChanged = 2,
-    /// A message was larger than the limit and was dropped.
+    /// A message exceeded the size limit and was dropped.
     TooLarge = 3,
-    /// Something that this library's header did not know.
+    /// A reason that this version of the header does not know.
     Other = 4,
 }
 
-/// One thing told to a listener: a change of a record, a custom message, or a notice. It never changes.
+/// A tidings_gap_reason as a host passes it in: any number.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub struct RawGapReason(c_int);
+
+/// One event of a subscription: a change of a record, a custom message, or a notice. Immutable.
 pub struct Event {
     subscription: u64,
     content: Content,
@@ -86,7 +92,7 @@ pub struct Event {
 
 #[derive(Clone)]
 enum Content {
-    Told(tidings_core::Event),
+    Event(tidings_core::Event),
     Ended(Option<tidings_core::Error>),
     State(Arc<StateInfo>),
     Disconnected(Arc<Strings>),
@@ -94,7 +100,7 @@ enum Content {
 
 impl Event {
     pub(crate) fn new(subscription: u64, event: tidings_core::Event) -> Self {
-        Self::with(subscription, Content::Told(event))
+        Self::with(subscription, Content::Event(event))
     }
 
     /// `None` for what this library never asked for.
@@ -123,24 +129,37 @@ impl Event {
         }
     }
 
-    fn told(&self) -> Option<&tidings_core::Event> {
+    fn event(&self) -> Option<&tidings_core::Event> {
         match &self.content {
-            Content::Told(event) => Some(event),
+            Content::Event(event) => Some(event),
             _ => None,
         }
     }
 
+    fn record(&self) -> Option<&CStr> {
+        let make = || {
+            let record: Box<RawValue> = self.event()?.record().ok()?;
+            Some(c_text(record.get()))
+        };
+        self.record.get_or_init(make).as_deref()
+    }
+
+    fn json(&self) -> Option<&CStr> {
+        let make = || Some(c_text(&*self.event()?.json_text().ok()?));
+        self.json.get_or_init(make).as_deref()
+    }
+
     fn action(&self) -> Action {
         match &self.content {
-            Content::Told(event) => match event.action() {
-                Told::Create => Action::Create,
-                Told::Update => Action::Update,
-                Told::Delete => Action::Delete,
-                Told::Connect => Action::Connect,
-                Told::Custom => Action::Custom,
-                Told::Gap => Action::Gap,
-                Told::Lagged(_) => Action::Lagged,
-                Told::Refused => Action::Refused,
+            Content::Event(event) => match event.action() {
+                CoreAction::Create => Action::Create,
+                CoreAction::Update => Action::Update,
+                CoreAction::Delete => Action::Delete,
+                CoreAction::Connect => Action::Connect,
+                CoreAction::Custom => Action::Custom,
+                CoreAction::Gap => Action::Gap,
+                CoreAction::Lagged(_) => Action::Lagged,
+                CoreAction::Refused => Action::Refused,
                 _ => Action::Unknown,
             },
             Content::Ended(_) => Action::Ended,
@@ -150,17 +169,13 @@ impl Event {
     }
 }
 
-/// What the event tells.
-///
-/// Threads: any.
+/// What the event reports.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_event_action(event: Option<&Event>) -> Action {
     value(Action::Unknown, || Some(event?.action()))
 }
 
-/// The name of an action in lower case, such as "create"; "unknown" for any other number. Never NULL.
-///
-/// Threads: any. The text is static.
+/// The name of an action, such as "create".
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_action_name(action: RawAction) -> *const c_char {
     const NAMES: [&CStr; 12] = [
@@ -177,162 +192,151 @@ pub extern "C" fn tidings_action_name(action: RawAction) -> *const c_char {
         c"state",
         c"disconnected",
     ];
-    let name = usize::try_from(action.0).ok().and_then(|action| NAMES.get(action));
-    name.unwrap_or(&NAMES[0]).as_ptr()
+    name_of(action.0, &NAMES)
 }
 
-/// Whether the client speaks here (from TIDINGS_ACTION_GAP on), and not the server.
-///
-/// Threads: any.
+/// Whether the client generated this event (from TIDINGS_ACTION_GAP on), and not the server.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_event_is_notice(event: Option<&Event>) -> bool {
-    value(false, || Some(event?.told().is_none_or(tidings_core::Event::is_notice)))
+    value(false, || Some(event?.event().is_none_or(tidings_core::Event::is_notice)))
 }
 
-/// The id of the subscription that the event is for; 0 for TIDINGS_ACTION_STATE and TIDINGS_ACTION_DISCONNECTED. A callback
-/// may learn its own id here before tidings_client_subscribe() has returned it.
-///
-/// Threads: any.
+/// The id of the subscription; 0 for TIDINGS_ACTION_STATE and TIDINGS_ACTION_DISCONNECTED. A callback may be called
+/// with its id before tidings_client_subscribe() has returned it.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_event_subscription(event: Option<&Event>) -> u64 {
     value(0, || Some(event?.subscription))
 }
 
-/// The topic as it stands on the wire, options included, such as "posts/*"; NULL from TIDINGS_ACTION_ENDED on.
-///
-/// Threads: any. The text belongs to the event.
+/// The topic as it is sent to the server, options included, such as "posts/*"; NULL from TIDINGS_ACTION_ENDED on.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_event_topic(event: Option<&Event>) -> *const c_char {
     value(ptr::null(), || {
-        let (event, told) = (event?, event?.told()?);
-        Some(event.topic.get_or_init(|| c_text(told.topic())).as_ptr())
+        let (event, core) = (event?, event?.event()?);
+        Some(event.topic.get_or_init(|| c_text(core.topic())).as_ptr())
     })
 }
 
-/// The name of the event as the server sent it: with PocketBase the topic, with RustBaaS "record_created" and the like, or
-/// the type of a custom message. For notices the topic, and NULL where there is none.
-///
-/// Threads: any. The text belongs to the event.
+/// The event name that the server sent: with PocketBase the topic, with RustBaaS "record_created" and the like, or the
+/// type of a custom message. For notices the topic, if there is one; otherwise NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_event_name(event: Option<&Event>) -> *const c_char {
     value(ptr::null(), || {
-        let (event, told) = (event?, event?.told()?);
-        Some(event.name.get_or_init(|| c_text(told.name())).as_ptr())
+        let (event, core) = (event?, event?.event()?);
+        Some(event.name.get_or_init(|| c_text(core.name())).as_ptr())
     })
 }
 
-/// The id of the record; NULL when the event is about no record, or its id was left out by `fields`.
-///
-/// Threads: any. The text belongs to the event.
+/// The id of the record; NULL if the event has no record, or `fields` left out the id.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_event_record_id(event: Option<&Event>) -> *const c_char {
     value(ptr::null(), || {
         let event = event?;
-        let id = event.record_id.get_or_init(|| event.told()?.record_id().map(c_text));
+        let id = event.record_id.get_or_init(|| event.event()?.record_id().map(c_text));
         id.as_deref().map(CStr::as_ptr)
     })
 }
 
-/// The record as JSON text; NULL when there is none. With RustBaaS, its fields stand beside its id, as with PocketBase.
-///
-/// Threads: any. The text belongs to the event.
+/// The record as JSON text; NULL if there is none. With RustBaaS, its fields are beside its id, as with PocketBase.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_event_record(event: Option<&Event>) -> *const c_char {
-    value(ptr::null(), || {
-        let event = event?;
-        let record = event.record.get_or_init(|| {
-            let record: Box<RawValue> = event.told()?.record().ok()?;
-            Some(c_text(record.get()))
-        });
-        record.as_deref().map(CStr::as_ptr)
-    })
+    value(ptr::null(), || Some(event?.record()?.as_ptr()))
 }
 
-/// The whole payload as JSON text: for changes of records {"action": ..., "record": {...}}, whatever the backend. NULL for
-/// notices, and when a server hook sent something else than JSON: see tidings_event_data().
-///
-/// Threads: any. The text belongs to the event.
+/// The length of tidings_event_record() in bytes; 0 when that is NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_event_record_len(event: Option<&Event>) -> usize {
+    value(0, || Some(event?.record()?.count_bytes()))
+}
+
+/// The whole payload as JSON text: for changes of records {"action": ..., "record": {...}}, with every backend. NULL
+/// for notices, and for a payload that is not JSON, which a server hook can send: see tidings_event_data().
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_event_json(event: Option<&Event>) -> *const c_char {
-    value(ptr::null(), || {
-        let event = event?;
-        let json = event.json.get_or_init(|| Some(c_text(&*event.told()?.json_text().ok()?)));
-        json.as_deref().map(CStr::as_ptr)
-    })
+    value(ptr::null(), || Some(event?.json()?.as_ptr()))
 }
 
-/// The payload as received, without a copy, and in `*len`, which may be NULL, its length. NULL and 0 for notices.
-///
-/// NO NUL ends it, so it is not for strlen() or "%s": printf("%.*s", (int)len, data). It is UTF-8 that may hold any
-/// character.
-///
-/// Threads: any. The bytes belong to the event.
+/// The length of tidings_event_json() in bytes; 0 when that is NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_event_json_len(event: Option<&Event>) -> usize {
+    value(0, || Some(event?.json()?.count_bytes()))
+}
+
+/// The payload as received, without a copy; NULL for notices. `*len` is set to its length, or to 0; `len` may be NULL.
+/// The payload is UTF-8 and may contain any character. A NUL that is not counted follows it.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_event_data(
     event: Option<&Event>,
     len: Option<&mut MaybeUninit<usize>>,
 ) -> *const c_char {
-    let told = value(None, || Some(event?.told().filter(|event| !event.is_notice())));
-    put(len, told.map_or(0, |event| event.raw().len()));
-    told.map_or(ptr::null(), |event| event.raw().as_ptr().cast())
+    let data = value(None, || Some(event?.event()?.raw_with_nul()));
+    put(len, data.map_or(0, |data| data.len() - 1));
+    data.map_or(ptr::null(), |data| data.as_ptr().cast())
 }
 
-/// With TIDINGS_ACTION_LAGGED, how many events were dropped; 0 otherwise.
-///
-/// Threads: any.
+/// With TIDINGS_ACTION_LAGGED, the number of dropped events; otherwise 0.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_event_lagged(event: Option<&Event>) -> u64 {
-    value(0, || match event?.told()?.action() {
-        Told::Lagged(lost) => Some(lost),
+    value(0, || match event?.event()?.action() {
+        CoreAction::Lagged(lost) => Some(lost),
         _ => None,
     })
 }
 
-/// With TIDINGS_ACTION_GAP, what made it.
-///
-/// Threads: any.
+/// With TIDINGS_ACTION_GAP, why changes may have been missed.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_event_gap_reason(event: Option<&Event>) -> GapReason {
     value(GapReason::None, || {
-        Some(match event?.told()?.gap()?.reason {
-            Made::Disconnected => GapReason::Disconnected,
-            Made::IdentityChanged => GapReason::IdentityChanged,
-            Made::TooLarge => GapReason::TooLarge,
+        Some(match event?.event()?.gap()?.reason {
+            CoreReason::Disconnected => GapReason::Disconnected,
+            CoreReason::IdentityChanged => GapReason::IdentityChanged,
+            CoreReason::TooLarge => GapReason::TooLarge,
             _ => GapReason::Other,
         })
     })
 }
 
-/// With TIDINGS_ACTION_GAP, since when changes may have been missed, in milliseconds of Unix time by this machine's clock,
-/// which must not agree with the server's; -1 otherwise.
-///
-/// Threads: any.
+/// The name of a gap's reason, such as "disconnected".
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_gap_reason_name(reason: RawGapReason) -> *const c_char {
+    name_of(reason.0, &[c"none", c"disconnected", c"identity_changed", c"too_large", c"other"])
+}
+
+/// With TIDINGS_ACTION_GAP, the start of the time in which changes may have been missed, as Unix time in milliseconds;
+/// otherwise -1. It is when the last complete message arrived, which on a quiet topic may be long before the loss. The
+/// clock is that of this machine, which may differ from the server's.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_event_gap_since_ms(event: Option<&Event>) -> i64 {
-    value(-1, || {
-        let since = SystemTime::now().checked_sub(event?.told()?.gap()?.since.elapsed())?;
-        i64::try_from(since.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_millis()).ok()
-    })
+    value(-1, || unix_ms(event?.event()?.gap()?.since))
 }
 
-/// With TIDINGS_ACTION_GAP, how many milliseconds it lasted; -1 otherwise.
-///
-/// Threads: any.
+/// With TIDINGS_ACTION_GAP, the end of that time: when the server acknowledged the subscription again, as Unix time in
+/// milliseconds; otherwise -1.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_event_gap_until_ms(event: Option<&Event>) -> i64 {
+    value(-1, || unix_ms(event?.event()?.gap()?.until))
+}
+
+fn unix_ms(at: Instant) -> Option<i64> {
+    let at = SystemTime::now().checked_sub(at.elapsed())?;
+    i64::try_from(at.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_millis()).ok()
+}
+
+/// With TIDINGS_ACTION_GAP, how long that time is, in milliseconds; otherwise -1.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_event_gap_duration_ms(event: Option<&Event>) -> i64 {
-    value(-1, || i64::try_from(event?.told()?.gap()?.duration().as_millis()).ok())
+    value(-1, || i64::try_from(event?.event()?.gap()?.duration().as_millis()).ok())
 }
 
-/// With TIDINGS_ACTION_REFUSED and TIDINGS_ACTION_ENDED, why; NULL otherwise, and when you have ended the subscription.
-///
-/// Threads: any. The error belongs to the event.
+/// With TIDINGS_ACTION_REFUSED and TIDINGS_ACTION_ENDED, why the subscription ended; NULL if you ended it, and for
+/// other actions.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_event_error(event: Option<&Event>) -> Option<&Error> {
     value(None, || {
         let event = event?;
         let error = event.error.get_or_init(|| {
             let why = match &event.content {
-                Content::Told(event) => event.error(),
+                Content::Event(event) => event.error(),
                 Content::Ended(why) => why.as_ref(),
                 _ => None,
             };
@@ -342,9 +346,7 @@ pub extern "C" fn tidings_event_error(event: Option<&Event>) -> Option<&Error> {
     })
 }
 
-/// With TIDINGS_ACTION_STATE, the state; NULL otherwise.
-///
-/// Threads: any. It belongs to the event.
+/// With TIDINGS_ACTION_STATE, the new state; otherwise NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_event_state(event: Option<&Event>) -> Option<&StateInfo> {
     value(None, || match &event?.content {
@@ -353,10 +355,8 @@ pub extern "C" fn tidings_event_state(event: Option<&Event>) -> Option<&StateInf
     })
 }
 
-/// With TIDINGS_ACTION_DISCONNECTED, the topics that are still wanted: with none the client has let go of the connection
-/// itself, otherwise it is about to reconnect. NULL otherwise.
-///
-/// Threads: any. The list belongs to the event.
+/// With TIDINGS_ACTION_DISCONNECTED, the topics that are still subscribed: if there are none, the client closed the
+/// stream itself; otherwise it is about to reconnect. NULL for other actions.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_event_topics(event: Option<&Event>) -> Option<&Strings> {
     value(None, || match &event?.content {
@@ -365,10 +365,8 @@ pub extern "C" fn tidings_event_topics(event: Option<&Event>) -> Option<&Strings
     })
 }
 
-/// The same event once more, for keeping it longer than the callback or the batch; NULL for NULL. The payload is shared
-/// and not copied.
-///
-/// Threads: any. The clone is yours: free it with tidings_event_free().
+/// Another reference to the same event, to keep it longer than the callback or the batch; NULL for NULL. The payload is
+/// shared, not copied. The clone is yours: free it with tidings_event_free().
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_event_clone(event: Option<&Event>) -> Option<Box<Event>> {
     value(None, || {
@@ -377,9 +375,7 @@ pub extern "C" fn tidings_event_clone(event: Option<&Event>) -> Option<Box<Event
     })
 }
 
-/// Frees an event that tidings_event_clone() gave.
-///
-/// Threads: one at a time. NULL is allowed.
+/// Frees an event that tidings_event_clone() returned.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_event_free(event: Option<Box<Event>>) {
     free(event);

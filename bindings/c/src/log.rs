@@ -9,9 +9,10 @@ use std::{
     fmt::{self, Write},
     process,
     sync::{Condvar, Mutex, OnceLock, PoisonError},
-    thread,
+    time::{Duration, Instant},
 };
 
+use tidings_core::blocking::spawn_thread;
 use tracing::{
     Event, Metadata, Subscriber,
     field::{Field, Visit},
@@ -21,23 +22,23 @@ use tracing::{
 
 use crate::{
     border::{DropCallback, ErrorOut, UserData, answer, one_of},
-    error::{Error, Status},
-    strings::c_text,
+    failure::{Error, Status},
+    text::c_text,
 };
 
-/// How much a log line matters.
+/// The severity of a log line.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum LogLevel {
     /// Nothing is logged.
     Off = 0,
-    /// What the host should see to.
+    /// Errors that need attention.
     Error = 1,
-    /// What may need attention.
+    /// Conditions that may need attention.
     Warn = 2,
     /// Changes of the state.
     Info = 3,
-    /// Streams, submits, questions for tokens.
+    /// Streams, submits, token requests.
     Debug = 4,
     /// Everything.
     Trace = 5,
@@ -51,16 +52,16 @@ pub struct RawLogLevel(c_int);
 /// Called with each line. The text belongs to the call.
 pub type LogCallback = Option<extern "C" fn(level: LogLevel, line: *const c_char, user_data: *mut c_void)>;
 
-/// Sets what to call with each line that the library logs, up to `level`, for all clients of the process. It replaces the
-/// callback before it, and NULL takes that away. A program sets it once, or a few times.
+/// Sets the callback for log lines up to `level`, for all clients of the process, and replaces the previous one; NULL
+/// removes it. It is meant to be called once, or a few times: each call keeps a little memory.
 ///
-/// Lines go over a queue of 1,024 to a thread that is there while a callback is; when it does not keep up, lines are
-/// dropped, and a line says how many. No line has a token, a topic or a query.
+/// Up to 1,024 lines are queued. When the callback does not keep up, lines are dropped, and one line, at most every 10
+/// seconds, says how many. No line contains a token, a topic or a query.
 ///
-/// Threads: any; the callback runs on a thread of its own, one line at a time, and may call anything. `user_data` passes
-/// to the library, and is dropped on that thread when the callback is replaced. In a forked child there is no log until it
-/// sets one. Returns TIDINGS_ERR_INVALID_ARGUMENT for a number that is no level, TIDINGS_ERR_UNSUPPORTED when a Rust
-/// program has taken the process's log before, and TIDINGS_ERR_OTHER when the system gives no thread.
+/// Threads: any; the callback runs on the log's own thread, one line at a time, and may call anything. The library owns
+/// `user_data`; `drop` is called on that thread when the callback has been replaced. A forked child has no log until it
+/// sets one. Returns TIDINGS_ERR_INVALID_ARGUMENT for an unknown level, TIDINGS_ERR_UNSUPPORTED when a Rust program has
+/// installed its own log before, and TIDINGS_ERR_OTHER when a thread cannot be started.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_log_set(
     level: RawLogLevel,
@@ -81,7 +82,10 @@ pub extern "C" fn tidings_log_set(
         ];
         let level = one_of(level.0, known, "level")?;
         if LOG.set(()).is_ok() && tracing::subscriber::set_global_default(Log).is_err() {
-            return Err(Error::new(Status::ErrUnsupported, "the process has another log already"));
+            return Err(Error::new(
+                Status::ErrUnsupported,
+                "the process already has a log, installed by a Rust program",
+            ));
         }
         Sink::install(level, callback.map(|callback| (callback, user_data)))?;
         tracing::callsite::rebuild_interest_cache();
@@ -94,7 +98,7 @@ type Callback = extern "C" fn(LogLevel, *const c_char, *mut c_void);
 /// Whether this library has taken the process's log.
 static LOG: OnceLock<()> = OnceLock::new();
 
-/// All that were ever set, the last of which counts. A chain that only grows, since whoever logs must wait for no lock: a
+/// All that were ever set; the last one counts. A chain that only grows, since whoever logs must wait for no lock: a
 /// forked child may have been born while one was held.
 static FIRST: Next = Next(OnceLock::new());
 
@@ -109,12 +113,57 @@ struct Sink {
     next: Next,
 }
 
+/// Lines that wait for the host, and how many did not fit. It reads no clock, so that a test can.
 #[derive(Default)]
 struct Lines {
     waiting: VecDeque<(LogLevel, CString)>,
     dropped: u64,
+    /// When to report what was dropped; at the first drop, and after the one before, there is something to wait for.
+    report_at: Option<Instant>,
     is_over: bool,
 }
+
+/// What the log's thread does next.
+enum Step {
+    Call(LogLevel, CString),
+    Wait(Option<Duration>),
+    End,
+}
+
+impl Lines {
+    fn push(&mut self, level: LogLevel, line: String, now: Instant) {
+        if self.is_over {
+            return;
+        }
+        if self.waiting.len() < MOST {
+            self.waiting.push_back((level, c_text(line)));
+        } else {
+            self.dropped += 1;
+            self.report_at.get_or_insert(now + FIRST_REPORT);
+        }
+    }
+
+    fn next(&mut self, now: Instant) -> Step {
+        if self.dropped > 0 && (self.is_over || self.report_at.is_none_or(|at| at <= now)) {
+            let dropped = std::mem::take(&mut self.dropped);
+            self.report_at = Some(now + REPORTS);
+            let line = format!("tidings: {dropped} lines were dropped: the log callback is too slow");
+            return Step::Call(LogLevel::Warn, c_text(line));
+        }
+        match self.waiting.pop_front() {
+            Some((level, line)) => Step::Call(level, line),
+            None if self.is_over => Step::End,
+            None if self.dropped > 0 => {
+                Step::Wait(self.report_at.map(|at| at.saturating_duration_since(now)))
+            }
+            None => Step::Wait(None),
+        }
+    }
+}
+
+/// Reports of dropped lines come a second after the first drop, and then no more often than every ten.
+const FIRST_REPORT: Duration = Duration::from_secs(1);
+const REPORTS: Duration = Duration::from_secs(10);
 
 /// Lines that may wait for the host.
 const MOST: usize = 1024;
@@ -148,8 +197,8 @@ impl Sink {
         }
         if let Some((callback, user_data)) = to {
             let run = move || sink.run(callback, &user_data);
-            thread::Builder::new().name("tidings-log".into()).spawn(run).map_err(|error| {
-                Error::new(Status::ErrOther, format!("the system gave no thread: {error}"))
+            spawn_thread("tidings-log", run).map_err(|error| {
+                Error::new(Status::ErrOther, format!("a thread cannot be started: {error}"))
             })?;
         }
         Ok(())
@@ -170,32 +219,23 @@ impl Sink {
     fn run(&self, callback: Callback, user_data: &UserData) {
         let mut lines = self.lock();
         loop {
-            if let Some((level, line)) = lines.waiting.pop_front() {
-                drop(lines);
-                callback(level, line.as_ptr(), user_data.pointer());
-            } else if lines.dropped > 0 {
-                let dropped = std::mem::take(&mut lines.dropped);
-                drop(lines);
-                let line = c_text(format!("tidings: {dropped} lines were dropped: the log is too slow"));
-                callback(LogLevel::Warn, line.as_ptr(), user_data.pointer());
-            } else if lines.is_over {
-                return;
-            } else {
-                lines = self.changed.wait(lines).unwrap_or_else(PoisonError::into_inner);
-                continue;
+            match lines.next(Instant::now()) {
+                Step::Call(level, line) => {
+                    drop(lines);
+                    callback(level, line.as_ptr(), user_data.pointer());
+                    lines = self.lock();
+                }
+                Step::Wait(limit) => {
+                    let limit = limit.unwrap_or(Duration::MAX);
+                    lines = self.changed.wait_timeout(lines, limit).unwrap_or_else(PoisonError::into_inner).0;
+                }
+                Step::End => return,
             }
-            lines = self.lock();
         }
     }
 
     fn put(&self, level: LogLevel, line: String) {
-        let mut lines = self.lock();
-        if lines.waiting.len() >= MOST {
-            lines.dropped += 1;
-        } else if !lines.is_over {
-            lines.waiting.push_back((level, c_text(line)));
-        }
-        drop(lines);
+        self.lock().push(level, line, Instant::now());
         self.changed.notify_one();
     }
 
@@ -256,5 +296,45 @@ impl Visit for Line {
             "message" => write!(self.0, " {value:?}"),
             name => write!(self.0, " {name}={value:?}"),
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_lines_is_reported_in_one_line_with_the_count() {
+        let mut now = Instant::now();
+        let mut lines = Lines::default();
+        let (mut put, mut taken, mut reports, mut counted) = (0, 0, 0, 0);
+        let mut take_all = |lines: &mut Lines, now| {
+            while let Step::Call(_, line) = lines.next(now) {
+                let line = line.into_string().unwrap();
+                match line.strip_prefix("tidings: ").and_then(|rest| rest.split_once(" lines were dropped")) {
+                    Some((count, _)) => {
+                        counted += count.parse::<u64>().unwrap();
+                        reports += 1;
+                    }
+                    None => taken += 1,
+                }
+            }
+        };
+        // Ten seconds in which the host now and then takes all that waits.
+        for _ in 0..1000 {
+            for _ in 0..MOST + 10 {
+                lines.push(LogLevel::Debug, "tidings: a line".into(), now);
+                put += 1;
+            }
+            now += Duration::from_millis(10);
+            take_all(&mut lines, now);
+        }
+        let Step::Wait(Some(rest)) = lines.next(now) else { panic!("it waits for the next report") };
+        take_all(&mut lines, now + rest);
+        lines.is_over = true;
+        take_all(&mut lines, now + rest);
+        assert!(matches!(lines.next(now), Step::End));
+        assert_eq!(reports, 2);
+        assert_eq!((taken + counted, counted), (put, 10_000));
     }
 }

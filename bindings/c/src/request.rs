@@ -12,11 +12,11 @@ use tidings_core::Request;
 
 use crate::{
     border::{Data, ErrorOut, Text, answer, free, given, put, value},
-    client::Client,
-    error::{Error, Status},
+    failure::{Error, Status},
+    handle::Client,
 };
 
-/// The options of requests to be. What is not set is as it is without options.
+/// Options for requests. Unset options keep their defaults.
 #[derive(Default)]
 pub struct RequestOptions {
     settings: Vec<Box<dyn Fn(Request) -> Request>>,
@@ -34,10 +34,8 @@ where
     })
 }
 
-/// Options that are all as they are without. Never NULL. They can be used for any number of requests.
-///
-/// Functions that set an option return TIDINGS_ERR_NULL_ARGUMENT or TIDINGS_ERR_INVALID_UTF8; whether a value can be used
-/// is told by tidings_client_send().
+/// Creates an options object with all defaults, for any number of requests. Never NULL. A value that cannot be used is
+/// reported by tidings_client_send().
 ///
 /// Threads: any. The options are yours: free them with tidings_request_options_free().
 #[unsafe(no_mangle)]
@@ -46,16 +44,12 @@ pub extern "C" fn tidings_request_options_new() -> Box<RequestOptions> {
 }
 
 /// Frees options.
-///
-/// Threads: one at a time. NULL is allowed.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_request_options_free(options: Option<Box<RequestOptions>>) {
     free(options);
 }
 
-/// Adds a parameter to the query of the URL; it is encoded as needed.
-///
-/// Threads: one at a time. The texts are copied.
+/// Adds a parameter to the query of the URL, and encodes it.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_request_options_add_query(
     options: Option<&mut RequestOptions>,
@@ -69,8 +63,6 @@ pub extern "C" fn tidings_request_options_add_query(
 }
 
 /// Adds a header.
-///
-/// Threads: one at a time. The texts are copied.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_request_options_add_header(
     options: Option<&mut RequestOptions>,
@@ -83,10 +75,8 @@ pub extern "C" fn tidings_request_options_add_header(
     })
 }
 
-/// Sets a body of any bytes: `len` at `data`, with their type for the header Content-Type, such as "multipart/form-data;
-/// boundary=x". It comes before the body that tidings_client_send() is given.
-///
-/// Threads: one at a time. The bytes are copied.
+/// Sets a body of any bytes: `len` bytes at `data`, and their type for the header Content-Type, such as
+/// "multipart/form-data; boundary=x". It replaces the body passed to tidings_client_send().
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_request_options_set_body(
     options: Option<&mut RequestOptions>,
@@ -101,9 +91,7 @@ pub extern "C" fn tidings_request_options_set_body(
     })
 }
 
-/// Sets how long the whole exchange may take, 30 seconds unless set.
-///
-/// Threads: one at a time.
+/// The timeout for the whole exchange. Default: 30 seconds.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_request_options_set_timeout(
     options: Option<&mut RequestOptions>,
@@ -113,7 +101,7 @@ pub extern "C" fn tidings_request_options_set_timeout(
     set(options, || Ok(move |request: Request| request.timeout(timeout)))
 }
 
-/// The answer to a request. It never changes.
+/// The response to a request. Immutable.
 pub struct Response {
     response: tidings_core::Response,
     /// With a NUL at its end, since it mostly is text.
@@ -121,9 +109,9 @@ pub struct Response {
     headers: std::sync::Mutex<Vec<CString>>,
 }
 
-/// Sends one request with the client's token, if it has one, and waits for the answer. `path` is below the server's URL and
-/// may have a query; `body` is JSON text, or NULL. `options` may be NULL. An answer of more than 64 MiB is refused, with
-/// TIDINGS_ERR_NETWORK.
+/// Sends one request with the client's token, if it has one, and waits for the response. `path` is relative to the
+/// server's URL and may have a query; `body` is JSON text, or NULL. `options` may be NULL. A response of more than 64
+/// MiB is refused, with TIDINGS_ERR_NETWORK.
 ///
 /// Threads: any. `options` are only read and stay yours. `*response`, if `response` is not NULL, is yours: free it with
 /// tidings_response_free(). Returns TIDINGS_ERR_REFUSED for every HTTP status but 200 to 299, TIDINGS_ERR_NETWORK,
@@ -160,16 +148,12 @@ pub extern "C" fn tidings_client_send(
 }
 
 /// The HTTP status, from 200 to 299; 0 for NULL.
-///
-/// Threads: any.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_response_status(response: Option<&Response>) -> u16 {
     value(0, || Some(response?.response.status()))
 }
 
-/// A header's value; NULL when there is none or it is not text. Names are not case-sensitive.
-///
-/// Threads: any. The text belongs to the response.
+/// The value of a header; NULL if it is missing or not text. Names are case-insensitive.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_response_header(response: Option<&Response>, name: Text<'_>) -> *const c_char {
     value(ptr::null(), || {
@@ -185,10 +169,8 @@ pub extern "C" fn tidings_response_header(response: Option<&Response>, name: Tex
     })
 }
 
-/// The body as received, with a NUL after it, and in `*len`, which may be NULL, its length without that. NULL and 0 for
-/// NULL.
-///
-/// Threads: any. The bytes belong to the response.
+/// The body as received, or NULL for NULL. `*len` is set to its length, or to 0; `len` may be NULL. A NUL that is not
+/// counted follows the body, which may contain any bytes.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_response_body(
     response: Option<&Response>,
@@ -200,8 +182,6 @@ pub extern "C" fn tidings_response_body(
 }
 
 /// Frees a response.
-///
-/// Threads: one at a time. NULL is allowed.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_response_free(response: Option<Box<Response>>) {
     free(response);

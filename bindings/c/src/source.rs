@@ -11,12 +11,13 @@ use std::{
 use tidings_core::{Opened, SourceEvent as Told, blocking};
 
 use crate::{
-    batch::Watched,
     border::{ErrorOut, Text, answer, free, given, limit, milliseconds, put, value},
-    error::{Error, Status},
+    failure::{Error, Status},
+    handle::Watched,
     source_options::SourceOptions,
     state::{Reason, State, kind},
-    strings::{OwnedText, c_text},
+    strings::OwnedText,
+    text::c_text,
 };
 
 /// A client for any stream of server-sent events: the EventSource of the WHATWG HTML standard, for programs.

@@ -10,7 +10,7 @@ use tidings_core::{EventSourceBuilder, Policy};
 
 use crate::{
     border::{Data, DropCallback, Text, UserData, answer, free, given},
-    error::{Error, Status},
+    failure::{Error, Status},
 };
 
 /// The options of event sources to be. What is not set is as it is without options.

@@ -8,33 +8,35 @@ use std::{
 };
 
 use crate::{
-    border::{DropCallback, ErrorOut, UserData, answer, free, given, milliseconds, value},
-    client::Client,
-    error::{Error, Status},
-    strings::{Strings, c_text},
+    border::{DropCallback, ErrorOut, UserData, answer, free, given, milliseconds, name_of, value},
+    failure::{Error, Status},
+    handle::Client,
+    strings::Strings,
+    text::c_text,
 };
 
-/// The state of a client's connection. With many topics a client keeps more than one stream; the state is that of the
-/// one that is worst off.
+/// The state of a client's connection. A client with many topics has several streams; this is the worst state among
+/// them.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Something that this library's header did not know; also for NULL and in a forked child.
+    /// A state that this version of the header does not know; also for NULL and in a forked child.
     Unknown = 0,
-    /// Nothing is subscribed, so nothing is connected.
+    /// There are no subscriptions, so there is no connection.
     Idle = 1,
-    /// A stream is being opened or its topics are being submitted.
+    /// A stream is being opened, or its topics are being submitted.
     Connecting = 2,
-    /// The stream is up and its topics are acknowledged.
+    /// The stream is open, and the topics that it was opened for are acknowledged. A topic that was added since may
+    /// still be pending or be refused: that is the state of its subscription, see tidings_client_subscription_state().
     Live = 3,
-    /// The stream is up, but the server takes the client for a guest although it has a token.
+    /// The stream is open, but the server treats the client as a guest although it has a token.
     Unauthenticated = 4,
-    /// The connection failed and will be tried again.
+    /// The connection failed; the client will try again.
     Waiting = 5,
-    /// There has been no connection for more than two minutes. The client goes on trying.
+    /// There has been no connection for more than two minutes. The client keeps trying.
     Suspended = 6,
-    /// The end: the client was closed, or the server gave an answer that trying again will not change, see
-    /// tidings_state_info_error(). After the latter a new subscription makes a new try.
+    /// Final: the client was closed, or the server gave an answer that trying again will not change, see
+    /// tidings_state_info_error(). In the second case a new subscription connects again.
     Closed = 7,
 }
 
@@ -43,33 +45,38 @@ pub enum State {
 #[derive(Clone, Copy)]
 pub struct RawState(c_int);
 
-/// Why a connection ended or could not be made.
+/// Why a connection ended or could not be established.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// There is none to tell.
+    /// There is no reason to report.
     None = 0,
-    /// The server ended the stream in an orderly way: its idle or life limit, or a shutdown.
+    /// The server ended the stream in an orderly way: an idle limit, a lifetime limit, or a shutdown.
     EndedByServer = 1,
-    /// The network failed, or what answered is no event stream.
+    /// The network failed, or the answer was not an event stream.
     Lost = 2,
-    /// Nothing was heard for too long.
+    /// Nothing was received for too long.
     Silence = 3,
     /// The server refused the connection or the topics.
     Refused = 4,
-    /// The server does not know the stream any more, or knows it as another's.
+    /// The server no longer knows the stream, or attributes it to another client.
     StreamRejected = 5,
     /// The token was replaced by that of another user.
     IdentityChanged = 6,
-    /// The network changed or the machine slept: the connection may be dead.
+    /// The network changed or the machine slept, so the connection may be dead.
     Suspected = 7,
     /// The token has expired.
     TokenExpired = 8,
-    /// The server does not take the token any more.
+    /// The server no longer accepts the token.
     TokenRevoked = 9,
-    /// Something else; the text says what.
+    /// Any other reason; the text says which.
     Other = 10,
 }
+
+/// A tidings_reason as a host passes it in: any number.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub struct RawReason(c_int);
 
 impl Reason {
     pub(crate) fn of(reason: &tidings_core::Reason) -> Self {
@@ -88,7 +95,7 @@ impl Reason {
     }
 }
 
-/// A state with all that is to be said of it. It never changes.
+/// A state with its details. Immutable.
 pub struct StateInfo {
     state: State,
     reason: Reason,
@@ -149,14 +156,14 @@ pub(crate) fn kind(state: &tidings_core::State) -> State {
     }
 }
 
-/// Called with each change of the state.
+/// Called with each change of the state. The state belongs to the call.
 pub type StateCallback = Option<extern "C" fn(state: &StateInfo, user_data: *mut c_void)>;
 
-/// Called when an open stream is gone, with the topics that are still wanted: with none the client has let go of the
-/// connection itself, otherwise it is about to reconnect.
+/// Called when an open stream is gone, with the topics that are still subscribed. If there are none, the client closed
+/// the stream itself; otherwise it is about to reconnect. The list belongs to the call.
 pub type DisconnectCallback = Option<extern "C" fn(topics: &Strings, user_data: *mut c_void)>;
 
-/// The state of now, for hosts that poll.
+/// The current state.
 ///
 /// Threads: any.
 #[unsafe(no_mangle)]
@@ -164,9 +171,10 @@ pub extern "C" fn tidings_client_state(client: Option<&Client>) -> State {
     value(State::Unknown, || Some(kind(&client?.get().get().ok()?.state())))
 }
 
-/// The state of now, with its reason.
+/// The current state with its details.
 ///
-/// Threads: any. `*state` is yours: free it with tidings_state_info_free(). Returns TIDINGS_ERR_FORKED in a forked child.
+/// Threads: any. `*state` is yours: free it with tidings_state_info_free(). Returns TIDINGS_ERR_FORKED in a forked
+/// child.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_state_info(
     client: Option<&Client>,
@@ -182,11 +190,13 @@ pub extern "C" fn tidings_client_state_info(
     })
 }
 
-/// Sets what to call with each change of the state. It replaces the callback before it, and NULL takes that away. The
-/// state given to it belongs to the call.
+/// Sets the callback for changes of the state, and replaces the previous one; NULL removes it. It runs on the callback
+/// thread, so a callback that blocks delays it: it reports every state in order, and tidings_client_state() the current
+/// one. It is not called for TIDINGS_STATE_CLOSED after a tidings_client_close() of your own. A topic that is refused
+/// is no change of the state: see TIDINGS_ACTION_REFUSED.
 ///
-/// Threads: any. `user_data` passes to the client. Returns TIDINGS_ERR_CLOSED when it will never be called, and
-/// TIDINGS_ERR_NETWORK when the system gives no thread.
+/// Threads: any. The client owns `user_data`. Returns TIDINGS_ERR_CLOSED, and TIDINGS_ERR_NETWORK when a thread cannot
+/// be started.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_on_state(
     client: Option<&Client>,
@@ -209,10 +219,9 @@ pub extern "C" fn tidings_client_on_state(
     })
 }
 
-/// Sets what to call when an open stream is gone. It replaces the callback before it, and NULL takes that away. The list
-/// given to it belongs to the call.
+/// Sets the callback for lost and closed streams, and replaces the previous one; NULL removes it.
 ///
-/// Threads: any. `user_data` passes to the client. Failure: as tidings_client_on_state().
+/// Threads, ownership and errors: as tidings_client_on_state().
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_on_disconnect(
     client: Option<&Client>,
@@ -235,41 +244,31 @@ pub extern "C" fn tidings_client_on_disconnect(
     })
 }
 
-/// Which state it is.
-///
-/// Threads: any.
+/// The state itself.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_state_info_state(state: Option<&StateInfo>) -> State {
     value(State::Unknown, || Some(state?.state))
 }
 
-/// Why the connection is not there.
-///
-/// Threads: any.
+/// Why the connection is down.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_state_info_reason(state: Option<&StateInfo>) -> Reason {
     value(Reason::None, || Some(state?.reason))
 }
 
-/// State and reason in one line for people.
-///
-/// Threads: any. The text belongs to the state.
+/// The state with its reason, as text for people, such as "live".
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_state_info_text(state: Option<&StateInfo>) -> *const c_char {
     value(ptr::null(), || Some(state?.text.as_ptr()))
 }
 
 /// The error behind the reason; NULL if there is none.
-///
-/// Threads: any. The error belongs to the state.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_state_info_error(state: Option<&StateInfo>) -> Option<&Error> {
     value(None, || Some(state?.error.as_ref()))
 }
 
-/// With TIDINGS_STATE_WAITING, in how many milliseconds from now the next try begins; -1 otherwise.
-///
-/// Threads: any.
+/// With TIDINGS_STATE_WAITING, in how many milliseconds from now the next attempt starts; otherwise -1.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_state_info_retry_in_ms(state: Option<&StateInfo>) -> i64 {
     value(-1, || {
@@ -278,25 +277,19 @@ pub extern "C" fn tidings_state_info_retry_in_ms(state: Option<&StateInfo>) -> i
     })
 }
 
-/// With TIDINGS_STATE_SUSPENDED, for how many milliseconds until now there has been no connection; -1 otherwise.
-///
-/// Threads: any.
+/// With TIDINGS_STATE_SUSPENDED, for how many milliseconds until now there has been no connection; otherwise -1.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_state_info_offline_ms(state: Option<&StateInfo>) -> i64 {
     value(-1, || Some(milliseconds(Some(state?.since?.elapsed()))))
 }
 
-/// Frees what tidings_client_state_info() gave.
-///
-/// Threads: one at a time. NULL is allowed.
+/// Frees a state.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_state_info_free(state: Option<Box<StateInfo>>) {
     free(state);
 }
 
-/// The name of a state in lower case, such as "live"; "unknown" for any other number. Never NULL.
-///
-/// Threads: any. The text is static.
+/// The name of a state, such as "live".
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_state_name(state: RawState) -> *const c_char {
     const NAMES: [&CStr; 8] = [
@@ -309,6 +302,24 @@ pub extern "C" fn tidings_state_name(state: RawState) -> *const c_char {
         c"suspended",
         c"closed",
     ];
-    let name = usize::try_from(state.0).ok().and_then(|state| NAMES.get(state));
-    name.unwrap_or(&NAMES[0]).as_ptr()
+    name_of(state.0, &NAMES)
+}
+
+/// The name of a reason, such as "ended_by_server".
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_reason_name(reason: RawReason) -> *const c_char {
+    const NAMES: [&CStr; 11] = [
+        c"none",
+        c"ended_by_server",
+        c"lost",
+        c"silence",
+        c"refused",
+        c"stream_rejected",
+        c"identity_changed",
+        c"suspected",
+        c"token_expired",
+        c"token_revoked",
+        c"other",
+    ];
+    name_of(reason.0, &NAMES)
 }

@@ -5,17 +5,10 @@ use std::{
     ptr,
 };
 
-use crate::border::{free, value};
-
-/// Text for C. What follows a NUL, which only odd servers send, is cut off.
-pub(crate) fn c_text(text: impl Into<Vec<u8>>) -> CString {
-    CString::new(text).unwrap_or_else(|error| {
-        let end = error.nul_position();
-        let mut bytes = error.into_vec();
-        bytes.truncate(end);
-        CString::new(bytes).unwrap_or_default()
-    })
-}
+use crate::{
+    border::{free, value},
+    text::c_text,
+};
 
 /// A `char *` that the host owns and gives back to [`tidings_string_free`].
 #[repr(transparent)]
@@ -34,9 +27,9 @@ impl OwnedText {
     }
 }
 
-/// Frees a text that was given to you as `char *`.
+/// Frees a string that you own, a `char *`.
 ///
-/// Threads: any. NULL is allowed.
+/// Threads: any.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_string_free(string: OwnedText) {
     if !string.0.is_null() {
@@ -45,7 +38,7 @@ pub extern "C" fn tidings_string_free(string: OwnedText) {
     }
 }
 
-/// A list of texts. It never changes.
+/// A list of texts. Immutable.
 pub struct Strings(Vec<CString>);
 
 impl<T: Into<Vec<u8>>> FromIterator<T> for Strings {
@@ -54,25 +47,19 @@ impl<T: Into<Vec<u8>>> FromIterator<T> for Strings {
     }
 }
 
-/// How many texts there are.
-///
-/// Threads: any.
+/// The number of texts.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_strings_len(strings: Option<&Strings>) -> usize {
     value(0, || Some(strings?.0.len()))
 }
 
-/// One of the texts; NULL when `index` is not below the length.
-///
-/// Threads: any. The text belongs to the list.
+/// The text at `index`; NULL if `index` is out of range.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_strings_get(strings: Option<&Strings>, index: usize) -> *const c_char {
     value(ptr::null(), || strings?.0.get(index).map(CString::as_c_str).map(CStr::as_ptr))
 }
 
-/// Frees a list that was given to you.
-///
-/// Threads: one at a time. NULL is allowed.
+/// Frees a list.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_strings_free(strings: Option<Box<Strings>>) {
     free(strings);

@@ -1,34 +1,43 @@
 //! Subscriptions
 
-use std::{ffi::c_void, mem::MaybeUninit, time::Duration};
+use std::{
+    ffi::{c_char, c_int, c_void},
+    mem::MaybeUninit,
+    time::Duration,
+};
 
 use tidings_core::{Subscribe, SubscriptionState as Stands};
 
 use crate::{
-    border::{DropCallback, ErrorOut, Text, UserData, answer, free, given, put, value},
-    client::Client,
+    border::{DropCallback, ErrorOut, Text, UserData, answer, free, given, name_of, put, value},
     client_options::RawOverflow,
-    error::{Error, Status},
     event::Event,
+    failure::{Error, Status},
+    handle::Client,
 };
 
-/// How a subscription stands.
+/// The state of a subscription.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum SubscriptionState {
-    /// Something that this library's header did not know; also for NULL and in a forked child.
+    /// A state that this version of the header does not know; also for NULL and in a forked child.
     Unknown = 0,
     /// The server has not acknowledged the topic yet.
     Pending = 1,
-    /// The server has acknowledged the topic, and the stream is up.
+    /// The server has acknowledged the topic, and the stream is open.
     Live = 2,
-    /// The stream was lost, or is being replaced; the client is at it.
+    /// The stream was lost or is being replaced; the client is reconnecting.
     Interrupted = 3,
-    /// Nothing more comes; also for a spent id.
+    /// The subscription has ended; also for an expired or unknown id.
     Ended = 4,
 }
 
-/// The options of subscriptions to be. What is not set is as it is without options.
+/// A tidings_subscription_state as a host passes it in: any number.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub struct RawSubscriptionState(c_int);
+
+/// Options for subscribing. Unset options keep their defaults.
 #[derive(Default)]
 pub struct SubscribeOptions {
     settings: Vec<Box<dyn Fn(Subscribe) -> Subscribe>>,
@@ -47,10 +56,8 @@ where
     })
 }
 
-/// Options that are all as they are without. Never NULL. They can be used for any number of subscriptions.
-///
-/// Functions that set an option return TIDINGS_ERR_NULL_ARGUMENT or TIDINGS_ERR_INVALID_UTF8; whether a value can be used
-/// is told by tidings_client_subscribe().
+/// Creates an options object with all defaults, for any number of subscriptions. Never NULL. A value that cannot be
+/// used is reported by tidings_client_subscribe().
 ///
 /// Threads: any. The options are yours: free them with tidings_subscribe_options_free().
 #[unsafe(no_mangle)]
@@ -58,18 +65,15 @@ pub extern "C" fn tidings_subscribe_options_new() -> Box<SubscribeOptions> {
     Box::default()
 }
 
-/// Frees options. Subscriptions made with them are not concerned.
-///
-/// Threads: one at a time. NULL is allowed.
+/// Frees options. Subscriptions created with them are not affected.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_subscribe_options_free(options: Option<Box<SubscribeOptions>>) {
     free(options);
 }
 
-/// Only changes of records that match come. Build it with tidings_filter() when it has values from elsewhere. PocketBase
-/// sends nothing when a record leaves the filter, and nothing at all when the expression has an unknown field.
-///
-/// Threads: one at a time. The text is copied.
+/// Delivers only changes of records that match this filter. Build it with tidings_filter() if it contains values from
+/// outside. PocketBase sends nothing when a record stops matching, and nothing at all if the filter has an unknown
+/// field.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_subscribe_options_set_filter(
     options: Option<&mut SubscribeOptions>,
@@ -82,8 +86,6 @@ pub extern "C" fn tidings_subscribe_options_set_filter(
 }
 
 /// Relations to put into the record's "expand", separated by commas.
-///
-/// Threads: one at a time. The text is copied.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_subscribe_options_set_expand(
     options: Option<&mut SubscribeOptions>,
@@ -95,10 +97,7 @@ pub extern "C" fn tidings_subscribe_options_set_expand(
     })
 }
 
-/// The only fields that records shall have, separated by commas. Without "id" among them, tidings_event_record_id() is
-/// NULL.
-///
-/// Threads: one at a time. The text is copied.
+/// The fields that records shall have, separated by commas. Without "id" among them, tidings_event_record_id() is NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_subscribe_options_set_fields(
     options: Option<&mut SubscribeOptions>,
@@ -110,10 +109,7 @@ pub extern "C" fn tidings_subscribe_options_set_fields(
     })
 }
 
-/// Any other query parameter, which the server's rules see as @request.query. A second of the same name replaces the
-/// first.
-///
-/// Threads: one at a time. The texts are copied.
+/// Adds any other query parameter, which the server's rules see as @request.query. It replaces one with the same name.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_subscribe_options_add_query(
     options: Option<&mut SubscribeOptions>,
@@ -126,9 +122,7 @@ pub extern "C" fn tidings_subscribe_options_add_query(
     })
 }
 
-/// A header for this topic, which the server's rules see as @request.headers: "X-Token" as x_token.
-///
-/// Threads: one at a time. The texts are copied.
+/// Adds a header for this topic, which the server's rules see as @request.headers: "X-Token" as x_token.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_subscribe_options_add_header(
     options: Option<&mut SubscribeOptions>,
@@ -141,10 +135,9 @@ pub extern "C" fn tidings_subscribe_options_add_header(
     })
 }
 
-/// How many events may wait for this listener, and what happens to the one too many. See
-/// tidings_client_options_set_queue().
-///
-/// Threads: one at a time. Returns TIDINGS_ERR_INVALID_ARGUMENT too.
+/// The capacity of this listener's queue, in events, and what happens when it is full: see
+/// tidings_client_options_set_queue(). Also returns TIDINGS_ERR_INVALID_ARGUMENT for an unknown policy; with a capacity
+/// of 0, tidings_client_subscribe() does.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_subscribe_options_set_queue(
     options: Option<&mut SubscribeOptions>,
@@ -157,11 +150,9 @@ pub extern "C" fn tidings_subscribe_options_set_queue(
     })
 }
 
-/// Whether tidings_client_subscribe() waits until the server has acknowledged or refused the topic. Unless set it does.
-/// Without, it returns at once, whether there is a network or not, and the connection is tried until there is one; a
-/// refusal then comes as TIDINGS_ACTION_REFUSED.
-///
-/// Threads: one at a time.
+/// Whether tidings_client_subscribe() waits until the server has acknowledged or refused the topic. Default: yes. If
+/// not, it returns immediately, with or without a network, and the client keeps connecting in the background; a refusal
+/// is then reported as TIDINGS_ACTION_REFUSED.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_subscribe_options_set_wait(
     options: Option<&mut SubscribeOptions>,
@@ -173,11 +164,9 @@ pub extern "C" fn tidings_subscribe_options_set_wait(
     })
 }
 
-/// How long tidings_client_subscribe() may wait for this topic, instead of as long as
-/// tidings_client_options_set_subscribe_timeout() says. When the time is up, it withdraws the subscription and returns what
-/// went wrong last, such as TIDINGS_ERR_REFUSED, or TIDINGS_ERR_TIMEOUT.
-///
-/// Threads: one at a time.
+/// How long tidings_client_subscribe() waits for this topic. Default: tidings_client_options_set_subscribe_timeout().
+/// When the timeout expires, the subscription is withdrawn, and the call returns the last error, such as
+/// TIDINGS_ERR_REFUSED, or TIDINGS_ERR_TIMEOUT.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_subscribe_options_set_timeout(
     options: Option<&mut SubscribeOptions>,
@@ -192,19 +181,24 @@ pub extern "C" fn tidings_subscribe_options_set_timeout(
 /// Called with each event of a subscription. The event belongs to the call: to keep it, see tidings_event_clone().
 pub type EventCallback = Option<extern "C" fn(event: &Event, user_data: *mut c_void)>;
 
-/// Subscribes to changes of all records of a collection (topic "*", by the collection's list rule) or of one record by its
-/// id (by the view rule), and waits until the server has acknowledged or refused it. Each change that the server sends
-/// from then on reaches the listener, or it is told what may be missing: TIDINGS_ACTION_GAP, TIDINGS_ACTION_LAGGED.
+/// Subscribes to changes of all records of a collection (topic "*", by the collection's list rule) or of one record by
+/// its id (by the view rule), and waits until the server has acknowledged or refused the topic. Each change that the
+/// server sends from then on reaches the listener, or a notice says what may be missing: TIDINGS_ACTION_GAP,
+/// TIDINGS_ACTION_LAGGED.
 ///
-/// With a callback, events are given to it, one at a time and in order; without (NULL), they go into the client's queue:
-/// see tidings_client_next(). Subscriptions to the same topic share it on the wire. A collection that does not exist, or
-/// whose rule hides everything, is acknowledged like any other: then there are no events.
+/// With a callback, each event is passed to it, one at a time and in order. Without one (NULL), events go into the
+/// client's queue: see tidings_client_next(). Subscriptions to the same topic share it on the wire.
 ///
-/// Threads: any. `options`, which may be NULL, are only read and stay yours. `user_data` passes to the subscription, and is
-/// dropped when that has ended. `*id`, if `id` is not NULL, is the subscription's id, never 0; there is nothing to free.
-/// Returns TIDINGS_ERR_INVALID_TOPIC, TIDINGS_ERR_REFUSED with the server's HTTP status and message, TIDINGS_ERR_NETWORK
-/// when a client that was never connected cannot reach the server, TIDINGS_ERR_TIMEOUT, TIDINGS_ERR_UNSUPPORTED for an
-/// option that the backend does not have, TIDINGS_ERR_TOKEN_PROVIDER, or TIDINGS_ERR_CLOSED.
+/// A callback is called for the last time with TIDINGS_ACTION_REFUSED, which has the reason, if the server or the token
+/// callback ended the subscription. If you unsubscribe or close the client, it is not called again. In both cases
+/// `drop` follows.
+///
+/// Threads: any. `options` may be NULL, are only read and stay yours. The subscription owns `user_data`, until it has
+/// ended. `*id`, if `id` is not NULL, is set to the subscription's id, which is never 0 and needs no free. Returns
+/// TIDINGS_ERR_INVALID_TOPIC, TIDINGS_ERR_INVALID_ARGUMENT for an option with an invalid value, TIDINGS_ERR_UNSUPPORTED
+/// for an option that the backend does not support, TIDINGS_ERR_REFUSED with the server's HTTP status and message,
+/// TIDINGS_ERR_NETWORK when a client that was never connected cannot reach the server, TIDINGS_ERR_TIMEOUT,
+/// TIDINGS_ERR_TOKEN_PROVIDER, or TIDINGS_ERR_CLOSED.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_subscribe(
     client: Option<&Client>,
@@ -223,10 +217,10 @@ pub extern "C" fn tidings_client_subscribe(
     })
 }
 
-/// Subscribes to any topic, such as one that a server hook publishes on, or "posts/*" as a whole. "PB_CONNECT" is told each
-/// time a stream has been (re)established, after the server has acknowledged all other topics on it.
+/// Subscribes to any topic, such as one that a server hook publishes to, or "posts/*" as a whole. "PB_CONNECT" delivers
+/// an event each time a stream has been (re)established, after the server has acknowledged all other topics on it.
 ///
-/// Threads, ownership and failure: as tidings_client_subscribe().
+/// Threads, ownership and errors: as tidings_client_subscribe().
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_subscribe_topic(
     client: Option<&Client>,
@@ -279,11 +273,10 @@ fn subscribe(
     status
 }
 
-/// Ends a subscription. Its callback is not called again, but for a call that runs at the moment, unless it is this one
-/// that unsubscribes. A spent id, or 0, is harmless.
+/// Ends a subscription. Its callback is not called again. A call that is running on another thread is not waited for: free
+/// what the callback uses in `drop`. An expired id, or 0, does nothing.
 ///
-/// Threads: any. `user_data` of the callback is dropped soon, on a thread of the client. Returns TIDINGS_ERR_FORKED in a
-/// forked child.
+/// Threads: any. `drop` is called soon after, on a thread of the client. Returns TIDINGS_ERR_FORKED in a forked child.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_unsubscribe(
     client: Option<&Client>,
@@ -293,9 +286,9 @@ pub extern "C" fn tidings_client_unsubscribe(
     answer(error, || Ok(given(client, "client")?.get().unsubscribe(id)?))
 }
 
-/// Ends the subscriptions to a collection's `topic`, whatever their options, or with NULL all of the collection.
+/// Ends all subscriptions to the collection's `topic`, whatever their options, or with NULL all of the collection.
 ///
-/// Threads: any. `*count`, if `count` is not NULL, is how many there were. Otherwise as tidings_client_unsubscribe().
+/// Threads: any. `*count`, if `count` is not NULL, is set to their number. Otherwise as tidings_client_unsubscribe().
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_unsubscribe_collection(
     client: Option<&Client>,
@@ -310,9 +303,9 @@ pub extern "C" fn tidings_client_unsubscribe_collection(
     })
 }
 
-/// Ends the subscriptions to a topic as it is given to tidings_client_subscribe_topic(), whatever their options.
+/// Ends all subscriptions to a topic as passed to tidings_client_subscribe_topic(), whatever their options.
 ///
-/// Threads: any. `*count`, if `count` is not NULL, is how many there were. Otherwise as tidings_client_unsubscribe().
+/// Threads: any. `*count`, if `count` is not NULL, is set to their number. Otherwise as tidings_client_unsubscribe().
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_unsubscribe_topic(
     client: Option<&Client>,
@@ -323,9 +316,9 @@ pub extern "C" fn tidings_client_unsubscribe_topic(
     unsubscribe(client, count, error, |client| Ok(client.realtime().unsubscribe(Some(topic.get("topic")?))))
 }
 
-/// Ends the subscriptions to all topics that begin with `prefix`.
+/// Ends all subscriptions to topics that begin with `prefix`.
 ///
-/// Threads: any. `*count`, if `count` is not NULL, is how many there were. Otherwise as tidings_client_unsubscribe().
+/// Threads: any. `*count`, if `count` is not NULL, is set to their number. Otherwise as tidings_client_unsubscribe().
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_unsubscribe_prefix(
     client: Option<&Client>,
@@ -340,7 +333,7 @@ pub extern "C" fn tidings_client_unsubscribe_prefix(
 
 /// Ends all subscriptions of the client.
 ///
-/// Threads: any. `*count`, if `count` is not NULL, is how many there were. Otherwise as tidings_client_unsubscribe().
+/// Threads: any. `*count`, if `count` is not NULL, is set to their number. Otherwise as tidings_client_unsubscribe().
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_unsubscribe_all(
     client: Option<&Client>,
@@ -365,7 +358,7 @@ fn unsubscribe(
     status
 }
 
-/// How a subscription stands.
+/// The state of a subscription.
 ///
 /// Threads: any.
 #[unsafe(no_mangle)]
@@ -381,7 +374,13 @@ pub extern "C" fn tidings_client_subscription_state(client: Option<&Client>, id:
     })
 }
 
-/// How many events a subscription has lost because they were not taken in time; 0 for a spent id.
+/// The name of a subscription's state, such as "live".
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_subscription_state_name(state: RawSubscriptionState) -> *const c_char {
+    name_of(state.0, &[c"unknown", c"pending", c"live", c"interrupted", c"ended"])
+}
+
+/// The number of events that a subscription has dropped because its queue was full; 0 for an expired id.
 ///
 /// Threads: any.
 #[unsafe(no_mangle)]

@@ -6,10 +6,10 @@ use tidings_core::blocking;
 
 use crate::{
     border::{Text, answer, free, given},
-    error::Status,
+    failure::Status,
 };
 
-/// The client's question for a token.
+/// A request for a token.
 pub struct TokenRequest(blocking::TokenRequest);
 
 impl TokenRequest {
@@ -18,14 +18,14 @@ impl TokenRequest {
     }
 }
 
-/// Called when a token is needed. The request is yours.
+/// Called when a token is needed. The request is yours: answer it with tidings_token_request_answer() or
+/// tidings_token_request_fail().
 pub type TokenCallback = Option<extern "C" fn(request: Box<TokenRequest>, user_data: *mut c_void)>;
 
-/// Answers with a token, or with NULL for a guest.
+/// Answers a request with a token, or with NULL for a guest.
 ///
-/// Threads: one at a time. The request is freed, whatever is returned: TIDINGS_ERR_NULL_ARGUMENT when it is NULL,
-/// TIDINGS_ERR_INVALID_UTF8 when the token is no UTF-8, which counts as a failure. An answer that is not wanted any more
-/// is harmless.
+/// Threads: one at a time. The request is freed in any case. Returns TIDINGS_ERR_NULL_ARGUMENT when it is NULL, and
+/// TIDINGS_ERR_INVALID_UTF8 when the token is not UTF-8, which counts as a failure. A late answer does no harm.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_token_request_answer(
     request: Option<Box<TokenRequest>>,
@@ -39,10 +39,10 @@ pub extern "C" fn tidings_token_request_answer(
     })
 }
 
-/// Answers that there is no token, and why, in a text for people: it comes to who waits for the client's first answer, as
-/// TIDINGS_ERR_TOKEN_PROVIDER.
+/// Answers a request with a failure, and its reason as text for people. A call that waits for the first token returns
+/// it as TIDINGS_ERR_TOKEN_PROVIDER.
 ///
-/// Threads: one at a time. The request is freed, whatever is returned, as by tidings_token_request_answer().
+/// Threads: one at a time. The request is freed in any case, as by tidings_token_request_answer().
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_token_request_fail(
     request: Option<Box<TokenRequest>>,
@@ -56,8 +56,6 @@ pub extern "C" fn tidings_token_request_fail(
 }
 
 /// Frees a request without an answer, which counts as a failure.
-///
-/// Threads: one at a time. NULL is allowed.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_token_request_free(request: Option<Box<TokenRequest>>) {
     free(request);
