@@ -50,8 +50,6 @@ class AsyncClient(BaseClient[AsyncProvider]):
 
     def _begin(self, native: _tidings.Client, provider: AsyncProvider | None) -> None:
         self._pump = Pump(native, self._handlers, provider, self._auth_store._changed)
-        # The subscriptions whose callbacks are still to be called.
-        self._heard: set[int] = set()
 
     @property
     def realtime(self) -> AsyncRealtime:
@@ -113,7 +111,7 @@ class AsyncClient(BaseClient[AsyncProvider]):
         """
         self._is_closed = True
         self._client.close(wait=False)
-        self._heard.clear()
+        self._pump.heard.clear()
         self._pump.stop()
         await on_thread(self._client.close)
 
@@ -152,19 +150,19 @@ class AsyncClient(BaseClient[AsyncProvider]):
         native = self._client.stream(collection, topic, options, wait)
         if isinstance(native, _tidings.Call):
             native = await self._finish(native, None)
-        subscription = AsyncSubscription(self, told, native)
+        subscription = AsyncSubscription(self._pump, told, native, self)
         if callback is None:
             return subscription
-        self._heard.add(subscription.id)
+        self._pump.heard.add(subscription.id)
         self._pump.spawn(self._deliver(subscription, callback))
-        return AsyncListener(self, told, subscription.id)
+        return AsyncListener(self._pump, told, subscription.id)
 
     async def _deliver(self, subscription: AsyncSubscription, callback: AsyncCallback) -> None:
         """Hands one event after another to a callback. The queue is the native one, with its limit and its
         counter."""
         try:
             async for event in subscription:
-                if subscription.id not in self._heard:
+                if subscription.id not in self._pump.heard:
                     break
                 if event.is_notice:
                     log_notice(event)
@@ -179,7 +177,7 @@ class AsyncClient(BaseClient[AsyncProvider]):
                 except Exception as error:
                     self._handlers.failed(error, event)
         finally:
-            self._unsubscribe(subscription.id)
+            self._pump.unsubscribe(subscription.id)
 
     async def _log_in(self, call: _tidings.Call, timeout: float | None = None) -> dict[str, Any]:
         answer: dict[str, Any] = await self._finish(call, timeout)
@@ -212,11 +210,7 @@ class AsyncClient(BaseClient[AsyncProvider]):
                 raise
 
     def _forget_ended(self) -> None:
-        self._heard = {id for id in self._heard if self._client.subscription_state(id) != "ended"}
-
-    def _unsubscribe(self, id: int) -> None:
-        self._heard.discard(id)
-        self._client.unsubscribe(id)
+        self._pump.forget_ended()
 
 
 def _is_cancelled() -> bool:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from . import _tidings
+from ._pump import Pump
 from ._subscription import BaseListener
 from ._tidings import Event
-
-if TYPE_CHECKING:
-    from ._async_client import AsyncClient
 
 L = TypeVar("L", bound="AsyncListener")
 
@@ -24,8 +22,6 @@ class AsyncListener(BaseListener):
 
     Forgetting it does not: the callback goes on until it is unsubscribed or the client is closed.
     """
-
-    _of: AsyncClient
 
     async def __aenter__(self: L) -> L:
         return self
@@ -50,9 +46,12 @@ class AsyncSubscription(AsyncListener):
     whose action is ``"refused"``. What was queued before that still comes first. Cancelling it while it waits loses nothing. One task at a time may read it.
     """
 
-    def __init__(self, client: AsyncClient, topic: str, native: _tidings.Subscription) -> None:
-        super().__init__(client, topic, native.id)
+    def __init__(self, pump: Pump, topic: str, native: _tidings.Subscription, client: object) -> None:
+        super().__init__(pump, topic, native.id)
+        self._pump = pump
         self._native = native
+        # A client that is forgotten closes; while its events are read it is not.
+        self._client = client
         self._given = 0
 
     async def next(self, timeout: float | None = None) -> Event:
@@ -65,7 +64,7 @@ class AsyncSubscription(AsyncListener):
             TimeoutError: Nothing came in time. Nothing is lost by that.
             StopAsyncIteration: The subscription has ended.
         """
-        if not await self._of._pump.until(self._native.poll, timeout):
+        if not await self._pump.until(self._native.poll, timeout):
             raise TimeoutError(f"no event of {self._topic} came within {timeout:g} s")
         event = self._native.take()
         if event is None:
@@ -76,11 +75,10 @@ class AsyncSubscription(AsyncListener):
         return self
 
     async def __anext__(self) -> Event:
-        pump = self._of._pump
         self._given += 1
         if self._given % _TURN == 0:
-            await pump.breathe()
-        await pump.until(self._native.poll)
+            await self._pump.breathe()
+        await self._pump.until(self._native.poll)
         event = self._native.take()
         if event is None:
             raise StopAsyncIteration

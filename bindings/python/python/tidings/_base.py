@@ -183,10 +183,6 @@ class BaseClient(Generic[P]):
         """Lets nothing more be delivered to what was unsubscribed."""
         raise NotImplementedError
 
-    def _unsubscribe(self, id: int) -> None:
-        """The same for one."""
-        raise NotImplementedError
-
     def __repr__(self) -> str:
         # Not the URL, which may hold a password.
         try:

@@ -162,7 +162,7 @@ class Client(BaseClient[Provider]):
             asked = native.stream(collection, topic, options, wait)
             if isinstance(asked, _tidings.Call):
                 asked = self._finish(asked, None)
-            return Subscription(self, told, asked)
+            return Subscription(self._dispatcher, told, asked, self)
         dispatcher = self._dispatcher
         id, call = dispatcher.ask(lambda: native.subscribe(collection, topic, options, wait))
         try:
@@ -172,7 +172,7 @@ class Client(BaseClient[Provider]):
             dispatcher.forget(id)
             raise
         dispatcher.enter(id, self, callback)
-        return Listener(self, told, id)
+        return Listener(dispatcher, told, id)
 
     def _log_in(self, call: _tidings.Call, timeout: float | None = None) -> dict[str, Any]:
         answer: dict[str, Any] = self._finish(call, timeout)
@@ -199,10 +199,6 @@ class Client(BaseClient[Provider]):
 
     def _forget_ended(self) -> None:
         self._dispatcher.forget_ended()
-
-    def _unsubscribe(self, id: int) -> None:
-        self._client.unsubscribe(id)
-        self._dispatcher.forget(id)
 
     def _let_go(self) -> None:
         super()._let_go()

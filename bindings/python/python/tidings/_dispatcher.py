@@ -41,7 +41,7 @@ class Dispatcher:
         provider: Provider | None,
         changed: Callable[[], None],
     ) -> None:
-        self._native = native
+        self.native = native
         self._handlers = handlers
         self._provider = provider
         # Is called when the client may have become somebody else.
@@ -100,12 +100,17 @@ class Dispatcher:
         if entering is not None:
             entering.set()
 
+    def unsubscribe(self, id: int) -> None:
+        """Ends a subscription, and delivers nothing more to it."""
+        self.native.unsubscribe(id)
+        self.forget(id)
+
     def forget_ended(self) -> None:
         """The same for all that have ended."""
         with self._lock:
             ids = list(self._callbacks)
         for id in ids:
-            if self._native.subscription_state(id) == "ended":
+            if self.native.subscription_state(id) == "ended":
                 self.forget(id)
 
     @property
@@ -116,9 +121,9 @@ class Dispatcher:
     def attend(self) -> None:
         """Answers questions for a token while a callback waits for a call, which may wait for just that
         token."""
-        while self._provider is not None and (batch := self._native.take(1)):
+        while self._provider is not None and (batch := self.native.take(1)):
             item = batch[0]
-            if (forgotten := self._native.forgotten()) != self._forgotten_ahead:
+            if (forgotten := self.native.forgotten()) != self._forgotten_ahead:
                 self._forgotten_ahead = forgotten
                 kept = [old for old in self._ahead if old[0] != _tidings.EVENT or old[2].is_notice]
                 self._ahead = deque(kept)
@@ -156,8 +161,8 @@ class Dispatcher:
                 self._ahead.clear()
                 self._forgotten = self._forgotten_ahead
             else:
-                batch = self._native.take(_BATCH)
-                self._forgotten = self._native.forgotten()
+                batch = self.native.take(_BATCH)
+                self._forgotten = self.native.forgotten()
                 if batch is None:
                     break
                 if not batch:
@@ -168,16 +173,16 @@ class Dispatcher:
             self._deliver(items)
             # What was delivered must not live until something else comes.
             del items
-        self._native.release()
+        self.native.release()
         with self._lock:
             self._callbacks.clear()
             kept, self._kept = self._kept, None
         del kept
 
     def _wait(self) -> Callable[[], object]:
-        descriptor = self._native.fileno()
+        descriptor = self.native.fileno()
         if descriptor < 0:
-            return lambda: self._native.wait(None)
+            return lambda: self.native.wait(None)
         if hasattr(select, "poll"):
             poll = select.poll()
             poll.register(descriptor, select.POLLIN)
@@ -199,7 +204,7 @@ class Dispatcher:
                     continue
                 if payload.is_notice:
                     log_notice(payload)
-                elif self._native.forgotten() != self._forgotten:
+                elif self.native.forgotten() != self._forgotten:
                     # Taken for the user that the client was.
                     continue
                 try:

@@ -37,7 +37,9 @@ class Pump:
         provider: AsyncProvider | None,
         changed: Callable[[], None],
     ) -> None:
-        self._native = native
+        self.native = native
+        # The subscriptions whose callbacks are still to be called.
+        self.heard: set[int] = set()
         self._handlers = handlers
         self._provider = provider
         # Is called when the client may have become somebody else.
@@ -58,7 +60,7 @@ class Pump:
         if self._loop is not None:
             raise RuntimeError("an AsyncClient belongs to the event loop of its first use; make one in each")
         self._loop = loop
-        descriptor = self._native.fileno()
+        descriptor = self.native.fileno()
         try:
             if descriptor < 0:
                 raise NotImplementedError
@@ -113,6 +115,15 @@ class Pump:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def unsubscribe(self, id: int) -> None:
+        """Ends a subscription, and delivers nothing more to it."""
+        self.heard.discard(id)
+        self.native.unsubscribe(id)
+
+    def forget_ended(self) -> None:
+        """Delivers nothing more to the subscriptions that have ended."""
+        self.heard = {id for id in self.heard if self.native.subscription_state(id) != "ended"}
+
     def stop(self) -> None:
         """After the client is closed: who waits is told."""
         if self._is_stopped:
@@ -120,12 +131,12 @@ class Pump:
         self._is_stopped = True
         if self._descriptor is not None and self._loop is not None:
             self._loop.remove_reader(self._descriptor)
-            self._native.release()
+            self.native.release()
         for waiter in self._waiters.values():
             wake(waiter)
 
     def _drain(self) -> None:
-        batch = self._native.take(_BATCH)
+        batch = self.native.take(_BATCH)
         if batch is None:
             self.stop()
             return
@@ -155,7 +166,7 @@ class Pump:
                 drained.set()
 
         while not self._is_stopped:
-            self._native.wait(None)
+            self.native.wait(None)
             drained.clear()
             try:
                 loop.call_soon_threadsafe(drain)

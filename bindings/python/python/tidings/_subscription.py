@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Protocol, TypeVar
 
 from . import _tidings
 from ._tidings import Event
 from .exceptions import ForkedError
 
-if TYPE_CHECKING:
-    from ._base import BaseClient
-
 L = TypeVar("L", bound="BaseListener")
+
+
+class Owner(Protocol):
+    """What delivers the events of a client's subscriptions, and so knows how to end one."""
+
+    @property
+    def native(self) -> _tidings.Client:
+        """The native client."""
+        ...
+
+    def unsubscribe(self, id: int) -> None:
+        """Ends a subscription, and delivers nothing more to it."""
 
 
 class BaseListener:
     """What all handles have in common."""
 
-    def __init__(self, client: BaseClient[Any], topic: str, id: int) -> None:
-        self._of = client
+    def __init__(self, owner: Owner, topic: str, id: int) -> None:
+        self._owner = owner
         self._topic = topic
         self._id = id
 
@@ -40,7 +49,7 @@ class BaseListener:
         Raises:
             ForkedError: In a forked child.
         """
-        return self._of._client.subscription_state(self._id)
+        return self._owner.native.subscription_state(self._id)
 
     @property
     def lost(self) -> int:
@@ -49,7 +58,7 @@ class BaseListener:
         Raises:
             ForkedError: In a forked child.
         """
-        return self._of._client.lost(self._id)
+        return self._owner.native.lost(self._id)
 
     def __call__(self) -> None:
         """Unsubscribes this listener alone, at once; harmless when done before. From any thread and any
@@ -69,7 +78,7 @@ class BaseListener:
         self._unsubscribe()
 
     def _unsubscribe(self) -> None:
-        self._of._unsubscribe(self._id)
+        self._owner.unsubscribe(self._id)
 
     def __repr__(self) -> str:
         try:
@@ -103,9 +112,11 @@ class Subscription(BaseListener):
     any.
     """
 
-    def __init__(self, client: BaseClient[Any], topic: str, native: _tidings.Subscription) -> None:
-        super().__init__(client, topic, native.id)
+    def __init__(self, owner: Owner, topic: str, native: _tidings.Subscription, client: object) -> None:
+        super().__init__(owner, topic, native.id)
         self._native = native
+        # A client that is forgotten closes; while its events are read it is not.
+        self._client = client
 
     def next(self, timeout: float | None = None) -> Event:
         """The next event or notice. Ctrl-C is answered while it waits.
