@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import logging
 import pickle
 import threading
@@ -17,7 +18,7 @@ from uuid import UUID
 import pytest
 import tidings
 from conftest import PATIENCE, Box, soon
-from tidings import BosBase, Client, ClientResponseError, PocketBase, _tidings, exceptions
+from tidings import Client, ClientResponseError, _tidings, exceptions
 from tidings.exceptions import (
     ArgumentError,
     ClosedError,
@@ -214,23 +215,6 @@ def test_events_are_mappings_parsed_on_touch(hub: Hub, client: Client) -> None:
             assert title == "Hello"
         case _:
             raise AssertionError
-
-
-@pytest.mark.parametrize(
-    "payload", [b"not json", b'{"name": "a\\ud83d"}', b'{"a": ' + b"[" * 300 + b"]" * 300 + b"}"]
-)
-def test_payloads_that_cannot_be_read_are_empty_mappings(hub: Hub, client: Client, payload: bytes) -> None:
-    with client.realtime.subscribe("jobs") as jobs:
-        hub.publish("jobs", payload)
-        event = jobs.next(PATIENCE)
-    with pytest.raises(exceptions.ProtocolError, match="payload"):
-        event.json()
-    assert (event.action, event.record, event.record_id, event.raw) == ("custom", {}, None, payload)
-    assert (dict(event), len(event), list(event.items()), event.get("name", 7)) == ({}, 0, [], 7)
-    assert "name" not in event
-    assert repr(event) == "<Event custom jobs {}>"
-    with pytest.raises(KeyError):
-        event["name"]
 
 
 def test_notices_are_survived_by_callbacks_that_do_not_know_them(hub: Hub, client: Client, box: Box) -> None:
@@ -578,14 +562,10 @@ def test_what_was_queued_comes_before_the_end(hub: Hub, client: Client) -> None:
 
 def test_what_people_see_is_documented() -> None:
     assert tidings.filter.__doc__
-    for seen in (tidings.Event, tidings.State):
+    for seen in (tidings.Event, tidings.State, tidings.BosBase, tidings.PocketBase):
         assert seen.__doc__
         for name, what in vars(seen).items():
             assert name.startswith("_") or what.__doc__, f"{seen.__name__}.{name}"
-
-
-def test_the_aliases_are_clients() -> None:
-    assert BosBase is PocketBase is Client
 
 
 def all_errors(base: type[BaseException]) -> Iterator[type[BaseException]]:
@@ -628,3 +608,72 @@ def test_native_errors_have_their_kinds(hub: Hub) -> None:
     assert isinstance(nobody.value, exceptions.NetworkError)
     assert (nobody.value.status, nobody.value.body, nobody.value.retry_after) == (0, b"", None)
     assert "127.0.0.1:9" in str(nobody.value)
+
+
+@pytest.fixture
+def answering() -> Iterator[Callable[[int, bytes], str]]:
+    """Serves one answer to every request, at the URL that it gives."""
+    servers = []
+
+    def start(status: int, body: bytes) -> str:
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"[" * 100_000 + b"]" * 100_000, b'{"a":' * 20_000])
+def test_an_answer_nested_too_deeply_is_an_error_with_the_text(
+    answering: Callable[[int, bytes], str], body: bytes
+) -> None:
+    with (
+        Client(answering(200, body)) as client,
+        pytest.raises(exceptions.ProtocolError, match="nested over 10000 levels") as caught,
+    ):
+        client.send("/x")
+    assert caught.value.body == body
+
+
+def test_a_refusal_nested_too_deeply_is_an_error_with_the_text(
+    answering: Callable[[int, bytes], str],
+) -> None:
+    body = b"[" * 30_000 + b"]" * 30_000
+    with Client(answering(400, body)) as client, pytest.raises(ClientResponseError) as refused:
+        client.send("/x")
+    for read in (lambda: refused.value.response, lambda: refused.value.data):
+        with pytest.raises(exceptions.ProtocolError, match="nested over 10000 levels") as caught:
+            read()
+        assert caught.value.body == refused.value.body == body
+
+
+@pytest.mark.parametrize(
+    ("body", "answer"),
+    [
+        (b'{"cut": "\\ud83d"}', {"cut": "\ud83d"}),
+        (b"[1, 2.5, null]", [1, 2.5, None]),
+        (b"[" * 5_000, b"[" * 5_000),
+        (b"plain", b"plain"),
+        (b"", None),
+    ],
+)
+def test_an_answer_is_json_where_python_says_so(
+    answering: Callable[[int, bytes], str], body: bytes, answer: object
+) -> None:
+    with Client(answering(200, body)) as client:
+        assert client.send("/x") == answer

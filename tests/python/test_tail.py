@@ -64,6 +64,8 @@ def test_tells_json_of_raw_topics(hub: Hub, tail: Start) -> None:
     hub.publish("jobs", b'{"half": "\\ud83d"}')
     one.expect('"data": "{\\"half\\": \\"\\\\ud83d\\"}"')
     hub.publish("jobs", b"[" * 300 + b"]" * 300)
+    one.expect('"data": [[[')
+    hub.publish("jobs", b"[" * 9_000 + b"]" * 9_000)
     one.expect('"data": "[[[')
 
 

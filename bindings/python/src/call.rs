@@ -6,10 +6,9 @@ use std::{
 };
 
 use pyo3::{exceptions::PyRuntimeError, prelude::*, types::PyBytes};
-use serde_json::Value;
 use tidings::{AuthResponse, Error, Response, blocking};
 
-use crate::{error::raise, event::to_python, exclusive::Exclusive, subscription::Subscription};
+use crate::{error::raise, exclusive::Exclusive, json::from_value, subscription::Subscription};
 
 #[pyclass(frozen, module = "tidings._tidings")]
 pub(crate) struct Call {
@@ -78,8 +77,7 @@ impl Call {
         match answer.map_err(raise)? {
             Answer::Nothing => Ok(py.None().into_bound(py)),
             Answer::LoggedIn(AuthResponse { token, record, .. }) => {
-                let answer: Value = serde_json::json!({"token": token, "record": record});
-                to_python(py, answer.to_string().as_bytes())
+                from_value(py, &serde_json::json!({"token": token, "record": record}))
             }
             Answer::Response(response) => {
                 let body = PyBytes::new(py, response.body());

@@ -11,6 +11,7 @@ mod event;
 mod exclusive;
 mod hub;
 mod interpreter;
+mod json;
 mod options;
 mod source;
 mod state;
@@ -74,10 +75,11 @@ mod _tidings {
     use super::{
         call::Call,
         client::{Client, TokenRequest},
-        event::Event,
+        event::RawEvent,
         filter,
         hub::Hub,
         interpreter::{end, forget_inside, inside},
+        json::parse,
         source::EventSource,
         state::State,
         subscription::Subscription,
@@ -96,6 +98,7 @@ mod _tidings {
         module.add("DISCONNECTED", kind::DISCONNECTED)?;
         module.add("TOKEN_WANTED", kind::TOKEN_WANTED)?;
         module.add("WOKEN", kind::WOKEN)?;
+        module.add("NOTICE", kind::NOTICE)?;
         module.add("OVERFLOWS", PyTuple::new(module.py(), Overflow::ALL.map(Overflow::as_str))?)
     }
 }

@@ -5,7 +5,7 @@ use std::task::Poll;
 use pyo3::prelude::*;
 use tidings::{Error, blocking};
 
-use crate::{error::raise, event::Event, exclusive::Exclusive};
+use crate::{error::raise, event, exclusive::Exclusive};
 
 #[pyclass(frozen, module = "tidings._tidings")]
 pub(crate) struct Subscription {
@@ -57,7 +57,8 @@ impl Subscription {
         self.reader.with(py, poll)?.map_err(raise)
     }
 
-    fn take(&self, py: Python<'_>) -> PyResult<Option<Event>> {
-        Ok(self.reader.with(py, |reader| reader.next.take().flatten())?.map(Event::new))
+    fn take<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let taken = self.reader.with(py, |reader| reader.next.take().flatten())?;
+        taken.map(|event| event::in_python(py, event)).transpose()
     }
 }

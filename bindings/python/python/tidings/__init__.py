@@ -24,18 +24,15 @@ from ._async_client import AsyncClient, AsyncCollection, AsyncRealtime
 from ._async_event_source import AsyncEventSource
 from ._async_subscription import AsyncListener, AsyncSubscription
 from ._auth_store import AuthStore
-from ._client import Client, Collection, Realtime
+from ._client import BosBase, Client, Collection, PocketBase, Realtime
+from ._event import Action, Event, GapReason
 from ._event_source import Closed, Comment, Disconnected, EventSource, Message, Open, SourceEvent, TooLarge
 from ._subscription import Listener, Subscription
-from ._tidings import Event, State, __version__
+from ._tidings import State, __version__
 from .exceptions import ClientResponseError, TidingsError
 
-BosBase = Client
-"""`Client`, by its name in the BosBase SDK."""
-PocketBase = Client
-"""`Client`, by its name in the PocketBase SDK."""
-
 __all__ = [
+    "Action",
     "AsyncClient",
     "AsyncCollection",
     "AsyncEventSource",
@@ -52,6 +49,7 @@ __all__ = [
     "Disconnected",
     "Event",
     "EventSource",
+    "GapReason",
     "Listener",
     "Message",
     "Open",

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
-from . import _tidings
+from . import _json, _tidings
 from .exceptions import ArgumentError
 
 Overflow = Literal["drop_oldest", "drop_newest", "conflate"]
@@ -118,12 +118,16 @@ def body(value: Any) -> Body:
 
 
 def answer(response: tuple[int, bytes]) -> Any:
-    """What a request returns: parsed JSON, None for an empty answer, and bytes for any other."""
+    """What a request returns: parsed JSON, None for an empty answer, and bytes for any other.
+
+    Raises:
+        ProtocolError: It is nested too deeply to be read; its ``body`` has it.
+    """
     _, content = response
     if not content:
         return None
     try:
-        return json.loads(content)
+        return _json.read(content)
     except ValueError:
         return content
 

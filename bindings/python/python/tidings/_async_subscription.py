@@ -6,9 +6,9 @@ from types import TracebackType
 from typing import TypeVar
 
 from . import _tidings
+from ._event import Event
 from ._pump import Pump
 from ._subscription import BaseListener
-from ._tidings import Event
 
 L = TypeVar("L", bound="AsyncListener")
 

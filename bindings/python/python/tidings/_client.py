@@ -12,6 +12,7 @@ from . import _arguments, _tidings
 from ._arguments import Overflow
 from ._base import BaseClient, BaseRealtime
 from ._dispatcher import Dispatcher
+from ._event import plain
 from ._handlers import EventCallback, Provider
 from ._subscription import Listener, Subscription
 from .exceptions import TimedOutError
@@ -50,6 +51,9 @@ class Client(BaseClient[Provider]):
     forgotten closes with a `ResourceWarning`, unless it has callbacks: then it goes on. In a child made by
     ``fork`` every call raises `ForkedError`; a new client works there.
     """
+
+    # Whether callbacks get what the SDKs of others give them.
+    _plain_events = False
 
     def _begin(self, native: _tidings.Client, provider: Provider | None) -> None:
         self._dispatcher = Dispatcher(native, self._handlers, provider, self._auth_store._changed)
@@ -171,7 +175,8 @@ class Client(BaseClient[Provider]):
         except BaseException:
             dispatcher.forget(id)
             raise
-        dispatcher.enter(id, self, callback)
+        wanted = (lambda event: callback(plain(event))) if self._plain_events else callback
+        dispatcher.enter(id, self, wanted)
         return Listener(dispatcher, told, id)
 
     def _log_in(self, call: _tidings.Call, timeout: float | None = None) -> dict[str, Any]:
@@ -207,6 +212,21 @@ class Client(BaseClient[Provider]):
     def _disown(self) -> None:
         super()._disown()
         self._dispatcher.disown()
+
+
+class BosBase(Client):
+    """`Client`, by its name in the BosBase SDK, and with the events of that SDK: callbacks get a plain dict of the
+    payload, as its programs expect, and not an `Event`.
+
+    A message that is JSON and no object comes as it is, and text that is not JSON as ``{"raw": text}``. A notice
+    is ``{"action": "gap", "record": {}}``; what more there is to know of it stands in the log.
+    """
+
+    _plain_events = True
+
+
+class PocketBase(BosBase):
+    """The same, by its name in the PocketBase SDK."""
 
 
 class Collection:

@@ -125,14 +125,14 @@ class Dispatcher:
             item = batch[0]
             if (forgotten := self.native.forgotten()) != self._forgotten_ahead:
                 self._forgotten_ahead = forgotten
-                kept = [old for old in self._ahead if old[0] != _tidings.EVENT or old[2].is_notice]
+                kept = [old for old in self._ahead if old[0] != _tidings.EVENT]
                 self._ahead = deque(kept)
             if item[0] == _tidings.TOKEN_WANTED:
                 self._answer(item[1])
                 continue
             self._ahead.append(item)
             # Notices come first, so there are none behind an event.
-            if item[0] in (_tidings.EVENT, _tidings.ENDED):
+            if item[0] in (_tidings.EVENT, _tidings.NOTICE, _tidings.ENDED):
                 break
 
     def silence(self) -> None:
@@ -198,11 +198,11 @@ class Dispatcher:
         callbacks = self._callbacks
         self._is_calling = True
         for kind, what, payload in items:
-            if kind == _tidings.EVENT:
+            if kind in (_tidings.EVENT, _tidings.NOTICE):
                 callback = callbacks.get(what) or self._late(what)
                 if callback is None:
                     continue
-                if payload.is_notice:
+                if kind == _tidings.NOTICE:
                     log_notice(payload)
                 elif self.native.forgotten() != self._forgotten:
                     # Taken for the user that the client was.

@@ -6,19 +6,20 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
-from ._tidings import Event, State
+from ._event import Event
+from ._tidings import State
 
 logger = logging.getLogger("tidings")
 
-EventCallback: TypeAlias = Callable[[Event], object]
+EventCallback: TypeAlias = Callable[[Event[Any]], object]
 """Is called with each event of a subscription. What it returns does not matter."""
-AsyncCallback: TypeAlias = Callable[[Event], object]
+AsyncCallback: TypeAlias = Callable[[Event[Any]], object]
 """The same, as a plain or a coroutine function, whose end is waited for before the next event."""
 DisconnectHandler: TypeAlias = Callable[[list[str]], object]
 """Is called with the topics still wanted when an open stream is gone."""
 StateHandler: TypeAlias = Callable[[State], object]
 """Is called with each new state of the connection."""
-ErrorHandler: TypeAlias = Callable[[BaseException, "Event | None"], object]
+ErrorHandler: TypeAlias = Callable[[BaseException, "Event[Any] | None"], object]
 """Is called with what a callback raised, and with the event that it raised it for, if that is what it was
 called with."""
 AuthHandler: TypeAlias = Callable[[str, "dict[str, Any] | None"], object]
@@ -46,7 +47,11 @@ class Handlers:
 
     def failed(self, error: BaseException, event: Event | None = None) -> None:
         """Says that a callback or a handler raised."""
-        told = f"a callback raised for an event of {wire_topic(event)}" if event else "a handler raised"
+        told = (
+            f"a callback raised for an event of {wire_topic(event)}"
+            if event is not None
+            else "a handler raised"
+        )
         logger.error("%s", told, exc_info=error)
         if self.on_error is None:
             return

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Protocol, TypeVar
 
 from . import _tidings
-from ._tidings import Event
+from ._event import Event
 from .exceptions import ForkedError
 
 L = TypeVar("L", bound="BaseListener")

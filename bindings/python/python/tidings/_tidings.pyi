@@ -4,22 +4,26 @@ No method here calls back into Python from another thread. What takes time is a 
 poll it with a number that the queue of the client then names when it is worth polling again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final, final
+
+from ._event import Action, Event, GapReason
 
 __all__ = [
     "DISCONNECTED",
     "ENDED",
     "EVENT",
+    "NOTICE",
     "OVERFLOWS",
     "STATE",
     "TOKEN_WANTED",
     "WOKEN",
     "Call",
     "Client",
-    "Event",
     "EventSource",
     "Hub",
+    "RawEvent",
     "State",
     "Subscription",
     "TokenRequest",
@@ -28,6 +32,7 @@ __all__ = [
     "filter",
     "forget_inside",
     "inside",
+    "parse",
 ]
 
 __version__: Final[str]
@@ -39,23 +44,21 @@ STATE: Final = 2  # (STATE, State, None)
 DISCONNECTED: Final = 3  # (DISCONNECTED, list of topics still wanted, None)
 TOKEN_WANTED: Final = 4  # (TOKEN_WANTED, TokenRequest, None)
 WOKEN: Final = 5  # (WOKEN, number, None)
+NOTICE: Final = 6  # (NOTICE, subscription id, Event): one that the client made
 
 # The names of what a full queue can do, as the core has them.
 OVERFLOWS: Final[tuple[str, ...]]
 
 @final
-class Event:
-    """One change or notice; mapping-like over its payload, which is parsed on first touch."""
+class RawEvent:
+    """What the core knows of an event; `tidings.Event` is the dict over it, made here."""
 
-    __match_args__: Final = ("action", "record")
     @property
     def topic(self) -> str: ...
     @property
     def name(self) -> str: ...
     @property
-    def action(self) -> str: ...
-    @property
-    def record(self) -> dict[str, Any]: ...
+    def action(self) -> Action: ...
     @property
     def record_id(self) -> str | None: ...
     @property
@@ -67,19 +70,12 @@ class Event:
     @property
     def gap_seconds(self) -> float | None: ...
     @property
-    def gap_reason(self) -> str | None: ...
+    def gap_since(self) -> datetime | None: ...  # in UTC
+    @property
+    def gap_reason(self) -> GapReason | None: ...
     @property
     def error(self) -> Exception | None: ...
     def json(self) -> Any: ...
-    def get(self, key: str, default: Any = None) -> Any: ...
-    def keys(self) -> Any: ...
-    def values(self) -> Any: ...
-    def items(self) -> Any: ...
-    def __getitem__(self, key: str, /) -> Any: ...
-    def __contains__(self, key: object, /) -> bool: ...
-    def __iter__(self) -> Iterator[str]: ...
-    def __len__(self) -> int: ...
-    def __eq__(self, other: object, /) -> bool: ...
 
 @final
 class State:
@@ -126,7 +122,7 @@ class Subscription:
     def id(self) -> int: ...
     def wait(self, timeout: float | None) -> bool: ...  # whether `take` would give something
     def poll(self, number: int) -> bool: ...  # the same without waiting; else WOKEN with the number comes
-    def take(self) -> Event | None: ...  # after a true `wait` or `poll`; None: nothing more comes
+    def take(self) -> Event[Any] | None: ...  # after a true `wait` or `poll`; None: nothing more comes
 
 @final
 class Client:
@@ -237,6 +233,7 @@ class Hub:
     def stop(self) -> None: ...
     def restart(self) -> None: ...
 
+def parse(json: bytes) -> Any: ...  # a ValueError where it is no JSON, a ProtocolError where it is too deep
 def filter(expression: str, values: str) -> str: ...  # values as JSON
 
 # For the interpreter's end, see `_ending`.

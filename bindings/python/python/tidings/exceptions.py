@@ -21,8 +21,9 @@ token, a password or the query of a URL. All of them can be pickled.
 
 from __future__ import annotations
 
-import json
 from typing import Any
+
+from . import _json
 
 __all__ = [
     "ArgumentError",
@@ -79,9 +80,13 @@ class ClientResponseError(TidingsError):
     @property
     def response(self) -> dict[str, Any]:
         """The answer as a dict, e.g. ``{"status": 404, "message": "…", "data": {}}``; empty unless it is a
-        JSON object."""
+        JSON object.
+
+        Raises:
+            ProtocolError: It is nested too deeply to be read; `body` has it.
+        """
         try:
-            answer = json.loads(self.body)
+            answer = _json.read(self.body)
         except ValueError:
             return {}
         return answer if isinstance(answer, dict) else {}
