@@ -61,6 +61,18 @@ impl<T> Call<T> {
         Call { future: self.future.map(|future| future.map_ok(map).boxed()), queue: self.queue }
     }
 
+    /// The answer, if it is there. Otherwise the waker of `cx` is woken when it is worth calling this again. Not to be
+    /// called after the answer.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Option<Result<T, Error>> {
+        match self.future.get_mut() {
+            Ok(future) => match future.as_mut().poll(cx) {
+                Poll::Ready(answer) => Some(answer),
+                Poll::Pending => None,
+            },
+            Err(error) => Some(Err(error)),
+        }
+    }
+
     /// The answer, if it is there. Otherwise the queue of the client will have [`Item::Woken`](super::Item::Woken) with
     /// this `number` when it is worth calling this again: for a host that waits for a descriptor, and for nothing else.
     pub fn poll_queued(&mut self, number: u64) -> Option<Result<T, Error>> {
