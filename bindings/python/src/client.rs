@@ -358,6 +358,15 @@ impl Client {
         self.call(async { answer.await.map(Answer::Response) })
     }
 
+    /// What is done when nothing of a closed client is left.
+    fn closing(&self) -> PyResult<Call> {
+        let close = self.get()?.close();
+        self.call(async {
+            close.await;
+            Ok(Answer::Nothing)
+        })
+    }
+
     #[pyo3(signature = (wait = true))]
     fn close(&self, py: Python<'_>, wait: bool) {
         if wait {

@@ -4,6 +4,8 @@
 //! No thread of Rust's enters the interpreter. What takes time releases it and comes back every [`SLICE`], so that Ctrl-C
 //! is answered.
 
+#[cfg(unix)]
+mod bell;
 mod call;
 mod client;
 mod error;

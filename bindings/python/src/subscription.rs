@@ -5,6 +5,8 @@ use std::task::Poll;
 use pyo3::prelude::*;
 use tidings::{Error, blocking};
 
+#[cfg(unix)]
+use crate::bell::Bell;
 use crate::{error::raise, event, exclusive::Exclusive};
 
 #[pyclass(frozen, module = "tidings._tidings")]
@@ -15,6 +17,8 @@ pub(crate) struct Subscription {
 
 struct Reader {
     subscription: blocking::Subscription,
+    #[cfg(unix)]
+    bell: Option<Bell>,
     /// What `take` gives; `None` in it means that nothing more comes.
     next: Option<Option<tidings::Event>>,
 }
@@ -22,7 +26,15 @@ struct Reader {
 impl Subscription {
     pub(crate) fn new(subscription: blocking::Subscription) -> PyResult<Self> {
         let id = subscription.id().map_err(raise)?;
-        Ok(Self { id, reader: Exclusive::new(Reader { subscription, next: None }) })
+        Ok(Self {
+            id,
+            reader: Exclusive::new(Reader {
+                subscription,
+                #[cfg(unix)]
+                bell: None,
+                next: None,
+            }),
+        })
     }
 }
 
@@ -55,6 +67,20 @@ impl Subscription {
     fn poll(&self, py: Python<'_>, number: u64) -> PyResult<bool> {
         let poll = |reader: &mut Reader| reader.is_ready(|subscription| subscription.poll_queued(number));
         self.reader.with(py, poll)?.map_err(raise)
+    }
+
+    #[cfg(unix)]
+    fn ring(&self, py: Python<'_>) -> PyResult<Option<i32>> {
+        let ring = |reader: &mut Reader| -> PyResult<Option<i32>> {
+            // Away from the reader, which is polled with it.
+            let mut own = reader.bell.take();
+            let bell = Bell::of(&mut own)?;
+            let is_ready = reader.is_ready(|subscription| subscription.poll(&mut bell.context()));
+            let descriptor = bell.descriptor();
+            reader.bell = own;
+            Ok((!is_ready.map_err(raise)?).then_some(descriptor))
+        };
+        self.reader.with(py, ring)?
     }
 
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {

@@ -132,6 +132,13 @@ def answer(response: tuple[int, bytes]) -> Any:
         return content
 
 
+def collection(name: str) -> str:
+    """The name of a collection: without one, a topic would be a raw one."""
+    if not isinstance(name, str):
+        raise TypeError(f"invalid collection: its name or id is a str, not {type(name).__name__}")
+    return name
+
+
 def path(value: str) -> str:
     return f"/{value.lstrip('/')}"
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import webbrowser
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, overload
 
-from . import _arguments, _tidings
+from . import _arguments, _notebook, _tidings
 from ._arguments import Overflow
 from ._async_subscription import AsyncListener, AsyncSubscription
 from ._base import BaseClient, BaseRealtime
-from ._handlers import AsyncCallback, AsyncProvider, log_notice
+from ._handlers import AsyncCallback, AsyncProvider
 from ._pump import Pump, on_thread
 from .exceptions import TimedOutError
 
@@ -48,8 +47,11 @@ class AsyncClient(BaseClient[AsyncProvider]):
     loop. In a child made by ``fork`` every call raises `ForkedError`; a new client works there.
     """
 
+    _awaits = True
+
     def _begin(self, native: _tidings.Client, provider: AsyncProvider | None) -> None:
-        self._pump = Pump(native, self._handlers, provider, self._auth_store._changed)
+        self._pump = Pump(native, self._handlers, self._journal, provider, self._auth_store._changed)
+        _notebook.made(self._pump)
 
     @property
     def realtime(self) -> AsyncRealtime:
@@ -58,7 +60,7 @@ class AsyncClient(BaseClient[AsyncProvider]):
 
     def collection(self, name: str) -> AsyncCollection:
         """A collection of records, by name or id."""
-        return AsyncCollection(self, name)
+        return AsyncCollection(self, _arguments.collection(name))
 
     async def send(
         self,
@@ -143,6 +145,8 @@ class AsyncClient(BaseClient[AsyncProvider]):
         wait: bool,
         timeout: float | None,
     ) -> AsyncListener | AsyncSubscription:
+        if callback is not None:
+            self._handlers.check("callback", callback)
         options |= _arguments.given(timeout=_arguments.limit("timeout", timeout))
         self._pump.attach()
         self._is_used = True
@@ -150,34 +154,11 @@ class AsyncClient(BaseClient[AsyncProvider]):
         native = self._client.stream(collection, topic, options, wait)
         if isinstance(native, _tidings.Call):
             native = await self._finish(native, None)
-        subscription = AsyncSubscription(self._pump, told, native, self)
         if callback is None:
-            return subscription
-        self._pump.heard.add(subscription.id)
-        self._pump.spawn(self._deliver(subscription, callback))
-        return AsyncListener(self._pump, told, subscription.id)
-
-    async def _deliver(self, subscription: AsyncSubscription, callback: AsyncCallback) -> None:
-        """Hands one event after another to a callback. The queue is the native one, with its limit and its
-        counter."""
-        try:
-            async for event in subscription:
-                if subscription.id not in self._pump.heard:
-                    break
-                if event.is_notice:
-                    log_notice(event)
-                try:
-                    result = callback(event)
-                    if inspect.isawaitable(result):
-                        await result
-                except asyncio.CancelledError as error:
-                    if _is_cancelled():
-                        raise
-                    self._handlers.failed(error, event)
-                except Exception as error:
-                    self._handlers.failed(error, event)
-        finally:
-            self._pump.unsubscribe(subscription.id)
+            return AsyncSubscription(self._pump, told, native, self)
+        self._pump.heard.add(native.id)
+        self._pump.spawn(self._pump.deliver(native, callback))
+        return AsyncListener(self._pump, told, native.id)
 
     async def _log_in(self, call: _tidings.Call, timeout: float | None = None) -> dict[str, Any]:
         answer: dict[str, Any] = await self._finish(call, timeout)
@@ -209,16 +190,11 @@ class AsyncClient(BaseClient[AsyncProvider]):
             if self._pump.is_attached:
                 raise
 
+    def _outlives(self) -> bool:
+        return self._pump.outlive()
+
     def _forget_ended(self) -> None:
         self._pump.forget_ended()
-
-
-def _is_cancelled() -> bool:
-    """Whether it is this task that was cancelled, and not something that it waited for; always, before Python
-    3.11."""
-    task = asyncio.current_task()
-    cancelling: Callable[[], int] | None = getattr(task, "cancelling", None)
-    return cancelling is None or cancelling() > 0
 
 
 class AsyncCollection:

@@ -12,9 +12,6 @@ from ._subscription import BaseListener
 
 L = TypeVar("L", bound="AsyncListener")
 
-# How many events are given without a turn for the rest of the loop.
-_TURN = 64
-
 
 class AsyncListener(BaseListener):
     """A subscription whose events go to a callback. Calling it unsubscribes, without ``await``; so does
@@ -52,7 +49,6 @@ class AsyncSubscription(AsyncListener):
         self._native = native
         # A client that is forgotten closes; while its events are read it is not.
         self._client = client
-        self._given = 0
 
     async def next(self, timeout: float | None = None) -> Event:
         """The next event or notice.
@@ -64,9 +60,9 @@ class AsyncSubscription(AsyncListener):
             TimeoutError: Nothing came in time. Nothing is lost by that.
             StopAsyncIteration: The subscription has ended.
         """
-        if not await self._pump.until(self._native.poll, timeout):
+        in_time, event = await self._pump.next(self._native, timeout)
+        if not in_time:
             raise TimeoutError(f"no event of {self._topic} came within {timeout:g} s")
-        event = self._native.take()
         if event is None:
             raise StopAsyncIteration
         return event
@@ -75,11 +71,7 @@ class AsyncSubscription(AsyncListener):
         return self
 
     async def __anext__(self) -> Event:
-        self._given += 1
-        if self._given % _TURN == 0:
-            await self._pump.breathe()
-        await self._pump.until(self._native.poll)
-        event = self._native.take()
+        _, event = await self._pump.next(self._native)
         if event is None:
             raise StopAsyncIteration
         return event

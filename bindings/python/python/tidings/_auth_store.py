@@ -73,6 +73,7 @@ class AuthStore:
         Returns:
             A function that ends this.
         """
+        self._handlers.check("callback", callback)
         with self._lock:
             self._listeners.append(callback)
         if fire_immediately:
@@ -104,6 +105,6 @@ class AuthStore:
         token, record = self.token, self.record
         for listener in listeners:
             try:
-                listener(token, record)
+                self._handlers.settle(listener(token, record))
             except BaseException as error:
                 self._handlers.failed(error)

@@ -9,7 +9,8 @@ from typing import Any, Generic, TypeVar
 from . import _arguments, _ending, _tidings
 from ._arguments import Overflow
 from ._auth_store import AuthStore
-from ._handlers import DisconnectHandler, ErrorHandler, Handlers, StateHandler
+from ._handlers import DisconnectHandler, ErrorHandler, Handlers, StateHandler, check
+from ._journal import Journal, name_of
 from .exceptions import ForkedError
 
 P = TypeVar("P")
@@ -17,6 +18,9 @@ P = TypeVar("P")
 
 class BaseClient(Generic[P]):
     """What `Client` and `AsyncClient` have in common."""
+
+    # Whether callbacks, handlers and the token provider may be coroutine functions.
+    _awaits = False
 
     def __init__(
         self,
@@ -39,6 +43,7 @@ class BaseClient(Generic[P]):
         message_limit: int | None = None,
         rustbaas: tuple[str, str] | None = None,
         token_in_query: bool = False,
+        name: str | None = None,
     ) -> None:
         """Nothing is connected before the first subscription. All times are in seconds.
 
@@ -71,6 +76,8 @@ class BaseClient(Generic[P]):
             message_limit: The largest message taken, in bytes; 16 MiB unless set. A larger one is told as a
                 ``"gap"``.
             rustbaas: The server is a RustBaaS, and the collections belong to this (realm, app).
+            name: What to call the client in the log, in its ``repr`` and in the names of its threads; the host and
+                port of the server unless set.
             token_in_query: Sends the token of a RustBaaS stream as ``?access_token=``, where headers are
                 taken away.
 
@@ -80,6 +87,9 @@ class BaseClient(Generic[P]):
         """
         # First, since `__del__` runs even when this fails.
         self._native: _tidings.Client | None = None
+        self._is_closed = self._is_used = False
+        if token_provider is not None:
+            check("token_provider", token_provider, awaits=self._awaits)
         options = _arguments.given(
             token=token,
             headers=_arguments.pairs(headers) or None,
@@ -100,10 +110,9 @@ class BaseClient(Generic[P]):
             token_requests=token_provider is not None or None,
         )
         self._native = native = _tidings.Client(url, options)
-        self._handlers = Handlers()
+        self._journal = Journal(name_of(url) if name is None else name)
+        self._handlers = Handlers(self._journal)
         self._auth_store = AuthStore(native, self._handlers)
-        self._is_closed = False
-        self._is_used = False
         self._begin(native, token_provider)
         _ending.close_at_the_end(self)
 
@@ -115,6 +124,11 @@ class BaseClient(Generic[P]):
     def _client(self) -> _tidings.Client:
         assert self._native is not None
         return self._native
+
+    @property
+    def name(self) -> str:
+        """What the client is called in the log: the host and port of the server, unless a name was given."""
+        return self._journal.name
 
     @property
     def auth_store(self) -> AuthStore:
@@ -129,6 +143,8 @@ class BaseClient(Generic[P]):
 
     @on_error.setter
     def on_error(self, handler: ErrorHandler | None) -> None:
+        if handler is not None:
+            self._handlers.check("on_error", handler)
         self._handlers.on_error = handler
 
     @property
@@ -158,7 +174,7 @@ class BaseClient(Generic[P]):
         Raises:
             ForkedError: In a forked child.
         """
-        return self._client.stats()
+        return self._client.stats() | {"panics": self._handlers.failures}
 
     def network_changed(self) -> None:
         """Tells the client that the network has changed: waiting connections are tried at once, live ones are
@@ -179,6 +195,10 @@ class BaseClient(Generic[P]):
         self._forget_ended()
         return ended
 
+    def _outlives(self) -> bool:
+        """Nothing refers to this any more: whether its callbacks are called all the same."""
+        raise NotImplementedError
+
     def _forget_ended(self) -> None:
         """Lets nothing more be delivered to what was unsubscribed."""
         raise NotImplementedError
@@ -189,11 +209,11 @@ class BaseClient(Generic[P]):
             state = self._client.state().name
         except ForkedError:
             state = "forked"
-        return f"<tidings.{type(self).__name__} {state}>"
+        return f"<tidings.{type(self).__name__} {self.name} {state}>"
 
     def __del__(self) -> None:
         native = getattr(self, "_native", None)
-        if native is None or self._is_closed:
+        if native is None or self._is_closed or self._outlives():
             return
         if self._is_used:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
@@ -227,6 +247,8 @@ class BaseRealtime:
 
     @on_disconnect.setter
     def on_disconnect(self, handler: DisconnectHandler | None) -> None:
+        if handler is not None:
+            self._of._handlers.check("on_disconnect", handler)
         self._of._handlers.on_disconnect = handler
         self._listen()
 
@@ -237,6 +259,8 @@ class BaseRealtime:
 
     @on_state.setter
     def on_state(self, handler: StateHandler | None) -> None:
+        if handler is not None:
+            self._of._handlers.check("on_state", handler)
         self._of._handlers.on_state = handler
         self._listen()
 

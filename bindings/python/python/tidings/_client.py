@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, overload
 
-from . import _arguments, _tidings
+from . import _arguments, _notebook, _tidings
 from ._arguments import Overflow
 from ._base import BaseClient, BaseRealtime
 from ._dispatcher import Dispatcher
 from ._event import plain
 from ._handlers import EventCallback, Provider
 from ._subscription import Listener, Subscription
+from ._wait import is_patched, wait
 from .exceptions import TimedOutError
 
 # How long a call from inside a callback waits before questions for a token are looked after, and how often a
@@ -56,7 +57,9 @@ class Client(BaseClient[Provider]):
     _plain_events = False
 
     def _begin(self, native: _tidings.Client, provider: Provider | None) -> None:
-        self._dispatcher = Dispatcher(native, self._handlers, provider, self._auth_store._changed)
+        changed = self._auth_store._changed
+        self._dispatcher = Dispatcher(native, self._handlers, self._journal, provider, changed)
+        _notebook.made(self._dispatcher)
         if provider is not None:
             self._dispatcher.start()
 
@@ -67,7 +70,7 @@ class Client(BaseClient[Provider]):
 
     def collection(self, name: str) -> Collection:
         """A collection of records, by name or id."""
-        return Collection(self, name)
+        return Collection(self, _arguments.collection(name))
 
     def send(
         self,
@@ -118,7 +121,11 @@ class Client(BaseClient[Provider]):
         that runs is not waited for. Harmless when done before.
         """
         self._is_closed = True
-        self._client.close()
+        if is_patched():
+            self._client.close(wait=False)
+            wait(self._client.closing(), None)
+        else:
+            self._client.close()
         self._dispatcher.end()
 
     def __enter__(self) -> Client:
@@ -141,9 +148,11 @@ class Client(BaseClient[Provider]):
 
     def _wait(self, call: _tidings.Call, timeout: float | None) -> bool:
         if not self._dispatcher.is_current:
-            return call.wait(timeout)
+            return wait(call, timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
-        while not call.wait(_SLICE if deadline is None else max(0, min(_SLICE, deadline - time.monotonic()))):
+        while not wait(
+            call, _SLICE if deadline is None else max(0, min(_SLICE, deadline - time.monotonic()))
+        ):
             if deadline is not None and time.monotonic() >= deadline:
                 return False
             self._dispatcher.attend()
@@ -158,11 +167,15 @@ class Client(BaseClient[Provider]):
         wait: bool,
         timeout: float | None,
     ) -> Listener | Subscription:
+        if callback is not None:
+            self._handlers.check("callback", callback)
         options |= _arguments.given(timeout=_arguments.limit("timeout", timeout))
         native = self._client
         self._is_used = True
         told = topic if collection is None else f"{collection}/{topic}"
         if callback is None:
+            # What befalls the connection is logged, callbacks or not.
+            self._dispatcher.start()
             asked = native.stream(collection, topic, options, wait)
             if isinstance(asked, _tidings.Call):
                 asked = self._finish(asked, None)
@@ -176,7 +189,7 @@ class Client(BaseClient[Provider]):
             dispatcher.forget(id)
             raise
         wanted = (lambda event: callback(plain(event))) if self._plain_events else callback
-        dispatcher.enter(id, self, wanted)
+        dispatcher.enter(id, wanted)
         return Listener(dispatcher, told, id)
 
     def _log_in(self, call: _tidings.Call, timeout: float | None = None) -> dict[str, Any]:
@@ -199,6 +212,9 @@ class Client(BaseClient[Provider]):
             raise
         return self._log_in(call, timeout)
 
+    def _outlives(self) -> bool:
+        return self._dispatcher.outlive()
+
     def _listen(self) -> None:
         self._dispatcher.start()
 
@@ -211,7 +227,7 @@ class Client(BaseClient[Provider]):
 
     def _disown(self) -> None:
         super()._disown()
-        self._dispatcher.disown()
+        self._dispatcher._disown()
 
 
 class BosBase(Client):

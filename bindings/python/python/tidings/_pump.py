@@ -13,16 +13,21 @@ import asyncio
 import contextlib
 import inspect
 import itertools
+import logging
 import math
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from . import _tidings
-from ._handlers import AsyncProvider, Handlers, log_disconnected, log_state, logger
+from . import _ending, _tidings
+from ._event import Event
+from ._handlers import AsyncCallback, AsyncProvider, Handlers
+from ._journal import Journal
 from .exceptions import ArgumentError
 
 _BATCH = 256
+# How long events are taken without a turn for the rest of the loop.
+_TURN = 0.005
 # How often something is polled after the queue is closed, when nobody names numbers any more.
 _LAST_STEPS = 0.005
 
@@ -34,13 +39,22 @@ class Pump:
         self,
         native: _tidings.Client,
         handlers: Handlers,
+        journal: Journal,
         provider: AsyncProvider | None,
         changed: Callable[[], None],
     ) -> None:
         self.native = native
         # The subscriptions whose callbacks are still to be called.
         self.heard: set[int] = set()
+        # Whether nothing refers to the client any more. The callbacks of a program that keeps neither the
+        # client nor a handle are still called, and the native client closes with the last of them.
+        self._is_forgotten = False
+        self._is_replaced = False
+        # When the loop was given its last turn.
+        self._resumed = 0.0
         self._handlers = handlers
+        handlers.spawn = self._await
+        self._journal = journal
         self._provider = provider
         # Is called when the client may have become somebody else.
         self._changed = changed
@@ -53,8 +67,18 @@ class Pump:
         self._descriptor: int | None = None
 
     def attach(self) -> asyncio.AbstractEventLoop:
-        """The loop that runs, which is to be the one of the first use."""
-        loop = asyncio.get_running_loop()
+        """The loop that runs, which is to be the one of the first use.
+
+        Raises:
+            RuntimeError: None runs, or another.
+        """
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError(
+                "an AsyncClient needs a running asyncio event loop, and there is none in this thread; "
+                "under trio, use Client in threads (`trio.to_thread.run_sync`)"
+            ) from None
         if self._loop is loop:
             return loop
         if self._loop is not None:
@@ -68,7 +92,9 @@ class Pump:
             self._descriptor = descriptor
         except NotImplementedError:
             # Windows' proactor has no readers.
-            threading.Thread(target=self._read, args=(loop,), name="tidings-reader", daemon=True).start()
+            threading.Thread(
+                target=self._read, args=(loop,), name=f"tidings-reader {self._journal.name}", daemon=True
+            ).start()
         return loop
 
     @property
@@ -90,14 +116,50 @@ class Pump:
                 await asyncio.sleep(_LAST_STEPS)
             else:
                 await self._named(loop, number, deadline)
+            self._resumed = loop.time()
             if poll(number):
                 return True
             if deadline is not None and loop.time() >= deadline:
                 return False
 
-    async def breathe(self) -> None:
-        """Lets the rest of the loop have its turn."""
-        await asyncio.sleep(0)
+    async def next(
+        self, native: _tidings.Subscription, timeout: float | None = None
+    ) -> tuple[bool, Event[Any] | None]:
+        """Whether the next event came in time, and that event; None when the subscription has ended.
+
+        Tasks take turns of a time, so that a backlog with a slow callback does not hold up the loop for long.
+        """
+        loop = self.attach()
+        if loop.time() - self._resumed > _TURN:
+            await asyncio.sleep(0)
+            self._resumed = loop.time()
+        if not await self.until(native.poll, timeout):
+            return False, None
+        return True, native.take()
+
+    async def deliver(self, native: _tidings.Subscription, callback: AsyncCallback) -> None:
+        """Hands one event after another to a callback. The queue is the native one, with its limit and its
+        counter."""
+        id = native.id
+        try:
+            while id in self.heard:
+                _, event = await self.next(native)
+                if event is None or id not in self.heard:
+                    break
+                if event.is_notice:
+                    self._journal.notice(event)
+                try:
+                    result = callback(event)
+                    if inspect.isawaitable(result):
+                        await result
+                except asyncio.CancelledError as error:
+                    if _is_cancelled():
+                        raise
+                    self._handlers.failed(error, event)
+                except Exception as error:
+                    self._handlers.failed(error, event)
+        finally:
+            self.unsubscribe(id)
 
     async def _named(self, loop: asyncio.AbstractEventLoop, number: int, deadline: float | None) -> None:
         waiter = self._waiters[number] = loop.create_future()
@@ -119,10 +181,41 @@ class Pump:
         """Ends a subscription, and delivers nothing more to it."""
         self.heard.discard(id)
         self.native.unsubscribe(id)
+        self._close_after_the_last()
 
     def forget_ended(self) -> None:
         """Delivers nothing more to the subscriptions that have ended."""
         self.heard = {id for id in self.heard if self.native.subscription_state(id) != "ended"}
+        self._close_after_the_last()
+
+    def outlive(self) -> bool:
+        """Nothing refers to the client any more: whether this goes on without it."""
+        if not self.heard or self._is_replaced:
+            return False
+        self._is_forgotten = True
+        _ending.close_at_the_end(self)
+        return True
+
+    def replace(self) -> None:
+        """The cell of a notebook that made the client runs again."""
+        self._is_replaced = True
+        if self._is_forgotten:
+            self._let_go()
+
+    def _close_after_the_last(self) -> None:
+        if self._is_forgotten and not self.heard:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self.heard.clear()
+        self.native.close(wait=False)
+
+    def _close_natively(self) -> None:
+        self.native.close()
+
+    def _disown(self) -> None:
+        """In a forked child: what the parent has is none of our business."""
+        self._is_forgotten = False
 
     def stop(self) -> None:
         """After the client is closed: who waits is told."""
@@ -145,11 +238,11 @@ class Pump:
                 if waiter := self._waiters.get(what):
                     wake(waiter)
             elif kind == _tidings.STATE:
-                log_state(what)
+                self._journal.state(what)
                 self._changed()
                 self._tell(self._handlers.on_state, what)
             elif kind == _tidings.DISCONNECTED:
-                log_disconnected(what)
+                self._journal.disconnected(what)
                 self._tell(self._handlers.on_disconnect, what)
             elif kind == _tidings.TOKEN_WANTED:
                 self.spawn(self._answer(what))
@@ -178,12 +271,12 @@ class Pump:
         if handler is None:
             return
         try:
-            result = handler(what)
+            self._handlers.settle(handler(what))
         except Exception as error:
             self._handlers.failed(error)
-        else:
-            if inspect.isawaitable(result):
-                self.spawn(self._finish(result))
+
+    def _await(self, result: Awaitable[object]) -> None:
+        self.spawn(self._finish(result))
 
     async def _finish(self, result: Awaitable[object]) -> None:
         try:
@@ -197,12 +290,20 @@ class Pump:
             answer = self._provider()
             token = await answer if inspect.isawaitable(answer) else answer
             if token is not None and not isinstance(token, str):
-                raise TypeError(f"a token provider gives a str or None, not {type(token).__name__}")
+                raise TypeError(f"a token provider returns a str or None, not {type(token).__name__}")
         except Exception as error:
-            logger.error("the token provider raised", exc_info=error)
+            self._journal.log(logging.ERROR, "the token provider raised", error=error)
             request.fail(f"{type(error).__name__}: {error}")
         else:
             request.answer(token)
+
+
+def _is_cancelled() -> bool:
+    """Whether it is this task that was cancelled, and not something that it waited for; always, before Python
+    3.11."""
+    task = asyncio.current_task()
+    cancelling: Callable[[], int] | None = getattr(task, "cancelling", None)
+    return cancelling is None or cancelling() > 0
 
 
 def wake(waiter: asyncio.Future[None]) -> None:

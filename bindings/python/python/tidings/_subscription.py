@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 
 from . import _tidings
 from ._event import Event
+from ._wait import wait
 from .exceptions import ForkedError
 
 L = TypeVar("L", bound="BaseListener")
@@ -129,7 +130,7 @@ class Subscription(BaseListener):
             StopIteration: The subscription has ended.
             ForkedError: In a forked child.
         """
-        if not self._native.wait(timeout):
+        if not wait(self._native, timeout):
             raise TimeoutError(f"no event of {self._topic} came within {timeout:g} s")
         event = self._native.take()
         if event is None:
@@ -140,7 +141,7 @@ class Subscription(BaseListener):
         return self
 
     def __next__(self) -> Event:
-        self._native.wait(None)
+        wait(self._native, None)
         event = self._native.take()
         if event is None:
             raise StopIteration

@@ -104,6 +104,8 @@ class Call:
     def wait(
         self, timeout: float | None
     ) -> bool: ...  # whether it is done; releases the GIL; answers signals
+    # None when it is done; else a descriptor that is readable when it is worth asking again. Not on Windows.
+    def ring(self) -> int | None: ...
     def poll(self, number: int) -> bool: ...  # whether it is done; else WOKEN with the number comes
     def result(self) -> Any: ...  # once, when done; raises what went wrong
     def withdraw(
@@ -121,6 +123,7 @@ class Subscription:
     @property
     def id(self) -> int: ...
     def wait(self, timeout: float | None) -> bool: ...  # whether `take` would give something
+    def ring(self) -> int | None: ...  # as that of `Call`
     def poll(self, number: int) -> bool: ...  # the same without waiting; else WOKEN with the number comes
     def take(self) -> Event[Any] | None: ...  # after a true `wait` or `poll`; None: nothing more comes
 
@@ -178,6 +181,7 @@ class Client:
     ) -> Call: ...
     # Within a second; releases the GIL. Without `wait` at once, and what is left goes by itself.
     def close(self, wait: bool = True) -> None: ...
+    def closing(self) -> Call: ...  # closes; done when nothing is left
 
 @final
 class EventSource:
