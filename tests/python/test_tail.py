@@ -94,7 +94,7 @@ def test_errors_are_readable(hub: Hub, tail: Start) -> None:
     assert "Traceback" not in one.error
     one = tail("--timeout", "-1", hub.url, "posts/*")
     assert one.wait() == 1
-    assert one.error == "tidings: invalid timeout: -1 is no time; give it seconds from 0 on"
+    assert one.error == "tidings: invalid timeout: -1 is not a duration; give seconds, 0 or more"
     hub.stop()
     one = tail(hub.url, "posts/*")
     assert one.wait() == 1

@@ -85,6 +85,8 @@ def sync_program() -> None:
         connect_timeout=1,
         subscribe_timeout=2.5,
         identity_check=60,
+        silence_timeout=45,
+        name="typed",
         heartbeat=15,
         backoff=(0.1, 2),
         message_limit=1 << 20,

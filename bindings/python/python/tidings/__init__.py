@@ -9,12 +9,11 @@
             print(event["action"], event["record"]["title"])
 
 `Client` is for programs with threads, `AsyncClient` for asyncio; both have the same names. `EventSource` and
-`AsyncEventSource` read any stream of server-sent events. Errors are in `tidings.exceptions`, a server to test
-against in `tidings.testing`, and ``python -m tidings tail URL TOPIC`` prints events. What the client does by
-itself goes to the logger ``tidings``, without tokens: that of a `Client` from the thread of its callbacks, and so
-only once it has a callback, a handler or a token provider.
+`AsyncEventSource` read any stream of server-sent events. The exceptions are in `tidings.exceptions`, a server for
+tests is in `tidings.testing`, and ``python -m tidings tail URL TOPIC`` prints events. Outages and errors are logged
+to the logger ``tidings``, without tokens.
 
-A program written for the BosBase SDK changes its import line: ``from tidings import BosBase``.
+A program for the BosBase SDK changes its import line: ``from tidings import BosBase``.
 """
 
 from . import exceptions

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from . import _ending, _tidings
+from ._arguments import valid
 from ._handlers import EventCallback, Handlers, Provider
 from ._journal import Journal
 
@@ -292,6 +293,8 @@ class Dispatcher:
                 token = provider()
                 if token is not None and not isinstance(token, str):
                     raise TypeError(f"a token provider returns a str or None, not {type(token).__name__}")
+                if token is not None:
+                    valid("token", token)
             except BaseException as error:
                 journal.log(logging.ERROR, "the token provider raised", error=error)
                 request.fail(f"{type(error).__name__}: {error}")

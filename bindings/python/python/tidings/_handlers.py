@@ -1,4 +1,4 @@
-"""What the host wants to be called with. Shared by the sync and the async client."""
+"""The callbacks and handlers of the host. Shared by the sync and the async client."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from ._journal import Journal, without_options
 from ._tidings import State
 
 EventCallback: TypeAlias = Callable[[Event[Any]], object]
-"""Is called with each event of a subscription. What it returns does not matter."""
+"""Called with each event of a subscription. Its result is ignored."""
 AsyncCallback: TypeAlias = Callable[[Event[Any]], object]
-"""The same, as a plain or a coroutine function, whose end is waited for before the next event."""
+"""The same; a plain or a coroutine function, which is awaited before the next event."""
 DisconnectHandler: TypeAlias = Callable[[list[str]], object]
-"""Is called with the topics still wanted when an open stream is gone."""
+"""Called with the topics that are still wanted when an open connection has ended."""
 StateHandler: TypeAlias = Callable[[State], object]
-"""Is called with each new state of the connection."""
+"""Called with each new state of the connection."""
 ErrorHandler: TypeAlias = Callable[[BaseException, "Event[Any] | None"], object]
-"""Is called with what a callback raised, and with the event that it raised it for, if that is what it was
-called with."""
+"""Called with what a callback or handler raised, and with the event of the callback; None for handlers."""
 AuthHandler: TypeAlias = Callable[[str, "dict[str, Any] | None"], object]
-"""Is called with the token and the record of the client's new identity."""
+"""Called with the token and the record of the client's new identity."""
 Provider: TypeAlias = Callable[[], "str | None"]
 """Returns a token, or None for a guest."""
 AsyncProvider: TypeAlias = Callable[[], "str | Awaitable[str | None] | None"]

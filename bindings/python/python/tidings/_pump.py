@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from . import _ending, _tidings
+from ._arguments import valid
 from ._event import Event
 from ._handlers import AsyncCallback, AsyncProvider, Handlers
 from ._journal import Journal
@@ -291,6 +292,8 @@ class Pump:
             token = await answer if inspect.isawaitable(answer) else answer
             if token is not None and not isinstance(token, str):
                 raise TypeError(f"a token provider returns a str or None, not {type(token).__name__}")
+            if token is not None:
+                valid("token", token)
         except Exception as error:
             self._journal.log(logging.ERROR, "the token provider raised", error=error)
             request.fail(f"{type(error).__name__}: {error}")

@@ -89,6 +89,8 @@ class State:
     def error(self) -> Exception | None: ...
     @property
     def retry_in(self) -> float | None: ...  # seconds from now, in "waiting"
+    @property
+    def offline_seconds(self) -> float | None: ...  # in "suspended"
 
 @final
 class TokenRequest:
@@ -131,8 +133,8 @@ class Subscription:
 class Client:
     def __new__(cls, url: str, options: dict[str, Any]) -> Client: ...
     # options: token str, headers list[(str, str)], user_agent str, ca_pem bytes, client_certificate (bytes, bytes),
-    # proxy str | False, connect_timeout / subscribe_timeout / identity_check / heartbeat float seconds,
-    # backoff (float, float), queue int, overflow "drop_oldest" | "drop_newest" | "conflate", message_limit int,
+    # proxy str | False, connect_timeout / subscribe_timeout / silence_timeout / identity_check / heartbeat float seconds,
+    # backoff (float, float), queue int and overflow "drop_oldest" | "drop_newest" | "conflate", message_limit int,
     # rustbaas (realm, app), token_in_query bool, token_requests bool. Any other name is a TypeError.
     def fileno(self) -> int: ...  # readable exactly while `take` would give something; -1 where there is none
     def release(self) -> None: ...  # nobody watches it any more, and the client is closed
