@@ -568,5 +568,6 @@ def test_a_forgotten_client_with_callbacks_goes_on_until_the_last_is_gone(hub: H
         await soon(lambda: heard)
         handle()
         await soon(lambda: hub.stats()["streams"] == 0)
+        await soon(lambda: len(asyncio.all_tasks()) == 1)
 
     run(test())

@@ -130,7 +130,7 @@ def test_a_name_holds_no_secret() -> None:
     for url, name in (
         ("http://user:s3cret@host/?token=s3cret", "host"),
         ("https://[::1]:8090", "[::1]:8090"),
-        ("http://host:80/path", "host:80"),
+        ("http://host:81/path", "host:81"),
     ):
         assert Client(url).name == name
 

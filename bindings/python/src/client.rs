@@ -95,6 +95,10 @@ impl Client {
         })
     }
 
+    fn name(&self) -> PyResult<String> {
+        Ok(self.get()?.name().to_owned())
+    }
+
     fn fileno(&self) -> PyResult<i32> {
         #[cfg(unix)]
         {

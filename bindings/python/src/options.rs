@@ -21,6 +21,7 @@ pub(crate) fn client(url: &str, options: &Bound<'_, PyDict>) -> PyResult<Builder
     for (name, value) in options {
         let name: String = name.extract()?;
         builder = match name.as_str() {
+            "name" => builder.name(value.extract::<String>()?),
             "token" => builder.token(value.extract::<String>()?),
             "headers" => {
                 let headers: Pairs = value.extract()?;

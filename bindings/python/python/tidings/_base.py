@@ -10,7 +10,7 @@ from . import _arguments, _ending, _tidings
 from ._arguments import Overflow
 from ._auth_store import AuthStore
 from ._handlers import DisconnectHandler, ErrorHandler, Handlers, StateHandler, check
-from ._journal import Journal, name_of
+from ._journal import Journal
 from .exceptions import ForkedError
 
 P = TypeVar("P")
@@ -110,6 +110,7 @@ class BaseClient(Generic[P]):
         if token_provider is not None:
             check("token_provider", token_provider, awaits=self._awaits)
         options = _arguments.given(
+            name=name,
             token=token,
             headers=_arguments.pairs(headers) or None,
             silence_timeout=silence_timeout,
@@ -130,12 +131,12 @@ class BaseClient(Generic[P]):
             token_in_query=token_in_query or None,
             token_requests=token_provider is not None or None,
         )
-        for what in ("token", "user_agent", "proxy"):
+        for what in ("name", "token", "user_agent", "proxy"):
             if isinstance(text := options.get(what), str):
                 _arguments.valid(what, text)
         self._queue: tuple[int, Overflow] = (queue, overflow)
         self._native = native = _tidings.Client(_arguments.valid("url", url), options)
-        self._journal = Journal(name_of(url) if name is None else name)
+        self._journal = Journal(native.name())
         self._handlers = Handlers(self._journal)
         self._auth_store = AuthStore(native, self._handlers)
         self._begin(native, token_provider)

@@ -5,24 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from typing import Any
-from urllib.parse import urlsplit
 
 from ._event import Event
 from ._tidings import State
 
 logger = logging.getLogger("tidings")
-
-
-def name_of(url: str) -> str:
-    """The host of a URL and its port, if it has one: what names a client in the log unless it is given a name."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "?", parts.port
-    except ValueError:
-        # A URL that the native part reads and Python does not.
-        return "?"
-    host = f"[{host}]" if ":" in host else host
-    return host if port is None else f"{host}:{port}"
 
 
 def without_options(topic: str) -> str:

@@ -132,10 +132,11 @@ class Subscription:
 @final
 class Client:
     def __new__(cls, url: str, options: dict[str, Any]) -> Client: ...
-    # options: token str, headers list[(str, str)], user_agent str, ca_pem bytes, client_certificate (bytes, bytes),
+    # options: name str, token str, headers list[(str, str)], user_agent str, ca_pem bytes, client_certificate (bytes, bytes),
     # proxy str | False, connect_timeout / subscribe_timeout / silence_timeout / identity_check / heartbeat float seconds,
     # backoff (float, float), queue int and overflow "drop_oldest" | "drop_newest" | "conflate", message_limit int,
     # rustbaas (realm, app), token_in_query bool, token_requests bool. Any other name is a TypeError.
+    def name(self) -> str: ...  # in the log: host and port, unless it was given one
     def fileno(self) -> int: ...  # readable exactly while `take` would give something; -1 where there is none
     def release(self) -> None: ...  # nobody watches it any more, and the client is closed
     def take(self, most: int) -> list[tuple[int, Any, Any]] | None: ...  # never waits; None: closed
