@@ -29,8 +29,8 @@ class Journal:
         self._is_live = False
         # When the outage began that is not over, by both clocks.
         self._lost: tuple[float, float] | None = None
-        # The time, from and until, in which changes may have been missed and the log has said so.
-        self._told: tuple[float, float] = (0.0, 0.0)
+        # From when until when changes may have been missed, by the last line about that.
+        self._reported: tuple[float, float] = (0.0, 0.0)
         self._is_suspended = False
 
     def log(self, level: int, text: str, *values: object, error: BaseException | None = None) -> None:
@@ -90,7 +90,7 @@ class Journal:
             began, since = self._lost
             text = "connected again after %.1f s; changes may have been missed"
             self.log(logging.INFO, text, time.monotonic() - began)
-            self._tell(since, time.time())
+            self._report(since, time.time())
         else:
             self.log(logging.DEBUG if self._is_live else logging.INFO, "connected")
         self._is_live, self._lost, self._is_suspended = True, None, False
@@ -103,11 +103,11 @@ class Journal:
         """An outage has its own lines, and one gap has one line however many topics have it."""
         since = event.gap_since.timestamp() if event.gap_since else time.time()
         until = since + (event.gap_seconds or 0)
-        began, ended = self._told
+        began, ended = self._reported
         if self._lost is not None or (since <= ended and until >= began):
             return logging.DEBUG
-        self._tell(since, until)
+        self._report(since, until)
         return logging.INFO if event.gap_reason == "identity_changed" else logging.WARNING
 
-    def _tell(self, since: float, until: float) -> None:
-        self._told = (since, until)
+    def _report(self, since: float, until: float) -> None:
+        self._reported = (since, until)

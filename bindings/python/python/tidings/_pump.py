@@ -1,8 +1,7 @@
-"""What an asyncio loop does for an async client.
+"""What an asyncio event loop does for an async client.
 
-No thread: the loop watches the descriptor of the native client, and what waits for something is named by a
-number that the queue gives when it is worth polling again. For trio or anyio this file alone would need a
-sibling: `attach` with a system task around ``trio.lowlevel.wait_readable(fileno)``, `until` with a
+No thread: the loop watches the descriptor of the native client. Each waiter has a number, which the native queue
+returns when it is worth polling again. To support trio, this file alone would need a sibling: `attach` with a system task around ``trio.lowlevel.wait_readable(fileno)``, `until` with a
 ``trio.Event`` for each number instead of a future, and `spawn` with a nursery, which the client would have to
 be given since trio starts no task without one.
 """
@@ -34,7 +33,7 @@ _LAST_STEPS = 0.005
 
 
 class Pump:
-    """Moves what the native client has queued into one loop, that of the first use."""
+    """Moves what the native client has queued into one event loop, that of the first use."""
 
     def __init__(
         self,
@@ -104,7 +103,7 @@ class Pump:
         return self._loop is not None
 
     async def until(self, poll: Callable[[int], bool], timeout: float | None = None) -> bool:
-        """Waits until ``poll`` says so; False when the time is up. Cancelling it loses nothing."""
+        """Waits until ``poll`` returns true; False on timeout. Cancelling it loses nothing."""
         if timeout is not None and math.isnan(timeout):
             raise ArgumentError("invalid timeout: it is not a number; give it seconds")
         number = next(self._numbers)
@@ -173,7 +172,7 @@ class Pump:
                 alarm.cancel()
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Starts a task that nobody waits for."""
+        """Starts a background task."""
         task = self.attach().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -219,7 +218,7 @@ class Pump:
         self._is_forgotten = False
 
     def stop(self) -> None:
-        """After the client is closed: who waits is told."""
+        """After the client is closed: wakes whoever waits."""
         if self._is_stopped:
             return
         self._is_stopped = True
@@ -241,10 +240,10 @@ class Pump:
             elif kind == _tidings.STATE:
                 self._journal.state(what)
                 self._changed()
-                self._tell(self._handlers.on_state, what)
+                self._notify(self._handlers.on_state, what)
             elif kind == _tidings.DISCONNECTED:
                 self._journal.disconnected(what)
-                self._tell(self._handlers.on_disconnect, what)
+                self._notify(self._handlers.on_disconnect, what)
             elif kind == _tidings.TOKEN_WANTED:
                 self.spawn(self._answer(what))
 
@@ -268,7 +267,7 @@ class Pump:
                 return  # The loop is closed.
             drained.wait()
 
-    def _tell(self, handler: Callable[[Any], object] | None, what: Any) -> None:
+    def _notify(self, handler: Callable[[Any], object] | None, what: Any) -> None:
         if handler is None:
             return
         try:
@@ -310,7 +309,7 @@ def _is_cancelled() -> bool:
 
 
 def wake(waiter: asyncio.Future[None]) -> None:
-    """Lets who waits go on."""
+    """Wakes a waiter."""
     if not waiter.done():
         waiter.set_result(None)
 
