@@ -123,10 +123,13 @@ PYTHON_SRC := bindings/python/python tests/python bench
 
 # What the wheel is built with; `dev` is built soonest.
 PROFILE    ?= python
+# A wheel to give away names no directory of the machine that built it.
+REMAP      := --remap-path-prefix=$(CURDIR)=/tidings --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
 
 python: $(VENV)/python-tools
 	rm -f $(WHEELS)/tidings-*.whl
-	$(VENV)/bin/maturin build --quiet --profile $(PROFILE) --out $(WHEELS) --manifest-path bindings/python/Cargo.toml
+	RUSTFLAGS="$(strip $(RUSTFLAGS) $(if $(filter dev,$(PROFILE)),,$(REMAP)))" $(VENV)/bin/maturin build --quiet --profile $(PROFILE) --out $(WHEELS) --manifest-path bindings/python/Cargo.toml
+	$(PYTHON) bindings/python/sbom.py $(WHEELS)/tidings-*.whl $(CURDIR)
 	$(PIP) --force-reinstall --no-deps $(WHEELS)/tidings-*.whl
 
 test-python: python $(POCKETBASE)

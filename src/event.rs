@@ -7,7 +7,7 @@ use std::{
     fmt,
     ops::Deref,
     sync::{Arc, OnceLock},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -161,6 +161,13 @@ pub struct Gap {
 }
 
 impl Gap {
+    /// When the gap began by the clock of this machine, for a query by time. Computed when it is asked for, so a clock
+    /// that was set since then moves it.
+    pub fn since_system_time(&self) -> SystemTime {
+        let now = SystemTime::now();
+        now.checked_sub(self.since.elapsed()).unwrap_or(now)
+    }
+
     /// The length of the gap.
     pub fn duration(&self) -> Duration {
         self.until.saturating_duration_since(self.since)
@@ -241,6 +248,13 @@ impl Event {
         }
     }
 
+    /// How many levels of arrays and objects a payload may have to be JSON here: what a PocketBase server accepts and
+    /// sends (what Go writes and reads). The same in Rust, C and Python.
+    ///
+    /// A Rust value of that depth would not fit the stack of a thread that drops it, so [`json`](Self::json) and
+    /// [`record`](Self::record) stop at 128 levels; [`json_text`](Self::json_text) has what is deeper.
+    pub const MAX_DEPTH: usize = 10_000;
+
     /// The record, deserialized into a type of yours. With RustBaaS, the entries of `fields` are moved up beside `id`.
     ///
     /// ```
@@ -261,7 +275,9 @@ impl Event {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Protocol`] when the event carries no record or the record does not fit `T`.
+    /// [`Error::Protocol`] when the event carries no record, the record does not fit `T`, or the payload cannot be read:
+    /// it is no JSON, has half a surrogate pair in a text, or is nested over 128 levels deep. [`raw`](Self::raw) still
+    /// has it.
     pub fn record<T: DeserializeOwned>(&self) -> Result<T, Error> {
         #[derive(serde::Deserialize)]
         struct Payload<T> {
@@ -278,7 +294,8 @@ impl Event {
     /// The whole payload as JSON: for changes of records `{"action": …, "record": {…}}` with every backend.
     ///
     /// # Errors
-    /// [`Error::Protocol`] when the payload is not JSON. A server hook may send anything: see [`raw`](Self::raw).
+    /// [`Error::Protocol`] when the payload cannot be read: server hooks may send anything, half a surrogate pair has no
+    /// place in a Rust text, and over 128 levels are too deep. [`raw`](Self::raw) still has it.
     pub fn json(&self) -> Result<Value, Error> {
         match &self.0.content {
             Content::Message { shape: Shape::Bare(action), .. } if *action != Action::Custom => {
@@ -291,11 +308,16 @@ impl Event {
     /// The payload as JSON text, checked. It is the server's own text where that has the shape of [`json`](Self::json).
     ///
     /// # Errors
-    /// As [`json`](Self::json).
+    /// [`Error::Protocol`] when the payload is not JSON, or nested deeper than [`MAX_DEPTH`](Self::MAX_DEPTH).
     pub fn json_text(&self) -> Result<Cow<'_, str>, Error> {
         let text = self.json_source()?;
         if let Cow::Borrowed(text) = text {
             serde_json::from_str::<IgnoredAny>(text).map_err(|error| self.unreadable(&error))?;
+            if is_deeper_than(Self::MAX_DEPTH, text) {
+                return Err(
+                    self.unreadable_because(&format!("it is nested over {} levels deep", Self::MAX_DEPTH))
+                );
+            }
         }
         Ok(text)
     }
@@ -412,8 +434,38 @@ impl Event {
     }
 
     fn unreadable(&self, error: &serde_json::Error) -> Error {
-        unexpected(&format!("the payload of the {} event", self.action()), error)
+        unexpected(&self.cannot_be_read(), error)
     }
+
+    /// The error of a payload that is there and that nobody can read, for a parser other than ours.
+    #[doc(hidden)]
+    pub fn unreadable_because(&self, why: &str) -> Error {
+        Error::Protocol(format!("{}: {why}", self.cannot_be_read()))
+    }
+
+    fn cannot_be_read(&self) -> String {
+        let article = if self.action() == Action::Update { "an" } else { "a" };
+        format!(
+            "the payload of {article} {} event cannot be read, and is in `raw` as received",
+            self.action()
+        )
+    }
+}
+
+/// Whether valid JSON has more levels of arrays and objects than that.
+fn is_deeper_than(limit: usize, json: &str) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0, false, false);
+    json.bytes().any(|byte| {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => depth += 1,
+            b']' | b'}' if !in_string => depth -= 1,
+            _ => {}
+        }
+        depth > limit
+    })
 }
 
 impl fmt::Debug for Event {
@@ -488,6 +540,38 @@ mod tests {
         let data = r#"{"record": {"n": 12345678901234567890123, "a": 1}, "action": "update"}"#;
         assert_eq!(event(data).json_text().unwrap(), data);
         assert!(event("not json").json_text().is_err());
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_is_an_error_that_says_so_and_loses_nothing_else() {
+        let data = r#"{"record":{"id":"a","cut":"half \ud83d"},"action":"update"}"#;
+        let event = event(data);
+        assert_eq!((event.action(), event.record_id()), (Action::Update, Some("a")));
+        for error in [event.json().unwrap_err(), event.record::<Value>().unwrap_err()] {
+            let text = error.to_string();
+            assert!(text.contains("an update event cannot be read") && text.contains("hex escape"), "{text}");
+        }
+        // Its reader may take it.
+        assert_eq!(event.json_text().unwrap(), data);
+        assert_eq!(event.raw(), data.as_bytes());
+    }
+
+    #[test]
+    fn a_payload_is_as_deep_as_a_server_takes_it_and_no_deeper() {
+        let nested = |depth: usize| {
+            let (open, close) = ("[".repeat(depth - 2), "]".repeat(depth - 2));
+            format!(r#"{{"record":{{"x":{open}"]}}"{close},"id":"a"}},"action":"create"}}"#)
+        };
+        for depth in [100, 1_000, Event::MAX_DEPTH] {
+            let event = event(&nested(depth));
+            assert_eq!((event.action(), event.record_id()), (Action::Create, Some("a")));
+            assert_eq!(event.json_text().unwrap().len(), event.raw().len());
+            assert_eq!(event.json().is_ok(), depth <= 128);
+        }
+        let error = event(&nested(Event::MAX_DEPTH + 1)).json_text().unwrap_err().to_string();
+        assert!(error.contains("nested over 10000 levels"), "{error}");
+        let error = event(&nested(200)).json().unwrap_err().to_string();
+        assert!(error.contains("recursion limit"), "{error}");
     }
 
     #[test]

@@ -133,9 +133,7 @@ def contenders(delivery: str) -> dict[str, tuple[list[str], bool]]:
 
 def run(server: Server, name: str, command: list[str], is_rust: bool, events: int, pace: int) -> dict[str, float]:
     work = "latency" if pace else "count" if is_rust else "untouched"
-    if is_rust:
-        command = [*command, server.url, str(events), work]
-    elif name == "PocketBase JS SDK":
+    if is_rust or name == "PocketBase JS SDK":
         command = [*command, server.url, str(events), work]
     else:
         command = [*command, work, server.url, str(events)]

@@ -60,6 +60,18 @@ impl<T> Call<T> {
         Call { future: self.future.map(|future| future.map_ok(map).boxed()), queue: self.queue }
     }
 
+    /// The answer, if it is there. Otherwise the waker of `cx` is woken when it is worth calling this again. Not to be
+    /// called after the answer.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Option<Result<T, Error>> {
+        match self.future.get_mut() {
+            Ok(future) => match future.as_mut().poll(cx) {
+                Poll::Ready(answer) => Some(answer),
+                Poll::Pending => None,
+            },
+            Err(error) => Some(Err(error)),
+        }
+    }
+
     /// For the Python bindings, whose event loop waits for the client's descriptor: returns the result if it is there.
     /// Otherwise [`Item::Woken`](super::Item::Woken) with this `number` is queued when it is worth calling again.
     #[doc(hidden)]

@@ -1,6 +1,10 @@
 //! A subscription with a handle of its own.
 
-use std::{fmt, task::Poll, time::Duration};
+use std::{
+    fmt,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use futures::StreamExt;
 
@@ -62,6 +66,15 @@ impl Subscription {
     pub fn next(&mut self, limit: Option<Duration>) -> Result<Poll<Option<Event>>, Error> {
         let subscription = self.inner.get_mut()?;
         Ok(wait_for(limit, |cx| subscription.poll_next_unpin(cx)))
+    }
+
+    /// The next event, if it is there: `Ready(None)` when nothing more comes. With `Pending` the waker of `cx` is woken
+    /// when it is worth calling this again.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Result<Poll<Option<Event>>, Error> {
+        Ok(self.inner.get_mut()?.poll_next_unpin(cx))
     }
 
     /// For the Python bindings, whose event loop waits for the client's descriptor: the next event if it is there, and

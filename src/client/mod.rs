@@ -285,6 +285,7 @@ pub struct ClientBuilder {
     token_in_query: bool,
     /// `None` for the default, and all that PocketBase can have.
     heartbeat: Option<Duration>,
+    identity_check: Option<Duration>,
     token: Option<String>,
     headers: Vec<(String, String)>,
     http: HttpConfig,
@@ -304,6 +305,7 @@ impl ClientBuilder {
             rustbaas: None,
             token_in_query: false,
             heartbeat: None,
+            identity_check: None,
             token: None,
             headers: Vec::new(),
             http: HttpConfig::default(),
@@ -323,9 +325,21 @@ impl ClientBuilder {
     }
 
     /// The interval of a RustBaaS server's heartbeats. Default: 15 seconds. A stream on which three are missed is
-    /// considered dead and replaced. PocketBase sends no heartbeats: there it is refused as [`Error::Unsupported`].
+    /// considered dead and replaced. PocketBase sends no heartbeats: there it is refused as
+    /// [`Error::Unsupported`]; see [`silence_timeout`](Self::silence_timeout).
     pub fn heartbeat(mut self, interval: Duration) -> Self {
         self.heartbeat = Some(interval);
+        self
+    }
+
+    /// The silence after which a stream is given up as dead, and connected anew. Unless set: three heartbeats of a
+    /// RustBaaS server, and for PocketBase, which is silent while nothing changes, a little more than the 5 minutes after
+    /// which it ends an idle stream itself.
+    ///
+    /// A shorter one notices a dead connection sooner, at the price of a reconnection, and of a [`Gap`](crate::Gap),
+    /// whenever nothing changes for that long.
+    pub fn silence_timeout(mut self, timeout: Duration) -> Self {
+        self.engine.silence_limit = Some(timeout);
         self
     }
 
@@ -376,6 +390,7 @@ impl ClientBuilder {
     /// How often the client asks the server whether it still accepts the client's identity. Default: 5 minutes. PocketBase
     /// drops an identity without a message, for example when the password changes.
     pub fn identity_check(mut self, interval: Duration) -> Self {
+        self.identity_check = Some(interval);
         self.engine.proof_interval = interval;
         self
     }
@@ -568,6 +583,7 @@ impl ClientBuilder {
             ("subscribe timeout", self.engine.subscribe_timeout),
             ("backoff", self.engine.backoff.min),
             ("heartbeat", self.heartbeat.unwrap_or(HEARTBEAT)),
+            ("silence timeout", self.engine.silence_limit.unwrap_or(HEARTBEAT)),
             ("identity check", self.engine.proof_interval),
         ] {
             if timeout.is_zero() || timeout > LONGEST {
@@ -599,28 +615,7 @@ impl ClientBuilder {
         let token = self.token.as_deref().map(Token::new).transpose()?;
         let http = HttpClient::new(runtime.clone(), http)?;
         let seed = self.seed.unwrap_or_else(seed);
-        let dialect: Arc<dyn Dialect> = match self.rustbaas {
-            Some((realm, app)) if realm.is_empty() || app.is_empty() => {
-                return Err(Error::argument("realm or app", "it is empty"));
-            }
-            Some((realm, app)) if crate::topic::is_dots(&realm) || crate::topic::is_dots(&app) => {
-                return Err(Error::argument("realm or app", "no name is `.` or `..`, which lead elsewhere"));
-            }
-            Some((realm, app)) => {
-                let Self { token_in_query, heartbeat, .. } = self;
-                Arc::new(RustBaas { realm, app, token_in_query, heartbeat: heartbeat.unwrap_or(HEARTBEAT) })
-            }
-            None if self.heartbeat.is_some() => {
-                return Err(Error::unsupported("a heartbeat interval", "PocketBase sends no heartbeats"));
-            }
-            None if self.token_in_query => {
-                return Err(Error::unsupported(
-                    "a token in the query",
-                    "PocketBase accepts it in a header only",
-                ));
-            }
-            None => Arc::new(PocketBase::default()),
-        };
+        let dialect = dialect(self.rustbaas, self.token_in_query, self.heartbeat, self.identity_check)?;
         let name = match self.name {
             Some(name) => name,
             None => match (base.host_str().unwrap_or_default(), base.port()) {
@@ -648,6 +643,39 @@ impl fmt::Debug for ClientBuilder {
         f.debug_struct("ClientBuilder")
             .field("url", &server_url::without_secrets(&self.url))
             .finish_non_exhaustive()
+    }
+}
+
+/// The dialect of the server, or the setting that it cannot honour.
+fn dialect(
+    rustbaas: Option<(String, String)>,
+    token_in_query: bool,
+    heartbeat: Option<Duration>,
+    identity_check: Option<Duration>,
+) -> Result<Arc<dyn Dialect>, Error> {
+    match rustbaas {
+        Some((realm, app)) if realm.is_empty() || app.is_empty() => {
+            Err(Error::argument("realm or app", "it is empty"))
+        }
+        Some((realm, app)) if crate::topic::is_dots(&realm) || crate::topic::is_dots(&app) => {
+            Err(Error::argument("realm or app", "no name is `.` or `..`, which lead elsewhere"))
+        }
+        Some(_) if identity_check.is_some() => Err(Error::unsupported(
+            "an identity check",
+            "RustBaaS reads the token when a stream is opened, and cannot be asked again",
+        )),
+        Some((realm, app)) => {
+            let heartbeat = heartbeat.unwrap_or(HEARTBEAT);
+            Ok(Arc::new(RustBaas { realm, app, token_in_query, heartbeat }))
+        }
+        None if token_in_query => {
+            Err(Error::unsupported("a token in the query", "PocketBase takes it in a header only"))
+        }
+        None if heartbeat.is_some() => Err(Error::unsupported(
+            "a heartbeat",
+            "PocketBase sends none; to notice a dead connection sooner, set the silence timeout",
+        )),
+        None => Ok(Arc::new(PocketBase::default())),
     }
 }
 
@@ -680,6 +708,28 @@ pub(crate) fn seed() -> u64 {
 #[cfg(all(test, feature = "async-io"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn settings_that_the_server_cannot_honour_are_refused() {
+        let url = "http://127.0.0.1:8090";
+        let second = Duration::from_secs(1);
+        for (builder, text) in [
+            (Client::builder(url).heartbeat(second), "a heartbeat is not supported here"),
+            (Client::builder(url).token_in_query(), "a token in the query is not supported here"),
+            (
+                Client::builder(url).rustbaas("acme", "web").identity_check(second),
+                "an identity check is not supported here",
+            ),
+        ] {
+            let error = builder.build().unwrap_err();
+            assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+            assert!(error.to_string().starts_with(text), "{error}");
+        }
+        Client::builder(url).rustbaas("acme", "web").heartbeat(second).token_in_query().build().unwrap();
+        Client::builder(url).identity_check(second).silence_timeout(second).build().unwrap();
+        let error = Client::builder(url).silence_timeout(Duration::ZERO).build().unwrap_err();
+        assert!(error.to_string().contains("silence timeout"), "{error}");
+    }
 
     #[test]
     fn bad_urls_are_refused_with_what_to_do_and_without_their_secrets() {

@@ -159,6 +159,8 @@ pub(crate) struct Config {
     pub(crate) backoff: Bounds,
     /// Bytes of one message.
     pub(crate) message_limit: usize,
+    /// The silence after which a stream is taken for dead, unless that is for the dialect to say.
+    pub(crate) silence_limit: Option<Duration>,
     /// How often to ask whether the server still takes the client for who it is.
     pub(crate) proof_interval: Duration,
     pub(crate) has_provider: bool,
@@ -177,6 +179,7 @@ impl Default for Config {
             subscribe_timeout: Duration::from_secs(30),
             backoff: Bounds::default(),
             message_limit: 16 << 20,
+            silence_limit: None,
             proof_interval: Duration::from_secs(300),
             has_provider: false,
             hand_over: true,

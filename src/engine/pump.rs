@@ -141,7 +141,10 @@ impl<L: Outlet> Engine<L> {
                 Streams::Multiplexed { .. } => Identity::Guest,
                 Streams::Direct => self.credentials.identity(),
             },
-            watchdog: Watchdog { heard: now, limit: self.dialect.silence_limit() },
+            watchdog: Watchdog {
+                heard: now,
+                limit: self.config.silence_limit.unwrap_or_else(|| self.dialect.silence_limit()),
+            },
             whole: now,
             phase: Phase::Connecting { deadline: now + self.config.open_timeout },
         }))

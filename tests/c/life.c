@@ -521,8 +521,10 @@ static void options_that_cannot_be_used_are_told(void) {
     CHECK_OK(tidings_client_options_set_backoff(options, 5, 10));
     CHECK_OK(tidings_client_options_set_queue(options, 5, TIDINGS_OVERFLOW_DROP_NEWEST));
     CHECK_OK(tidings_client_options_set_message_limit(options, 100000));
-    CHECK_OK(tidings_client_options_set_identity_check(options, 100000));
     CHECK_OK(tidings_client_new(url, options, &client, &error));
+    tidings_client *none = NULL;
+    CHECK_OK(tidings_client_options_set_identity_check(options, 100000));
+    CHECK_STATUS(tidings_client_new(url, options, &none, &error), TIDINGS_ERR_UNSUPPORTED);
     tidings_client_options_free(options);
     tidings_subscribe_options *filtered = tidings_subscribe_options_new();
     CHECK_OK(tidings_subscribe_options_set_filter(filtered, "a = 1"));

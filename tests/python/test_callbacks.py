@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import logging
 import threading
 import time
@@ -30,7 +32,7 @@ def test_all_run_on_one_daemon_thread_in_order(hub: Hub, client: Client) -> None
     assert list(found) == [*range(100), "last"]
     (thread,) = set(threads)
     assert thread.daemon
-    assert thread.name == "tidings-callbacks"
+    assert thread.name == f"tidings-callbacks {client.name}"
 
 
 def test_no_event_is_lost_between_the_answer_and_the_table(hub: Hub, client: Client) -> None:
@@ -168,7 +170,7 @@ def test_close_from_inside(hub: Hub, client: Client) -> None:
     hub.create("posts", {})
     hub.create("posts", {})
     assert done.wait() == ["closed"]
-    soon(lambda: "tidings-callbacks" not in [thread.name for thread in threading.enumerate()])
+    soon(lambda: not [one for one in threading.enumerate() if one.name.startswith("tidings-callbacks")])
     # What was queued behind it comes to nobody.
     assert len(done.got) == 1
 
@@ -203,6 +205,93 @@ def test_a_slow_callback_loses_nothing_and_stalls_no_iteration(hub: Hub, client:
     assert [posts.next(PATIENCE)["record"]["title"] for _ in range(20)] == list(range(20))
     assert len(slow.got) < 20
     assert slow.wait(20) == list(range(20))
+
+
+def test_a_slow_callback_keeps_others_waiting_for_one_call_and_not_for_its_backlog(
+    hub: Hub, client: Client
+) -> None:
+    slow, quick = Box(), Box()
+
+    def sleepy(event: tidings.Event) -> None:
+        time.sleep(0.02)
+        slow(event)
+
+    client.collection("posts").subscribe("*", sleepy)
+    client.collection("comments").subscribe("*", lambda event: quick(len(slow.got)))
+    for number in range(300):
+        hub.create("posts", {"title": number})
+    slow.wait()
+    before = len(slow.got)
+    hub.create("comments", {"title": "in between"})
+    # One call that runs, one turn of what was taken, one of what is taken next.
+    assert quick.wait()[0] - before <= 5
+    client.close()
+
+
+def test_a_callback_that_would_never_run_is_refused_at_the_call(hub: Hub, client: Client) -> None:
+    async def later(*_: object) -> None:
+        raise AssertionError
+
+    async def generate(*_: object) -> Any:
+        yield
+
+    class Callable:
+        async def __call__(self, *_: object) -> None:
+            raise AssertionError
+
+    def set_state(value: Any) -> None:
+        client.realtime.on_state = value
+
+    def set_disconnect(value: Any) -> None:
+        client.realtime.on_disconnect = value
+
+    def set_error(value: Any) -> None:
+        client.on_error = value
+
+    uses: list[Any] = [
+        lambda value: client.collection("posts").subscribe("*", value),
+        lambda value: client.realtime.subscribe("jobs", value, wait=False),
+        set_state,
+        set_disconnect,
+        set_error,
+        client.auth_store.on_change,
+        lambda value: Client(hub.url, token_provider=value),
+    ]
+    for use in uses:
+        for value, why in (
+            (later, "coroutine function"),
+            (functools.partial(later), "coroutine function"),
+            (Callable(), "coroutine function"),
+            (generate, "asynchronous generator"),
+            ("on_post", "'on_post' is not callable"),
+            (7, "7 is not callable"),
+        ):
+            with pytest.raises(TypeError, match=why):
+                use(value)
+    assert client.realtime.active_subscriptions == []
+
+
+def test_a_coroutine_that_a_plain_function_returns_is_reported(
+    hub: Hub, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    errors = Box()
+    client.on_error = errors
+
+    async def later(event: tidings.Event) -> None:
+        raise AssertionError
+
+    client.collection("posts").subscribe("*", lambda event: later(event))
+    hub.create("posts", {})
+    ((error, event),) = errors.wait()
+    assert isinstance(error, TypeError)
+    assert "use AsyncClient" in str(error)
+    assert event.action == "create"
+
+
+@pytest.mark.parametrize("name", [None, 7, b"posts"])
+def test_a_collection_without_a_name_is_refused(client: Client, name: Any) -> None:
+    with pytest.raises(TypeError, match="invalid collection: its name or id is a str"):
+        client.collection(name)
 
 
 def test_a_blocked_callback_stalls_no_call(hub: Hub, client: Client) -> None:
@@ -261,6 +350,18 @@ def test_a_forgotten_client_with_callbacks_goes_on(hub: Hub, box: Box) -> None:
     set_up()
     hub.create("posts", {"title": "x"})
     assert box.wait()[0]["record"]["title"] == "x"
+
+
+def test_a_forgotten_client_closes_with_its_last_callback(hub: Hub, box: Box) -> None:
+    handle = Client(hub.url).collection("posts").subscribe("*", box)
+    gc.collect()
+    hub.create("posts", {"title": "x"})
+    box.wait()
+    handle()
+    assert handle.state == "ended"
+    soon(lambda: hub.stats()["streams"] == 0)
+    name = f"tidings-callbacks {hub.url.removeprefix('http://')}"
+    soon(lambda: name not in [thread.name for thread in threading.enumerate()])
 
 
 def test_events_that_were_taken_for_the_old_user_reach_nobody(hub: Hub) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
+import inspect
 import logging
 import pickle
 import threading
@@ -17,7 +19,7 @@ from uuid import UUID
 import pytest
 import tidings
 from conftest import PATIENCE, Box, soon
-from tidings import BosBase, Client, ClientResponseError, PocketBase, _tidings, exceptions
+from tidings import Client, ClientResponseError, _tidings, exceptions
 from tidings.exceptions import (
     ArgumentError,
     ClosedError,
@@ -216,23 +218,6 @@ def test_events_are_mappings_parsed_on_touch(hub: Hub, client: Client) -> None:
             raise AssertionError
 
 
-@pytest.mark.parametrize(
-    "payload", [b"not json", b'{"name": "a\\ud83d"}', b'{"a": ' + b"[" * 300 + b"]" * 300 + b"}"]
-)
-def test_payloads_that_cannot_be_read_are_empty_mappings(hub: Hub, client: Client, payload: bytes) -> None:
-    with client.realtime.subscribe("jobs") as jobs:
-        hub.publish("jobs", payload)
-        event = jobs.next(PATIENCE)
-    with pytest.raises(exceptions.ProtocolError, match="payload"):
-        event.json()
-    assert (event.action, event.record, event.record_id, event.raw) == ("custom", {}, None, payload)
-    assert (dict(event), len(event), list(event.items()), event.get("name", 7)) == ({}, 0, [], 7)
-    assert "name" not in event
-    assert repr(event) == "<Event custom jobs {}>"
-    with pytest.raises(KeyError):
-        event["name"]
-
-
 def test_notices_are_survived_by_callbacks_that_do_not_know_them(hub: Hub, client: Client, box: Box) -> None:
     client.collection("posts").subscribe("*", box)
     hub.break_streams("cut_streams")
@@ -330,13 +315,13 @@ def test_bad_arguments_are_value_errors(client: Client) -> None:
     ("options", "told"),
     [
         ({"overflow": "explode"}, '"explode" is none of "drop_oldest"'),
-        ({"queue": -1}, "invalid queue: -1 is no size"),
+        ({"queue": -1}, "invalid queue: -1 is not a size"),
         ({"queue": 2**70}, "invalid queue"),
         ({"queue": 0}, "invalid queue"),
-        ({"connect_timeout": -1}, "invalid connect_timeout: -1 is no time"),
-        ({"heartbeat": float("nan")}, "invalid heartbeat: NaN is no time"),
-        ({"backoff": (-1, 2)}, "invalid backoff: -1 is no time"),
-        ({"message_limit": -1}, "invalid message_limit: -1 is no size"),
+        ({"connect_timeout": -1}, "invalid connect_timeout: -1 is not a duration"),
+        ({"rustbaas": ("a", "b"), "heartbeat": float("nan")}, "invalid heartbeat: NaN is not a duration"),
+        ({"backoff": (-1, 2)}, "invalid backoff: -1 is not a duration"),
+        ({"message_limit": -1}, "invalid message_limit: -1 is not a size"),
     ],
 )
 def test_settings_that_cannot_be_used_are_argument_errors(options: dict[str, Any], told: str) -> None:
@@ -354,7 +339,7 @@ def test_arguments_that_cannot_be_used_are_argument_errors(client: Client, box: 
     posts = client.collection("posts")
     for options in ({"queue": -1}, {"overflow": "explode"}, {"timeout": -1}, {"timeout": float("nan")}):
         for callback in (None, box):
-            with pytest.raises(ArgumentError, match=f"invalid {next(iter(options))}: .*(give it|none of)"):
+            with pytest.raises(ArgumentError, match=f"invalid {next(iter(options))}: .*(give|none of)"):
                 posts.subscribe("*", callback, **options)  # type: ignore[call-overload]
     assert client.realtime.active_subscriptions == []
     with pytest.raises(ArgumentError, match="invalid timeout: -1"):
@@ -543,7 +528,7 @@ def test_states_and_disconnections_are_told_and_logged(hub: Hub, caplog: pytest.
         assert {"connecting", "live", "waiting"} <= {state.name for state in states.got}
         soon(lambda: "may have been missed" in caplog.text)
         assert client.state.name == "live"
-    assert "live" in caplog.text
+    assert "connected again" in caplog.text
     assert "hush" not in caplog.text
     assert client.state.name == "closed"
 
@@ -578,14 +563,10 @@ def test_what_was_queued_comes_before_the_end(hub: Hub, client: Client) -> None:
 
 def test_what_people_see_is_documented() -> None:
     assert tidings.filter.__doc__
-    for seen in (tidings.Event, tidings.State):
+    for seen in (tidings.Event, tidings.State, tidings.BosBase, tidings.PocketBase):
         assert seen.__doc__
         for name, what in vars(seen).items():
             assert name.startswith("_") or what.__doc__, f"{seen.__name__}.{name}"
-
-
-def test_the_aliases_are_clients() -> None:
-    assert BosBase is PocketBase is Client
 
 
 def all_errors(base: type[BaseException]) -> Iterator[type[BaseException]]:
@@ -628,3 +609,172 @@ def test_native_errors_have_their_kinds(hub: Hub) -> None:
     assert isinstance(nobody.value, exceptions.NetworkError)
     assert (nobody.value.status, nobody.value.body, nobody.value.retry_after) == (0, b"", None)
     assert "127.0.0.1:9" in str(nobody.value)
+
+
+@pytest.fixture
+def answering() -> Iterator[Callable[[int, bytes], str]]:
+    """Serves one answer to every request, at the URL that it gives."""
+    servers = []
+
+    def start(status: int, body: bytes) -> str:
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"[" * 100_000 + b"]" * 100_000, b'{"a":' * 20_000])
+def test_an_answer_nested_too_deeply_is_an_error_with_the_text(
+    answering: Callable[[int, bytes], str], body: bytes
+) -> None:
+    with (
+        Client(answering(200, body)) as client,
+        pytest.raises(exceptions.ProtocolError, match="nested over 10000 levels") as caught,
+    ):
+        client.send("/x")
+    assert caught.value.body == body
+
+
+def test_a_refusal_nested_too_deeply_is_an_error_with_the_text(
+    answering: Callable[[int, bytes], str],
+) -> None:
+    body = b"[" * 30_000 + b"]" * 30_000
+    with Client(answering(400, body)) as client, pytest.raises(ClientResponseError) as refused:
+        client.send("/x")
+    for read in (lambda: refused.value.response, lambda: refused.value.data):
+        with pytest.raises(exceptions.ProtocolError, match="nested over 10000 levels") as caught:
+            read()
+        assert caught.value.body == refused.value.body == body
+
+
+@pytest.mark.parametrize(
+    ("body", "answer"),
+    [
+        (b'{"cut": "\\ud83d"}', {"cut": "\ud83d"}),
+        (b"[1, 2.5, null]", [1, 2.5, None]),
+        (b"[" * 5_000, b"[" * 5_000),
+        (b"plain", b"plain"),
+        (b"", None),
+    ],
+)
+def test_an_answer_is_json_where_python_says_so(
+    answering: Callable[[int, bytes], str], body: bytes, answer: object
+) -> None:
+    with Client(answering(200, body)) as client:
+        assert client.send("/x") == answer
+
+
+def test_half_a_surrogate_pair_is_an_argument_error_wherever_text_is_sent(hub: Hub, client: Client) -> None:
+    half = "x\ud83d"
+    posts = client.collection("posts")
+    uses: list[Callable[[], object]] = [
+        lambda: Client(hub.url + half),
+        lambda: Client(hub.url, token=half),
+        lambda: Client(hub.url, headers={"X": half}),
+        lambda: Client(hub.url, user_agent=half),
+        lambda: client.collection(half),
+        lambda: client.send("/" + half),
+        lambda: client.send(half, "/x"),
+        lambda: client.send("/x", query={"a": half}),
+        lambda: client.send("/x", query={half: "a"}),
+        lambda: client.send("/x", headers={"X": half}),
+        lambda: client.send("POST", "/x", body={"a": half}),
+        lambda: posts.subscribe(half),
+        lambda: posts.subscribe("*", filter=half),
+        lambda: posts.subscribe("*", fields=["a", half]),
+        lambda: posts.subscribe("*", query={"a": half}),
+        lambda: posts.subscribe("*", headers={"X": half}),
+        lambda: client.realtime.subscribe(half, print),
+        lambda: posts.unsubscribe(half),
+        lambda: client.realtime.unsubscribe(half),
+        lambda: client.realtime.unsubscribe_by_prefix(half),
+        lambda: posts.auth_with_password(half, "x"),
+        lambda: posts.auth_with_password("x", half),
+        lambda: posts.auth_with_oauth2(half),
+        lambda: client.auth_store.save(half),
+        lambda: client.filter(half),
+        lambda: client.filter("a = {:a}", {"a": half}),
+    ]
+    for number, use in enumerate(uses):
+        with pytest.raises(ArgumentError, match=r"surrogate"):
+            print(number, use())
+
+
+def test_the_method_comes_first_or_by_name(hub: Hub, client: Client) -> None:
+    path = "/api/collections/posts/records"
+    made = client.send("POST", path, body={"title": "x"})
+    assert client.send("get", f"{path}/{made['id']}") == client.send(f"{path}/{made['id']}") == made
+    assert client.send(f"{path}/{made['id']}", method="DELETE") is None
+    with pytest.raises(ArgumentError, match="it comes first"):
+        client.send(path, "POST")  # the other way round
+    with pytest.raises(ArgumentError, match="given twice"):
+        client.send("POST", path, method="POST")  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"heartbeat": 1}, "a heartbeat is not supported here: .* set the silence timeout"),
+        ({"token_in_query": True}, "a token in the query is not supported here"),
+        ({"rustbaas": ("a", "b"), "identity_check": 60}, "an identity check is not supported here"),
+    ],
+)
+def test_a_setting_that_the_server_cannot_honour_is_refused(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(exceptions.UnsupportedError, match=told):
+        Client("http://127.0.0.1:9", **options)
+
+
+def test_the_settings_of_rustbaas_are_taken() -> None:
+    Client("http://127.0.0.1:9", rustbaas=("a", "b"), heartbeat=1, token_in_query=True)
+
+
+def test_a_silent_connection_is_given_up_after_the_timeout(hub: Hub) -> None:
+    with Client(hub.url, silence_timeout=0.3) as client, client.collection("posts").subscribe("*") as posts:
+        hub.break_streams("half_open")
+        gap = posts.next(PATIENCE)
+        assert gap.gap_reason == "disconnected"
+        assert client.stats()["disconnects"]["silence"] >= 1
+    with pytest.raises(ArgumentError, match="silence timeout"):
+        Client(hub.url, silence_timeout=0)
+
+
+def test_a_policy_alone_keeps_the_size_of_the_clients_queue(hub: Hub) -> None:
+    with Client(hub.url, queue=2) as client:
+        posts = client.collection("posts").subscribe("*", overflow="drop_newest")
+        for number in range(5):
+            hub.create("posts", {"title": number})
+        soon(lambda: posts.lost == 3)
+
+
+def test_a_signature_shows_the_defaults() -> None:
+    parameters = inspect.signature(Client).parameters
+    defaults = {
+        name: parameters[name].default
+        for name in ("queue", "overflow", "connect_timeout", "subscribe_timeout", "identity_check", "backoff")
+    }
+    assert defaults == {
+        "queue": 8192,
+        "overflow": "drop_oldest",
+        "connect_timeout": 10,
+        "subscribe_timeout": 30,
+        "identity_check": 300,
+        "backoff": (0.2, 20),
+    }
+    assert parameters["message_limit"].default == 16 << 20
+    assert parameters["user_agent"].default == f"tidings/{tidings.__version__}"

@@ -64,6 +64,8 @@ def test_tells_json_of_raw_topics(hub: Hub, tail: Start) -> None:
     hub.publish("jobs", b'{"half": "\\ud83d"}')
     one.expect('"data": "{\\"half\\": \\"\\\\ud83d\\"}"')
     hub.publish("jobs", b"[" * 300 + b"]" * 300)
+    one.expect('"data": [[[')
+    hub.publish("jobs", b"[" * 9_000 + b"]" * 9_000)
     one.expect('"data": "[[[')
 
 
@@ -92,7 +94,7 @@ def test_errors_are_readable(hub: Hub, tail: Start) -> None:
     assert "Traceback" not in one.error
     one = tail("--timeout", "-1", hub.url, "posts/*")
     assert one.wait() == 1
-    assert one.error == "tidings: invalid timeout: -1 is no time; give it seconds from 0 on"
+    assert one.error == "tidings: invalid timeout: -1 is not a duration; give seconds, 0 or more"
     hub.stop()
     one = tail(hub.url, "posts/*")
     assert one.wait() == 1

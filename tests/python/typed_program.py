@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import tidings
 from tidings import (
@@ -21,6 +21,9 @@ from tidings import (
 )
 from tidings.testing import Hub
 
+if TYPE_CHECKING:
+    from typing_extensions import assert_never
+
 
 def on_post(event: tidings.Event) -> None:
     match event:
@@ -30,6 +33,33 @@ def on_post(event: tidings.Event) -> None:
             logging.warning("%d lost", event.lagged)
         case _:
             print(event.action, event.raw, event.json(), event.gap_seconds, event.gap_reason, event.error)
+
+
+class Post(TypedDict):
+    id: str
+    title: str
+
+
+def on_typed_post(event: tidings.Event[Post]) -> None:
+    title: str = event.record["title"]
+    match event.action:
+        case "create" | "update" | "delete" | "connect" | "custom":
+            print(title)
+        case "gap" | "lagged" | "refused":
+            print(event.gap_since)
+        case action:
+            # A type checker knows that there are no others.
+            assert_never(action)
+
+
+def made_for_a_test() -> None:
+    on_typed_post(tidings.Event("create", Post(id="abc", title="Hello"), topic="posts/*"))
+    gap: tidings.Event = tidings.Event("gap", gap_seconds=2.5, gap_reason="disconnected")
+    on_post(gap)
+
+
+def on_dict(event: dict[str, Any]) -> None:
+    print(event.pop("action"))
 
 
 def on_error(error: BaseException, event: tidings.Event | None) -> None:
@@ -55,6 +85,8 @@ def sync_program() -> None:
         connect_timeout=1,
         subscribe_timeout=2.5,
         identity_check=60,
+        silence_timeout=45,
+        name="typed",
         heartbeat=15,
         backoff=(0.1, 2),
         message_limit=1 << 20,
@@ -65,6 +97,7 @@ def sync_program() -> None:
         posts = client.collection("posts")
         listener: Listener = posts.subscribe("*", on_post, query={"expand": "author"}, headers={"X": "y"})
         listener()
+        posts.subscribe("*", on_typed_post)
         subscription: Subscription = posts.subscribe(
             "*",
             filter=client.filter("a = {:a}", {"a": 1}),
@@ -109,6 +142,7 @@ def sync_program() -> None:
             print(error.status, error.body, error.data, error.response, error.retry_after)
         client.close()
     bosbase: Client = BosBase("http://127.0.0.1:8090")
+    bosbase.collection("posts").subscribe("*", on_dict)
     bosbase.close()
 
 

@@ -6,16 +6,26 @@ use std::{
 };
 
 use pyo3::{exceptions::PyRuntimeError, prelude::*, types::PyBytes};
-use serde_json::Value;
 use tidings::{AuthResponse, Error, Response, blocking};
 
-use crate::{error::raise, event::to_python, exclusive::Exclusive, subscription::Subscription};
+#[cfg(unix)]
+use std::io;
+
+#[cfg(unix)]
+use crate::bell::Bell;
+use crate::{error::raise, exclusive::Exclusive, json::from_value, subscription::Subscription};
 
 #[pyclass(frozen, module = "tidings._tidings")]
 pub(crate) struct Call {
-    progress: Exclusive<Progress>,
+    asked: Exclusive<Asked>,
     /// Where a person is to go.
     url: Option<Arc<Mutex<Option<String>>>>,
+}
+
+struct Asked {
+    progress: Progress,
+    #[cfg(unix)]
+    bell: Option<Bell>,
 }
 
 enum Progress {
@@ -34,7 +44,14 @@ pub(crate) enum Answer {
 
 impl Call {
     pub(crate) fn new(call: blocking::Call<Answer>) -> Self {
-        Self { progress: Exclusive::new(Progress::Waiting(call)), url: None }
+        Self {
+            asked: Exclusive::new(Asked {
+                progress: Progress::Waiting(call),
+                #[cfg(unix)]
+                bell: None,
+            }),
+            url: None,
+        }
     }
 
     pub(crate) fn with_url(call: blocking::Call<Answer>, url: Arc<Mutex<Option<String>>>) -> Self {
@@ -59,17 +76,27 @@ impl Progress {
 #[pymethods]
 impl Call {
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
-        self.progress.wait(py, timeout, |progress, limit| Ok(progress.is_done(|call| call.wait_for(limit))))
+        self.asked.wait(py, timeout, |asked, limit| Ok(asked.progress.is_done(|call| call.wait_for(limit))))
     }
 
     fn poll(&self, py: Python<'_>, number: u64) -> PyResult<bool> {
-        self.progress.with(py, |progress| progress.is_done(|call| call.poll_queued(number)))
+        self.asked.with(py, |asked| asked.progress.is_done(|call| call.poll_queued(number)))
+    }
+
+    #[cfg(unix)]
+    fn ring(&self, py: Python<'_>) -> PyResult<Option<i32>> {
+        let ring = |asked: &mut Asked| -> io::Result<Option<i32>> {
+            let bell = Bell::of(&mut asked.bell)?;
+            let is_done = asked.progress.is_done(|call| call.poll(&mut bell.context()));
+            Ok((!is_done).then(|| bell.descriptor()))
+        };
+        Ok(self.asked.with(py, ring)??)
     }
 
     fn result<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let progress = self.progress.with(py, |progress| match progress {
+        let progress = self.asked.with(py, |asked| match asked.progress {
             Progress::Waiting(_) => None,
-            _ => Some(mem::replace(progress, Progress::Taken)),
+            _ => Some(mem::replace(&mut asked.progress, Progress::Taken)),
         })?;
         let progress = progress.unwrap_or(Progress::Taken);
         let Progress::Done(answer) = progress else {
@@ -78,8 +105,7 @@ impl Call {
         match answer.map_err(raise)? {
             Answer::Nothing => Ok(py.None().into_bound(py)),
             Answer::LoggedIn(AuthResponse { token, record, .. }) => {
-                let answer: Value = serde_json::json!({"token": token, "record": record});
-                to_python(py, answer.to_string().as_bytes())
+                from_value(py, &serde_json::json!({"token": token, "record": record}))
             }
             Answer::Response(response) => {
                 let body = PyBytes::new(py, response.body());
@@ -92,7 +118,7 @@ impl Call {
     }
 
     fn withdraw(&self, py: Python<'_>) -> PyResult<()> {
-        let waiting = self.progress.with(py, |progress| mem::replace(progress, Progress::Taken))?;
+        let waiting = self.asked.with(py, |asked| mem::replace(&mut asked.progress, Progress::Taken))?;
         drop(waiting);
         Ok(())
     }

@@ -21,8 +21,9 @@ use tidings::{
 use crate::{
     call::{Answer, Call},
     error::{exception, raise},
-    event::{Event, to_python},
+    event,
     interpreter::{Inside, let_go},
+    json::from_value,
     options,
     state::State,
     subscription::Subscription,
@@ -37,6 +38,7 @@ pub(crate) mod kind {
     pub(crate) const DISCONNECTED: u8 = 3;
     pub(crate) const TOKEN_WANTED: u8 = 4;
     pub(crate) const WOKEN: u8 = 5;
+    pub(crate) const NOTICE: u8 = 6;
 }
 
 #[pyclass(frozen, module = "tidings._tidings")]
@@ -93,6 +95,10 @@ impl Client {
         })
     }
 
+    fn name(&self) -> PyResult<String> {
+        Ok(self.get()?.name().to_owned())
+    }
+
     fn fileno(&self) -> PyResult<i32> {
         #[cfg(unix)]
         {
@@ -133,7 +139,7 @@ impl Client {
                 Err(error) => return Err(raise(error)),
             }
         }
-        // As in `to_python`.
+        // As in `json::to_python`.
         let _inside = Inside::enter();
         let items = batch.into_iter().map(|item| in_python(py, item)).collect::<PyResult<Vec<_>>>()?;
         PyList::new(py, items).map(Some)
@@ -296,7 +302,7 @@ impl Client {
 
     fn record<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let record = self.get()?.auth().record();
-        record.map(|record| to_python(py, record.to_string().as_bytes())).transpose()
+        record.map(|record| from_value(py, &record)).transpose()
     }
 
     fn auth_with_password(&self, collection: &str, identity: String, password: String) -> PyResult<Call> {
@@ -356,6 +362,15 @@ impl Client {
         self.call(async { answer.await.map(Answer::Response) })
     }
 
+    /// What is done when nothing of a closed client is left.
+    fn closing(&self) -> PyResult<Call> {
+        let close = self.get()?.close();
+        self.call(async {
+            close.await;
+            Ok(Answer::Nothing)
+        })
+    }
+
     #[pyo3(signature = (wait = true))]
     fn close(&self, py: Python<'_>, wait: bool) {
         if wait {
@@ -370,7 +385,8 @@ impl Client {
 fn in_python(py: Python<'_>, item: Item) -> PyResult<Bound<'_, PyAny>> {
     let triple = match item {
         Item::Event { subscription, event } => {
-            (kind::EVENT, subscription, Event::new(event)).into_pyobject(py)?
+            let kind = if event.is_notice() { kind::NOTICE } else { kind::EVENT };
+            (kind, subscription, event::in_python(py, event)?).into_pyobject(py)?
         }
         Item::Ended { subscription, why } => {
             let why = why.as_ref().map(|why| exception(py, why)).transpose()?;

@@ -4,6 +4,8 @@
 //! No thread of Rust's enters the interpreter. What takes time releases it and comes back every [`SLICE`], so that Ctrl-C
 //! is answered.
 
+#[cfg(unix)]
+mod bell;
 mod call;
 mod client;
 mod error;
@@ -11,6 +13,7 @@ mod event;
 mod exclusive;
 mod hub;
 mod interpreter;
+mod json;
 mod options;
 mod source;
 mod state;
@@ -74,10 +77,11 @@ mod _tidings {
     use super::{
         call::Call,
         client::{Client, TokenRequest},
-        event::Event,
+        event::RawEvent,
         filter,
         hub::Hub,
         interpreter::{end, forget_inside, inside},
+        json::parse,
         source::EventSource,
         state::State,
         subscription::Subscription,
@@ -96,6 +100,7 @@ mod _tidings {
         module.add("DISCONNECTED", kind::DISCONNECTED)?;
         module.add("TOKEN_WANTED", kind::TOKEN_WANTED)?;
         module.add("WOKEN", kind::WOKEN)?;
+        module.add("NOTICE", kind::NOTICE)?;
         module.add("OVERFLOWS", PyTuple::new(module.py(), Overflow::ALL.map(Overflow::as_str))?)
     }
 }

@@ -21,6 +21,7 @@ pub(crate) fn client(url: &str, options: &Bound<'_, PyDict>) -> PyResult<Builder
     for (name, value) in options {
         let name: String = name.extract()?;
         builder = match name.as_str() {
+            "name" => builder.name(value.extract::<String>()?),
             "token" => builder.token(value.extract::<String>()?),
             "headers" => {
                 let headers: Pairs = value.extract()?;
@@ -44,6 +45,7 @@ pub(crate) fn client(url: &str, options: &Bound<'_, PyDict>) -> PyResult<Builder
                 let (min, max) = bounds(&name, &value)?;
                 builder.backoff(min, max)
             }
+            "silence_timeout" => builder.silence_timeout(seconds(&name, &value)?),
             "message_limit" => builder.message_limit(count(&name, &value)?),
             "rustbaas" => {
                 let (realm, app): (String, String) = value.extract()?;
@@ -68,15 +70,12 @@ pub(crate) fn client(url: &str, options: &Bound<'_, PyDict>) -> PyResult<Builder
             _ => return Err(unknown(&name)),
         };
     }
-    if queue.is_some() || overflow.is_some() {
-        builder = builder.queue(queue.unwrap_or(QUEUE), overflow.unwrap_or_default());
+    if let (Some(queue), Some(overflow)) = (queue, overflow) {
+        builder = builder.queue(queue, overflow);
     }
     let builder = Builder::from(builder).notices();
     Ok(if token_requests { builder.token_requests() } else { builder })
 }
-
-/// The events that wait for one listener, unless told otherwise.
-const QUEUE: usize = 8192;
 
 pub(crate) fn subscribe(mut subscribe: Subscribe, options: &Bound<'_, PyDict>) -> PyResult<Subscribe> {
     let (mut queue, mut overflow) = (None, None);
@@ -107,8 +106,8 @@ pub(crate) fn subscribe(mut subscribe: Subscribe, options: &Bound<'_, PyDict>) -
         };
     }
     Ok(match (queue, overflow) {
-        (None, None) => subscribe,
-        _ => subscribe.queue(queue.unwrap_or(QUEUE), overflow.unwrap_or_default()),
+        (Some(queue), Some(overflow)) => subscribe.queue(queue, overflow),
+        _ => subscribe,
     })
 }
 
@@ -160,7 +159,7 @@ pub(crate) fn event_source(url: &str, options: &Bound<'_, PyDict>) -> PyResult<E
 
 pub(crate) fn duration(name: &str, seconds: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(seconds)
-        .map_err(|_| argument(name, format!("{seconds} is no time; give it seconds from 0 on")))
+        .map_err(|_| argument(name, format!("{seconds} is not a duration; give seconds, 0 or more")))
 }
 
 pub(crate) fn json(name: &str, text: &str) -> PyResult<Value> {
@@ -178,7 +177,7 @@ fn bounds(name: &str, value: &Bound<'_, PyAny>) -> PyResult<(Duration, Duration)
 
 fn count(name: &str, value: &Bound<'_, PyAny>) -> PyResult<usize> {
     value.extract().map_err(|error: PyErr| match error.is_instance_of::<PyOverflowError>(value.py()) {
-        true => argument(name, format!("{value} is no size; give it a whole number from 1 on")),
+        true => argument(name, format!("{value} is not a size; give a whole number, 1 or more")),
         false => error,
     })
 }

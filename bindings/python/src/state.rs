@@ -37,25 +37,34 @@ impl State {
         self.0.as_str()
     }
 
-    /// Why it is not connected, for a person; None while it is, and after a plain close.
+    /// Why it is not connected, as text for a person. None while it is connected, and after `close`.
     #[getter]
     fn reason(&self) -> Option<String> {
         self.why().map(ToString::to_string).or_else(|| self.cause().map(ToString::to_string))
     }
 
-    /// The exception behind the reason, if there is one.
+    /// The exception that is the reason, if it is one.
     #[getter]
     fn error<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.cause().map(|error| exception(py, error)).transpose()
     }
 
-    /// In how many seconds it is tried again, while it is `waiting`; None otherwise.
+    /// Seconds until the next attempt, while it is `waiting`; None otherwise.
     #[getter]
     fn retry_in(&self) -> Option<f64> {
         match &self.0 {
             tidings::State::Waiting { until, .. } => {
                 Some(until.saturating_duration_since(Instant::now()).as_secs_f64())
             }
+            _ => None,
+        }
+    }
+
+    /// For how many seconds there has been no connection, while it is `suspended`; None otherwise.
+    #[getter]
+    fn offline_seconds(&self) -> Option<f64> {
+        match &self.0 {
+            tidings::State::Suspended { since, .. } => Some(since.elapsed().as_secs_f64()),
             _ => None,
         }
     }

@@ -5,7 +5,9 @@ use std::task::Poll;
 use pyo3::prelude::*;
 use tidings::{Error, blocking};
 
-use crate::{error::raise, event::Event, exclusive::Exclusive};
+#[cfg(unix)]
+use crate::bell::Bell;
+use crate::{error::raise, event, exclusive::Exclusive};
 
 #[pyclass(frozen, module = "tidings._tidings")]
 pub(crate) struct Subscription {
@@ -15,6 +17,8 @@ pub(crate) struct Subscription {
 
 struct Reader {
     subscription: blocking::Subscription,
+    #[cfg(unix)]
+    bell: Option<Bell>,
     /// What `take` gives; `None` in it means that nothing more comes.
     next: Option<Option<tidings::Event>>,
 }
@@ -22,7 +26,15 @@ struct Reader {
 impl Subscription {
     pub(crate) fn new(subscription: blocking::Subscription) -> PyResult<Self> {
         let id = subscription.id().map_err(raise)?;
-        Ok(Self { id, reader: Exclusive::new(Reader { subscription, next: None }) })
+        Ok(Self {
+            id,
+            reader: Exclusive::new(Reader {
+                subscription,
+                #[cfg(unix)]
+                bell: None,
+                next: None,
+            }),
+        })
     }
 }
 
@@ -57,7 +69,22 @@ impl Subscription {
         self.reader.with(py, poll)?.map_err(raise)
     }
 
-    fn take(&self, py: Python<'_>) -> PyResult<Option<Event>> {
-        Ok(self.reader.with(py, |reader| reader.next.take().flatten())?.map(Event::new))
+    #[cfg(unix)]
+    fn ring(&self, py: Python<'_>) -> PyResult<Option<i32>> {
+        let ring = |reader: &mut Reader| -> PyResult<Option<i32>> {
+            // Away from the reader, which is polled with it.
+            let mut own = reader.bell.take();
+            let bell = Bell::of(&mut own)?;
+            let is_ready = reader.is_ready(|subscription| subscription.poll(&mut bell.context()));
+            let descriptor = bell.descriptor();
+            reader.bell = own;
+            Ok((!is_ready.map_err(raise)?).then_some(descriptor))
+        };
+        self.reader.with(py, ring)?
+    }
+
+    fn take<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let taken = self.reader.with(py, |reader| reader.next.take().flatten())?;
+        taken.map(|event| event::in_python(py, event)).transpose()
     }
 }

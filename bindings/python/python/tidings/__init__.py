@@ -9,12 +9,11 @@
             print(event["action"], event["record"]["title"])
 
 `Client` is for programs with threads, `AsyncClient` for asyncio; both have the same names. `EventSource` and
-`AsyncEventSource` read any stream of server-sent events. Errors are in `tidings.exceptions`, a server to test
-against in `tidings.testing`, and ``python -m tidings tail URL TOPIC`` prints events. What the client does by
-itself goes to the logger ``tidings``, without tokens: that of a `Client` from the thread of its callbacks, and so
-only once it has a callback, a handler or a token provider.
+`AsyncEventSource` read any stream of server-sent events. The exceptions are in `tidings.exceptions`, a server for
+tests is in `tidings.testing`, and ``python -m tidings tail URL TOPIC`` prints events. Outages and errors are logged
+to the logger ``tidings``, without tokens.
 
-A program written for the BosBase SDK changes its import line: ``from tidings import BosBase``.
+A program for the BosBase SDK changes its import line: ``from tidings import BosBase``.
 """
 
 from . import exceptions
@@ -24,18 +23,15 @@ from ._async_client import AsyncClient, AsyncCollection, AsyncRealtime
 from ._async_event_source import AsyncEventSource
 from ._async_subscription import AsyncListener, AsyncSubscription
 from ._auth_store import AuthStore
-from ._client import Client, Collection, Realtime
+from ._client import BosBase, Client, Collection, PocketBase, Realtime
+from ._event import Action, Event, GapReason
 from ._event_source import Closed, Comment, Disconnected, EventSource, Message, Open, SourceEvent, TooLarge
 from ._subscription import Listener, Subscription
-from ._tidings import Event, State, __version__
+from ._tidings import State, __version__
 from .exceptions import ClientResponseError, TidingsError
 
-BosBase = Client
-"""`Client`, by its name in the BosBase SDK."""
-PocketBase = Client
-"""`Client`, by its name in the PocketBase SDK."""
-
 __all__ = [
+    "Action",
     "AsyncClient",
     "AsyncCollection",
     "AsyncEventSource",
@@ -52,6 +48,7 @@ __all__ = [
     "Disconnected",
     "Event",
     "EventSource",
+    "GapReason",
     "Listener",
     "Message",
     "Open",

@@ -91,7 +91,7 @@ def _line(event: Event) -> str:
             else f"{event.gap_seconds or 0:.1f} s: {event.gap_reason}"
         )
         return f"{event.action} {topic} {told}"
-    record = event.record
+    record = _record(event)
     content = json.dumps(record, ensure_ascii=False) if record else event.raw.decode()
     return " ".join(part for part in (event.action, topic, event.record_id, content) if part)
 
@@ -102,14 +102,26 @@ def _json(event: Event) -> str:
         told["lost"] = event.lagged
     elif event.action == "gap":
         told |= {"seconds": event.gap_seconds, "reason": event.gap_reason}
-    elif event.record:
-        told["record"] = event.record
+    elif record := _record(event):
+        told["record"] = record
     else:
         try:
             told["data"] = event.json()
         except (TidingsError, ValueError):
             told["data"] = event.raw.decode()
-    return json.dumps(told, ensure_ascii=False)
+    try:
+        return json.dumps(told, ensure_ascii=False)
+    except RecursionError:
+        # Python writes less deep than it reads.
+        told.pop("record", None)
+        return json.dumps(told | {"data": event.raw.decode()}, ensure_ascii=False)
+
+
+def _record(event: Event) -> dict[str, Any]:
+    try:
+        return event.record
+    except TidingsError:
+        return {}  # What cannot be read is printed as it came.
 
 
 def _complain(text: str) -> int:

@@ -1,4 +1,4 @@
-"""What hosts give, as the native part takes it. Shared by the sync and the async face; nothing here waits."""
+"""Arguments as the native part takes them. Shared by the sync and the async client; nothing here waits."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
-from . import _tidings
+from . import _json, _tidings
 from .exceptions import ArgumentError
 
 Overflow = Literal["drop_oldest", "drop_newest", "conflate"]
-"""What a full queue does: forget the oldest event, or the newest, or keep only the newest of each record."""
+"""What a full queue does: drop the oldest event, drop the newest, or keep only the newest of each record."""
 
 
 class Rustbaas(NamedTuple):
-    """The app on a RustBaaS server that the collections belong to."""
+    """The RustBaaS app to which the collections belong."""
 
     realm: str
     app: str
@@ -29,12 +29,28 @@ def given(**options: Any) -> dict[str, Any]:
 
 
 def pairs(values: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    """Query parameters or headers: a list stands for several of one name, None for nothing."""
+    """Query parameters or headers: a list stands for several of one name, None for none."""
     found: list[tuple[str, str]] = []
     for name, value in (values or {}).items():
         several = value if isinstance(value, (list, tuple)) else (value,)
-        found.extend((name, text(one)) for one in several if one is not None)
+        name = valid(f"name {name!r}", name)
+        found.extend((name, valid(repr(name), text(one))) for one in several if one is not None)
     return found
+
+
+def valid(what: str, value: str) -> str:
+    """A text that can be sent.
+
+    Raises:
+        ArgumentError: It has half a surrogate pair, which UTF-8 cannot encode.
+    """
+    try:
+        # What is no text is refused by the native part.
+        if isinstance(value, str):
+            value.encode()
+    except UnicodeEncodeError:
+        raise ArgumentError(f"invalid {what}: it has half a surrogate pair, which cannot be sent") from None
+    return value
 
 
 def joined(values: Mapping[str, Any] | None) -> dict[str, str]:
@@ -59,16 +75,16 @@ def text(value: Any) -> str:
 
 
 def timestamp(value: date | datetime) -> str:
-    """A time as PocketBase spells it; one without a zone is of the local zone, as everywhere in Python."""
+    """A time as PocketBase writes it; one without a zone is local time, as everywhere in Python."""
     if not isinstance(value, datetime):
         return f"{value.isoformat()} 00:00:00.000Z"
     return value.astimezone(timezone.utc).isoformat(sep=" ", timespec="milliseconds").replace("+00:00", "Z")
 
 
 def limit(name: str, seconds: float | None) -> float | None:
-    """A time that may pass, before anything is asked."""
+    """Checks a timeout before the network."""
     if seconds is not None and not seconds >= 0:
-        raise ArgumentError(f"invalid {name}: {seconds:g} is no time; give it seconds from 0 on")
+        raise ArgumentError(f"invalid {name}: {seconds:g} is not a duration; give seconds, 0 or more")
     return seconds
 
 
@@ -89,9 +105,14 @@ def subscribe_options(
     fields: str | Iterable[str] | None = None,
     queue: int | None,
     overflow: Overflow | None,
+    default: tuple[int, Overflow],
 ) -> dict[str, Any]:
     parameters = joined(query)
     named = given(filter=filter, expand=_listed(expand), fields=_listed(fields))
+    for name, value in named.items():
+        valid(name, value)
+    if queue is not None or overflow is not None:
+        queue, overflow = (default[0] if queue is None else queue), overflow or default[1]
     if twice := sorted(named.keys() & parameters.keys()):
         raise ArgumentError(f"invalid query: {', '.join(twice)} is given as an argument too; give it once")
     return given(
@@ -109,7 +130,7 @@ class Body(NamedTuple):
 
 
 def body(value: Any) -> Body:
-    """Bytes as they are, and anything else as JSON."""
+    """Bytes unchanged, anything else as JSON."""
     if value is None:
         return Body(None, None)
     if isinstance(value, (bytes, bytearray, memoryview)):
@@ -118,49 +139,73 @@ def body(value: Any) -> Body:
 
 
 def answer(response: tuple[int, bytes]) -> Any:
-    """What a request returns: parsed JSON, None for an empty answer, and bytes for any other."""
+    """What a request returns: parsed JSON, None for an empty answer, and bytes for any other.
+
+    Raises:
+        ProtocolError: It is nested too deeply to be read; its ``body`` has it.
+    """
     _, content = response
     if not content:
         return None
     try:
-        return json.loads(content)
+        return _json.read(content)
     except ValueError:
         return content
 
 
-def path(value: str) -> str:
-    return f"/{value.lstrip('/')}"
+def collection(name: str) -> str:
+    """The name of a collection: without one, a topic would be a raw one."""
+    if not isinstance(name, str):
+        raise TypeError(f"invalid collection: its name or id is a str, not {type(name).__name__}")
+    return valid("collection", name)
+
+
+def route(first: str, second: str | None, method: str | None) -> tuple[str, str]:
+    """Method and path, whichever way they were given.
+
+    Raises:
+        ArgumentError: There are two methods, or the path comes first.
+    """
+    if second is None:
+        method, path = method or "GET", first
+    elif method is not None:
+        raise ArgumentError("invalid method: it is given twice; give it once")
+    elif first.startswith("/"):
+        raise ArgumentError("invalid method: it comes first, and then the path")
+    else:
+        method, path = first, second
+    return valid("method", method).upper(), f"/{valid('path', path).lstrip('/')}"
 
 
 def filter_expression(expression: str, params: Mapping[str, Any] | None = None) -> str:
-    """A filter expression with ``params`` in its places ``{:name}``, quoted so that no value changes its
-    meaning.
+    """Fills the placeholders ``{:name}`` of a filter expression with ``params``, quoted so that no value can change
+    its meaning.
 
-    Text is quoted and escaped; numbers, True, False and None stand as PocketBase spells them, and so do
-    dates and times.
+    Text is quoted and escaped. Numbers, True, False, None, dates and times are written as PocketBase writes
+    them.
 
     Raises:
-        ArgumentError: A place has no value or is not closed, or a text holds a NUL character.
+        ArgumentError: A placeholder has no value or is not closed, or a text contains a NUL character.
     """
-    return _tidings.filter(expression, to_json(dict(params or {})))
+    return _tidings.filter(valid("expression", expression), to_json(dict(params or {})))
 
 
 def to_json(value: Any) -> str:
     try:
-        told = json.dumps(value, default=_plain, ensure_ascii=False, allow_nan=False)
-        told.encode()
+        encoded = json.dumps(value, default=_plain, ensure_ascii=False, allow_nan=False)
+        encoded.encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise ArgumentError(f"this is not JSON: {error}") from None
-    return told
+    return encoded
 
 
 def _plain(value: Any) -> str:
-    """What JSON has no name for and everybody writes the same way."""
+    """What JSON has no type for and everybody writes the same way."""
     if isinstance(value, (date, datetime)):
         return timestamp(value)
     if isinstance(value, (Decimal, UUID)):
         return str(value)
-    raise TypeError(f"it has no place for {type(value).__name__}")
+    raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
 def _listed(value: str | Iterable[str] | None) -> str | None:
@@ -168,5 +213,5 @@ def _listed(value: str | Iterable[str] | None) -> str | None:
 
 
 def proxy(value: str | bool | None) -> str | bool | None:
-    """True stands for what the environment says, as None does."""
+    """True stands for the environment, as None does."""
     return None if value is True else value

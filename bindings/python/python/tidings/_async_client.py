@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import webbrowser
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, overload
 
-from . import _arguments, _tidings
+from . import _arguments, _docs, _notebook, _tidings
 from ._arguments import Overflow
 from ._async_subscription import AsyncListener, AsyncSubscription
 from ._base import BaseClient, BaseRealtime
-from ._handlers import AsyncCallback, AsyncProvider, log_notice
+from ._docs import documented
+from ._handlers import AsyncCallback, AsyncProvider
 from ._pump import Pump, on_thread
 from .exceptions import TimedOutError
 
-# How often a log-in through another site is asked for its address.
+# How often a login with OAuth2 is asked for its URL.
 _SLICE = 0.05
 
 
@@ -32,70 +32,87 @@ class AsyncClient(BaseClient[AsyncProvider]):
             async for event in await client.collection("posts").subscribe("*"):
                 print(event["action"], event["record"]["title"])
 
-    The names are those of `Client`. What waits is to be awaited; what does not, such as unsubscribing, is a
-    plain call. Callbacks and handlers may be plain or coroutine functions.
+    The names are those of `Client`. Methods that wait are coroutines; those that do not, such as
+    unsubscribing, are plain methods. Callbacks and handlers may be plain or coroutine functions.
 
-    **Threads.** A client belongs to the event loop of its first use, and its methods are to be called there;
-    another loop gets a `RuntimeError`. It has no thread in Python. Each callback has a task of its own, which
-    hands it one event after another; what it raises goes to the logger ``tidings`` and to `on_error`, and the
-    others go on.
+    **Event loop.** A client belongs to the asyncio event loop on which it was first used; calls from another
+    loop raise `RuntimeError`. It starts no Python thread. Each callback runs in a task of its own, one event
+    after another. If one raises, the exception is logged and passed to `on_error`, and the others go on.
+    anyio works on its asyncio backend. Trio has no asyncio loop: use `Client` in threads there, with
+    ``trio.to_thread.run_sync``.
 
-    **Errors.** All are in `tidings.exceptions`; `ClientResponseError` is what servers and networks do.
-    Cancelling a call withdraws what it asked for.
+    **Log.** As that of `Client`.
 
-    **End.** `close` ends all subscriptions; so do ``async with`` and the end of the interpreter. A client
-    that is forgotten closes with a `ResourceWarning`, unless it has callbacks: then it goes on as long as its
-    loop. In a child made by ``fork`` every call raises `ForkedError`; a new client works there.
+    **Errors.** All are in `tidings.exceptions`. `ClientResponseError` covers whatever servers and networks do.
+    Cancelling a call withdraws it.
+
+    **End.** `close` ends all subscriptions. So do leaving an ``async with`` block and the end of the
+    interpreter. A client that is no longer referenced is closed with a `ResourceWarning`, unless it has
+    callbacks: then it goes on until the last of them is unsubscribed, or its loop ends. In IPython and
+    Jupyter, running a statement again closes the client that it made before, as soon as nothing else refers
+    to it. In a child process made by ``fork`` every call raises `ForkedError`; create a new client there.
     """
 
+    _awaits = True
+
     def _begin(self, native: _tidings.Client, provider: AsyncProvider | None) -> None:
-        self._pump = Pump(native, self._handlers, provider, self._auth_store._changed)
-        # The subscriptions whose callbacks are still to be called.
-        self._heard: set[int] = set()
+        self._pump = Pump(native, self._handlers, self._journal, provider, self._auth_store._changed)
+        _notebook.made(self._pump)
 
     @property
     def realtime(self) -> AsyncRealtime:
-        """Raw topics and the connection."""
+        """Raw topics, and the connection itself."""
         return AsyncRealtime(self)
 
     def collection(self, name: str) -> AsyncCollection:
         """A collection of records, by name or id."""
-        return AsyncCollection(self, name)
+        return AsyncCollection(self, _arguments.collection(name))
 
+    @overload
+    async def send(
+        self,
+        method: str,
+        path: str,
+        /,
+        *,
+        headers: Mapping[str, Any] | None = None,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        timeout: float = 30,
+    ) -> Any: ...
+
+    @overload
     async def send(
         self,
         path: str,
+        /,
         *,
         method: str = "GET",
         headers: Mapping[str, Any] | None = None,
         query: Mapping[str, Any] | None = None,
         body: Any = None,
-        timeout: float | None = None,
+        timeout: float = 30,
+    ) -> Any: ...
+
+    @documented(_docs.SEND)
+    async def send(
+        self,
+        first: str,
+        second: str | None = None,
+        /,
+        *,
+        method: str | None = None,
+        headers: Mapping[str, Any] | None = None,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        timeout: float = 30,
     ) -> Any:
-        """One request with the client's token.
-
-        Args:
-            path: Below the server's URL, e.g. ``/api/collections/posts/records``; it may have a query.
-            method: ``"GET"``, ``"POST"`` and so on.
-            headers: Headers besides those of the client.
-            query: Parameters. A list stands for several of one name, None for nothing.
-            body: Bytes are sent as they are, anything else as JSON. Dates and times, `decimal.Decimal` and
-                `uuid.UUID` stand in it as text.
-            timeout: How many seconds it may take.
-
-        Returns:
-            The answer: parsed JSON, None if it is empty, or bytes if it is something else.
-
-        Raises:
-            ClientResponseError: The server refused, with its ``status``, or could not be asked.
-            ArgumentError: An argument cannot be sent.
-            ClosedError: The client is closed.
-            ForkedError: In a forked child.
-        """
+        """Makes one HTTP request with the client's token."""
+        method, path = _arguments.route(first, second, method)
         content = _arguments.body(body)
         call = self._client.send(
-            method.upper(),
-            _arguments.path(path),
+            method,
+            path,
             content.content,
             content.type,
             _arguments.pairs(query),
@@ -105,15 +122,15 @@ class AsyncClient(BaseClient[AsyncProvider]):
         return _arguments.answer(await self._finish(call, None))
 
     async def close(self) -> None:
-        """Closes the client: all subscriptions end, and all requests under way fail with `ClosedError`.
+        """Closes the client: all subscriptions end, and all pending requests fail with `ClosedError`.
 
-        Resolves within a second, when no thread, socket or descriptor of the client is left; only a callback
-        that runs is not waited for. Harmless when done before. The closing itself happens with the call, even
-        if this is cancelled.
+        Returns within a second, when no thread, socket or descriptor of the client is left. It does not wait
+        for a callback that is running. Closing twice is harmless. Cancelling this ends the wait, not the
+        closing.
         """
         self._is_closed = True
         self._client.close(wait=False)
-        self._heard.clear()
+        self._pump.heard.clear()
         self._pump.stop()
         await on_thread(self._client.close)
 
@@ -126,11 +143,11 @@ class AsyncClient(BaseClient[AsyncProvider]):
         await self.close()
 
     async def _finish(self, call: _tidings.Call, timeout: float | None) -> Any:
-        """Waits for what was asked; what ends the wait withdraws it."""
+        """Waits for a call. Whatever ends the wait early withdraws the call."""
         try:
             self._pump.attach()
             if not await self._pump.until(call.poll, timeout):
-                raise TimedOutError(f"no answer came within {timeout:g} s")
+                raise TimedOutError(f"no response within {timeout:g} s")
         except BaseException:
             call.withdraw()
             raise
@@ -145,53 +162,33 @@ class AsyncClient(BaseClient[AsyncProvider]):
         wait: bool,
         timeout: float | None,
     ) -> AsyncListener | AsyncSubscription:
+        if callback is not None:
+            self._handlers.check("callback", callback)
+        _arguments.valid("topic", topic)
         options |= _arguments.given(timeout=_arguments.limit("timeout", timeout))
         self._pump.attach()
         self._is_used = True
-        told = topic if collection is None else f"{collection}/{topic}"
+        full = topic if collection is None else f"{collection}/{topic}"
         native = self._client.stream(collection, topic, options, wait)
         if isinstance(native, _tidings.Call):
             native = await self._finish(native, None)
-        subscription = AsyncSubscription(self, told, native)
         if callback is None:
-            return subscription
-        self._heard.add(subscription.id)
-        self._pump.spawn(self._deliver(subscription, callback))
-        return AsyncListener(self, told, subscription.id)
-
-    async def _deliver(self, subscription: AsyncSubscription, callback: AsyncCallback) -> None:
-        """Hands one event after another to a callback. The queue is the native one, with its limit and its
-        counter."""
-        try:
-            async for event in subscription:
-                if subscription.id not in self._heard:
-                    break
-                if event.is_notice:
-                    log_notice(event)
-                try:
-                    result = callback(event)
-                    if inspect.isawaitable(result):
-                        await result
-                except asyncio.CancelledError as error:
-                    if _is_cancelled():
-                        raise
-                    self._handlers.failed(error, event)
-                except Exception as error:
-                    self._handlers.failed(error, event)
-        finally:
-            self._unsubscribe(subscription.id)
+            return AsyncSubscription(self._pump, full, native, self)
+        self._pump.heard.add(native.id)
+        self._pump.spawn(self._pump.deliver(native, callback))
+        return AsyncListener(self._pump, full, native.id)
 
     async def _log_in(self, call: _tidings.Call, timeout: float | None = None) -> dict[str, Any]:
         answer: dict[str, Any] = await self._finish(call, timeout)
         self._auth_store._changed()
         return answer
 
-    async def _log_in_elsewhere(
+    async def _log_in_with_provider(
         self, call: _tidings.Call, open: Callable[[str], object], timeout: float | None
     ) -> dict[str, Any]:
         try:
             _arguments.limit("timeout", timeout)
-            # The address comes first, or what went wrong.
+            # The URL comes first, or an error.
             while call.url is None and not await self._pump.until(call.poll, _SLICE):
                 pass
             if call.url is not None:
@@ -211,25 +208,16 @@ class AsyncClient(BaseClient[AsyncProvider]):
             if self._pump.is_attached:
                 raise
 
+    def _outlives(self) -> bool:
+        return self._pump.outlive()
+
     def _forget_ended(self) -> None:
-        self._heard = {id for id in self._heard if self._client.subscription_state(id) != "ended"}
-
-    def _unsubscribe(self, id: int) -> None:
-        self._heard.discard(id)
-        self._client.unsubscribe(id)
-
-
-def _is_cancelled() -> bool:
-    """Whether it is this task that was cancelled, and not something that it waited for; always, before Python
-    3.11."""
-    task = asyncio.current_task()
-    cancelling: Callable[[], int] | None = getattr(task, "cancelling", None)
-    return cancelling is None or cancelling() > 0
+        self._pump.forget_ended()
 
 
 class AsyncCollection:
-    """A collection of records: ``client.collection(name)``. All methods may be called in the loop of the
-    client."""
+    """A collection of records: ``client.collection(name)``. Its methods are called on the client's event
+    loop."""
 
     def __init__(self, client: AsyncClient, name: str) -> None:
         self._of = client
@@ -269,6 +257,9 @@ class AsyncCollection:
         timeout: float | None = None,
     ) -> AsyncSubscription: ...
 
+    @documented(
+        _docs.SUBSCRIBE_TO_RECORDS, topic=_docs.RECORDS, callback=_docs.ASYNC_CALLBACK, block="``async with``"
+    )
     async def subscribe(
         self,
         topic: str,
@@ -284,37 +275,7 @@ class AsyncCollection:
         wait: bool = True,
         timeout: float | None = None,
     ) -> AsyncListener | AsyncSubscription:
-        """Subscribes to changes of records, and waits until the server has acknowledged that.
-
-        From then on each change that the server sends comes, or a notice of what may have been missed: an
-        event whose ``action`` is ``"gap"``, ``"lagged"`` or ``"refused"`` (the last one). Their
-        ``event["record"]`` is an empty dict.
-
-        Args:
-            topic: ``"*"`` for all records, or the id of one.
-            callback: Is called with each `Event`, as a plain or a coroutine function, in order. Without one,
-                the handle that is returned is iterated over.
-            query: Parameters that rules and hooks see; the names ``filter``, ``expand`` and ``fields`` are
-                known to the server, and may be given here or by themselves. A list is joined with commas.
-            headers: Headers that rules and hooks see.
-            filter: Which records to tell of. See `AsyncClient.filter` for values in it.
-            expand: Which relations to put into the records.
-            fields: Which fields of the records to send.
-            queue: How many events may wait; as the client has it unless set.
-            overflow: What a full queue does; as the client has it unless set. See `AsyncClient`.
-            wait: False returns at once, whether there is a network or not, and connects in the background.
-            timeout: How many seconds to wait for the server's word; the client's ``subscribe_timeout`` unless
-                set.
-
-        Returns:
-            A handle that unsubscribes this listener when called, or at the end of a ``async with`` block.
-
-        Raises:
-            ClientResponseError: The server refused, with its ``status``, or could not be asked.
-            ArgumentError: The topic or an option cannot be used.
-            ClosedError: The client is closed.
-            ForkedError: In a forked child.
-        """
+        """Subscribes to the changes of records."""
         options = _arguments.subscribe_options(
             query=query,
             headers=headers,
@@ -323,38 +284,30 @@ class AsyncCollection:
             fields=fields,
             queue=queue,
             overflow=overflow,
+            default=self._of._queue,
         )
         return await self._of._subscribe(self._name, topic, callback, options, wait, timeout)
 
+    @documented(_docs.UNSUBSCRIBE)
     def unsubscribe(self, topic: str | None = None) -> int:
-        """Ends all subscriptions to a topic of this collection, or to all of them, whatever their options.
-        Does not wait.
-
-        Returns:
-            How many they were.
-
-        Raises:
-            ForkedError: In a forked child.
-        """
+        """Ends all subscriptions to a topic of this collection, or with None to all of its topics."""
         return self._of._unsubscribe_topic(self._name, topic)
 
+    @documented(_docs.LOGIN)
     async def auth_with_password(self, identity: str, password: str) -> dict[str, Any]:
-        """Logs in with a name or an e-mail address.
+        """Logs in with a username or an email address."""
+        return await self._of._log_in(
+            self._of._client.auth_with_password(
+                self._name, _arguments.valid("identity", identity), _arguments.valid("password", password)
+            )
+        )
 
-        Returns:
-            ``{"token": …, "record": …}``, which ``client.auth_store`` has from now on.
-
-        Raises:
-            ClientResponseError: The server refused (status 400 for a wrong password), or could not be asked.
-            ClosedError: The client is closed.
-            ForkedError: In a forked child.
-        """
-        return await self._of._log_in(self._of._client.auth_with_password(self._name, identity, password))
-
+    @documented(_docs.LOGIN)
     async def auth_refresh(self) -> dict[str, Any]:
-        """Exchanges the token for a fresh one. Errors and result as of `auth_with_password`."""
+        """Exchanges the token for a new one."""
         return await self._of._log_in(self._of._client.auth_refresh(self._name))
 
+    @documented(_docs.OAUTH2, where="on the event loop")
     async def auth_with_oauth2(
         self,
         provider: str,
@@ -362,29 +315,17 @@ class AsyncCollection:
         *,
         timeout: float | None = None,
     ) -> dict[str, Any]:
-        """Logs in through another site, such as ``"google"``.
-
-        Args:
-            provider: Its name in the settings of the collection.
-            open: Is called with the address that the person is to visit, in the loop.
-            timeout: How many seconds to wait for the person; for ever unless set.
-
-        Raises:
-            ClientResponseError: The server or the site refused, or could not be asked. What ``open`` raises
-                comes out too.
-            ClosedError: The client is closed.
-            ForkedError: In a forked child.
-        """
-        call = self._of._client.auth_with_oauth2(self._name, provider)
-        return await self._of._log_in_elsewhere(call, open, timeout)
+        """Logs in with an OAuth2 provider."""
+        call = self._of._client.auth_with_oauth2(self._name, _arguments.valid("provider", provider))
+        return await self._of._log_in_with_provider(call, open, timeout)
 
     def __repr__(self) -> str:
         return f"<tidings.AsyncCollection {self._name}>"
 
 
 class AsyncRealtime(BaseRealtime):
-    """Raw topics and the connection: ``client.realtime``. All methods may be called in the loop of the
-    client."""
+    """Raw topics, and the connection itself: ``client.realtime``. Its methods are called on the client's event
+    loop."""
 
     _of: AsyncClient
 
@@ -416,6 +357,7 @@ class AsyncRealtime(BaseRealtime):
         timeout: float | None = None,
     ) -> AsyncSubscription: ...
 
+    @documented(_docs.SUBSCRIBE, topic=_docs.RAW_TOPIC, callback=_docs.ASYNC_CALLBACK, block="``async with``")
     async def subscribe(
         self,
         topic: str,
@@ -428,51 +370,20 @@ class AsyncRealtime(BaseRealtime):
         wait: bool = True,
         timeout: float | None = None,
     ) -> AsyncListener | AsyncSubscription:
-        """Subscribes to a topic as it stands on the wire, and waits until the server has acknowledged that.
-
-        From then on each change that the server sends comes, or a notice of what may have been missed: an
-        event whose ``action`` is ``"gap"``, ``"lagged"`` or ``"refused"`` (the last one). Their
-        ``event["record"]`` is an empty dict.
-
-        Args:
-            topic: E.g. ``"jobs/finished"``, ``"posts/*"``, or ``"PB_CONNECT"``, which tells each
-                (re)connection as ``event["clientId"]``.
-            callback: Is called with each `Event`, as a plain or a coroutine function, in order. Without one,
-                the handle that is returned is iterated over.
-            query: Parameters that rules and hooks see; the names ``filter``, ``expand`` and ``fields`` are
-                known to the server, and may be given here or by themselves. A list is joined with commas.
-            headers: Headers that rules and hooks see.
-            queue: How many events may wait; as the client has it unless set.
-            overflow: What a full queue does; as the client has it unless set. See `AsyncClient`.
-            wait: False returns at once, whether there is a network or not, and connects in the background.
-            timeout: How many seconds to wait for the server's word; the client's ``subscribe_timeout`` unless
-                set.
-
-        Returns:
-            A handle that unsubscribes this listener when called, or at the end of a ``async with`` block.
-
-        Raises:
-            ClientResponseError: The server refused, with its ``status``, or could not be asked.
-            ArgumentError: The topic or an option cannot be used.
-            ClosedError: The client is closed.
-            ForkedError: In a forked child.
-        """
-        options = _arguments.subscribe_options(query=query, headers=headers, queue=queue, overflow=overflow)
+        """Subscribes to a raw topic, e.g. one of messages that server hooks send."""
+        options = _arguments.subscribe_options(
+            query=query, headers=headers, queue=queue, overflow=overflow, default=self._of._queue
+        )
         return await self._of._subscribe(None, topic, callback, options, wait, timeout)
 
+    @documented(_docs.UNSUBSCRIBE)
     def unsubscribe(self, topic: str | None = None) -> int:
-        """Ends all subscriptions to a topic, whatever their options, or to all topics. Does not wait.
-
-        Returns:
-            How many they were.
-
-        Raises:
-            ForkedError: In a forked child.
-        """
+        """Ends all subscriptions to a topic, or with None to all topics."""
         return self._of._unsubscribe_topic(None, topic)
 
+    @documented(_docs.UNSUBSCRIBE)
     def unsubscribe_by_prefix(self, prefix: str) -> int:
-        """The same for all topics that begin so, e.g. ``"posts/"``."""
+        """Ends all subscriptions to topics that begin with ``prefix``, e.g. ``"posts/"``."""
         return self._of._unsubscribe_by_prefix(prefix)
 
     def _listen(self) -> None:

@@ -1,31 +1,24 @@
-"""What `subscribe` of the async client returns."""
+"""The handles that `subscribe` of the async client returns."""
 
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from . import _tidings
+from ._event import Event
+from ._pump import Pump
 from ._subscription import BaseListener
-from ._tidings import Event
-
-if TYPE_CHECKING:
-    from ._async_client import AsyncClient
 
 L = TypeVar("L", bound="AsyncListener")
 
-# How many events are given without a turn for the rest of the loop.
-_TURN = 64
-
 
 class AsyncListener(BaseListener):
-    """A subscription whose events go to a callback. Calling it unsubscribes, without ``await``; so does
-    leaving a ``with`` or an ``async with`` block.
+    """A subscription with a callback. Calling the handle unsubscribes, without ``await``; so does leaving its
+    ``with`` or ``async with`` block.
 
-    Forgetting it does not: the callback goes on until it is unsubscribed or the client is closed.
+    Dropping the handle does not: the callback is called until it is unsubscribed or the client is closed.
     """
-
-    _of: AsyncClient
 
     async def __aenter__(self: L) -> L:
         return self
@@ -37,8 +30,8 @@ class AsyncListener(BaseListener):
 
 
 class AsyncSubscription(AsyncListener):
-    """A subscription that is iterated over. Calling it unsubscribes, without ``await``; so does leaving a
-    ``with`` or an ``async with`` block, or forgetting it.
+    """A subscription to iterate over. Calling it unsubscribes, without ``await``; so does leaving its ``with`` or
+    ``async with`` block, or dropping it.
 
     ::
 
@@ -46,28 +39,31 @@ class AsyncSubscription(AsyncListener):
             async for event in posts:
                 print(event.action, event.record_id)
 
-    The iteration ends when the subscription does: by unsubscribing, by ``client.close()``, or after an event
-    whose action is ``"refused"``. What was queued before that still comes first. Cancelling it while it waits loses nothing. One task at a time may read it.
+    The iteration ends with the subscription: when it is unsubscribed, when the client is closed, or after an
+    event whose action is ``"refused"``. Events that were queued before are still delivered. Cancelling it while
+    it waits loses nothing. One task at a time may read it.
     """
 
-    def __init__(self, client: AsyncClient, topic: str, native: _tidings.Subscription) -> None:
-        super().__init__(client, topic, native.id)
+    def __init__(self, pump: Pump, topic: str, native: _tidings.Subscription, client: object) -> None:
+        super().__init__(pump, topic, native.id)
+        self._pump = pump
         self._native = native
-        self._given = 0
+        # Keeps the client alive: one that nothing refers to is closed.
+        self._client = client
 
     async def next(self, timeout: float | None = None) -> Event:
-        """The next event or notice.
+        """The next event.
 
         Args:
-            timeout: How many seconds to wait; for ever unless set.
+            timeout: How many seconds to wait; None waits indefinitely.
 
         Raises:
-            TimeoutError: Nothing came in time. Nothing is lost by that.
+            TimeoutError: No event came in time. Nothing is lost by that.
             StopAsyncIteration: The subscription has ended.
         """
-        if not await self._of._pump.until(self._native.poll, timeout):
+        in_time, event = await self._pump.next(self._native, timeout)
+        if not in_time:
             raise TimeoutError(f"no event of {self._topic} came within {timeout:g} s")
-        event = self._native.take()
         if event is None:
             raise StopAsyncIteration
         return event
@@ -76,12 +72,7 @@ class AsyncSubscription(AsyncListener):
         return self
 
     async def __anext__(self) -> Event:
-        pump = self._of._pump
-        self._given += 1
-        if self._given % _TURN == 0:
-            await pump.breathe()
-        await pump.until(self._native.poll)
-        event = self._native.take()
+        _, event = await self._pump.next(self._native)
         if event is None:
             raise StopAsyncIteration
         return event

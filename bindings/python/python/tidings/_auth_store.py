@@ -1,4 +1,4 @@
-"""Who the client is."""
+"""The identity of a client."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ._handlers import AuthHandler, Handlers
 
 
 class AuthStore:
-    """The token and the record of who the client is: ``client.auth_store``.
+    """The identity of the client, its token and record: ``client.auth_store``.
 
-    A change takes effect at once on all subscriptions, which stay. All methods may be called from any thread
-    and any callback, and none waits. They raise `ForkedError` in a forked child.
+    A change takes effect on all subscriptions at once, without ending them. All methods may be called from any
+    thread and from any callback, and none waits. In a forked child they raise `ForkedError`.
     """
 
     def __init__(self, native: _tidings.Client, handlers: Handlers) -> None:
@@ -22,61 +22,65 @@ class AuthStore:
         self._handlers = handlers
         self._listeners: list[AuthHandler] = []
         self._lock = threading.RLock()
-        self._told = native.token()
+        self._last = native.token()
 
     @property
     def token(self) -> str:
-        """The token; the empty text for a guest."""
+        """The token; empty for a guest."""
         return self._native.token() or ""
 
     @property
     def record(self) -> dict[str, Any] | None:
-        """The record of the user, as the log-in gave it; None for a guest, and where only a token is
-        known."""
+        """The record of the user, as the login returned it; None for a guest, and if only a token is known."""
         record = self._native.record()
         return record if isinstance(record, dict) else None
 
     def is_valid(self) -> bool:
-        """Whether there is a token that has not expired, as far as it tells."""
+        """Whether there is a token that has not expired, according to its ``exp`` claim."""
         return self._native.is_valid()
 
     def save(self, token: str, record: dict[str, Any] | None = None) -> None:
-        """Becomes the owner of ``token``.
+        """Signs in with an existing token.
 
         Args:
-            token: The token; the empty text makes a guest.
-            record: The record of its owner, for `record` to return. Dates and times, `decimal.Decimal` and
-                `uuid.UUID` become text.
+            token: The token; an empty one signs out.
+            record: The record of the user, which `record` returns from now on. In it, dates, times,
+                `decimal.Decimal` and `uuid.UUID` become text.
 
         Raises:
             ArgumentError: The token cannot be sent in a header, or the record is not JSON.
         """
+        _arguments.valid("token", token)
         self._native.set_token(token or None, _arguments.to_json(record) if record is not None else None)
         self._changed()
 
     def clear(self) -> None:
-        """Becomes a guest."""
+        """Signs out: the client becomes a guest."""
         self._native.set_token(None, None)
         self._changed()
 
     def on_change(self, callback: AuthHandler, fire_immediately: bool = False) -> Callable[[], None]:
-        """Calls ``callback(token, record)`` when the client has become somebody else.
+        """Calls ``callback(token, record)`` when the token has changed.
 
-        After `save`, `clear` and log-ins this happens on the thread that made the call; for a token that was
-        replaced or lost without one, on the thread (or in the loop) of the callbacks with the next change of
-        the connection's state.
+        After `save`, `clear` and logins it is called on the thread that made the call. When a token provider
+        or the server changed the identity, it is called where callbacks run, with the next change of the
+        connection's state.
 
         Args:
-            callback: What it raises goes to the log and to ``client.on_error``.
-            fire_immediately: Calls it with the state of now as well.
+            callback: If it raises, the exception is logged and passed to ``client.on_error``.
+            fire_immediately: Also calls it now, with the current token and record.
 
         Returns:
-            A function that ends this.
+            A function that removes the callback.
+
+        Raises:
+            TypeError: The callback cannot be called, or would never run.
         """
+        self._handlers.check("callback", callback)
         with self._lock:
             self._listeners.append(callback)
         if fire_immediately:
-            self._tell([callback])
+            self._notify([callback])
 
         def remove() -> None:
             with self._lock:
@@ -92,18 +96,18 @@ class AuthStore:
         )
 
     def _changed(self) -> None:
-        """Tells the listeners if the client has become somebody else."""
+        """Notifies the listeners if the token has changed."""
         with self._lock:
-            before, self._told = self._told, self._native.token()
-            if before == self._told:
+            before, self._last = self._last, self._native.token()
+            if before == self._last:
                 return
             listeners = list(self._listeners)
-        self._tell(listeners)
+        self._notify(listeners)
 
-    def _tell(self, listeners: list[AuthHandler]) -> None:
+    def _notify(self, listeners: list[AuthHandler]) -> None:
         token, record = self.token, self.record
         for listener in listeners:
             try:
-                listener(token, record)
+                self._handlers.settle(listener(token, record))
             except BaseException as error:
                 self._handlers.failed(error)

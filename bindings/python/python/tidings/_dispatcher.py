@@ -1,28 +1,26 @@
-"""The thread that runs the callbacks of a sync client."""
+"""The thread that runs the callbacks of a sync client, and writes its log."""
 
 from __future__ import annotations
 
+import logging
 import select
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from . import _tidings
-from ._handlers import (
-    EventCallback,
-    Handlers,
-    Provider,
-    log_disconnected,
-    log_notice,
-    log_state,
-    logger,
-)
+from . import _ending, _tidings
+from ._arguments import valid
+from ._handlers import EventCallback, Handlers, Provider
+from ._journal import Journal
 
 Item: TypeAlias = "tuple[int, Any, Any]"
 
-# How much is taken at a time.
-_BATCH = 256
+# How much waits here at most, taken from the native queues, which have the limits and the counters.
+_BACKLOG = 256
+# How long the turn of one subscription is, as in the core. Its last event may take longer.
+_TURN = 0.005
 # How often questions for a token are looked after while the thread waits.
 _SLICE = 0.05
 
@@ -31,18 +29,23 @@ class Dispatcher:
     """Takes what the native client has queued, and calls whom it is for.
 
     The thread waits in pure Python and takes without waiting, so no native frame is on its stack when the
-    interpreter ends under it. It is started with the first callback or handler.
+    interpreter ends under it. It is started with the first subscription, callback or handler.
+
+    Subscriptions take turns, of a time and not of a number: the events of one whose callback is slow keep
+    the others waiting for one call, not for all of them.
     """
 
     def __init__(
         self,
         native: _tidings.Client,
         handlers: Handlers,
+        journal: Journal,
         provider: Provider | None,
         changed: Callable[[], None],
     ) -> None:
-        self._native = native
+        self.native = native
         self._handlers = handlers
+        self._journal = journal
         self._provider = provider
         # Is called when the client may have become somebody else.
         self._changed = changed
@@ -51,21 +54,24 @@ class Dispatcher:
         self._callbacks: dict[int, EventCallback] = {}
         # Subscriptions that the server has not answered yet.
         self._entering: dict[int, threading.Event] = {}
-        # The client, while there are callbacks: a program that keeps neither the client nor the handle goes
-        # on hearing.
-        self._kept: object = None
+        # Whether nothing refers to the client any more. The callbacks of a program that keeps neither the
+        # client nor a handle are still called, and the native client closes with the last of them.
+        self._is_forgotten = False
+        self._is_replaced = False
         self._thread: threading.Thread | None = None
         self._is_calling = False
-        # Taken out of turn, see `attend`.
-        self._ahead: deque[Item] = deque()
-        # What the native client said when these, and what is being delivered, were taken.
-        self._forgotten_ahead = self._forgotten = 0
+        # What was taken and not delivered: of the client, and of each subscription with the number of identity
+        # changes (`forgotten`) at that time. The subscription that stands first has the next turn.
+        self._news: deque[Item] = deque()
+        self._turns: dict[int, deque[tuple[int, Any, int]]] = {}
+        self._backlog = 0
 
     def start(self) -> None:
         """Starts the thread, unless it runs."""
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="tidings-callbacks", daemon=True)
+                name = f"tidings-callbacks {self._journal.name}"
+                self._thread = threading.Thread(target=self._run, name=name, daemon=True)
                 self._thread.start()
 
     def ask(self, ask: Callable[[], tuple[int, _tidings.Call | None]]) -> tuple[int, _tidings.Call | None]:
@@ -77,36 +83,59 @@ class Dispatcher:
             self._entering[id] = threading.Event()
         return id, call
 
-    def enter(self, id: int, client: object, callback: EventCallback) -> None:
+    def enter(self, id: int, callback: EventCallback) -> None:
         """Gives a subscription its callback.
 
-        Not before the server's word: programs count on it that what stands right below `subscribe` is there
-        when the callback is called first.
+        Not before the server has answered: programs count on it that what stands right below `subscribe` is
+        there when the callback is called first.
         """
         with self._lock:
             self._callbacks[id] = callback
-            self._kept = client
             entering = self._entering.pop(id)
         entering.set()
 
     def forget(self, id: int) -> None:
         """Nothing more is delivered to this subscription, whatever was taken already."""
         with self._lock:
-            self._callbacks.pop(id, None)
+            callback = self._callbacks.pop(id, None)
             entering = self._entering.pop(id, None)
-            # What goes here may close the client: outside of the lock it can do no harm.
-            kept, self._kept = self._kept, self._kept if self._callbacks else None
-        del kept
+            is_over = self._is_forgotten and not self._callbacks
+        # What goes here may be the host's: outside of the lock it can do no harm.
+        del callback
         if entering is not None:
             entering.set()
+        if is_over:
+            self._let_go()
+
+    def unsubscribe(self, id: int) -> None:
+        """Ends a subscription, and delivers nothing more to it."""
+        self.native.unsubscribe(id)
+        self.forget(id)
 
     def forget_ended(self) -> None:
         """The same for all that have ended."""
         with self._lock:
             ids = list(self._callbacks)
         for id in ids:
-            if self._native.subscription_state(id) == "ended":
+            if self.native.subscription_state(id) == "ended":
                 self.forget(id)
+
+    def outlive(self) -> bool:
+        """Nothing refers to the client any more: whether this goes on without it."""
+        with self._lock:
+            if not self._callbacks or self._is_replaced:
+                return False
+            self._is_forgotten = True
+        _ending.close_at_the_end(self)
+        return True
+
+    def replace(self) -> None:
+        """The cell of a notebook that made the client runs again."""
+        with self._lock:
+            self._is_replaced = True
+            is_over = self._is_forgotten
+        if is_over:
+            self._let_go()
 
     @property
     def is_current(self) -> bool:
@@ -116,18 +145,11 @@ class Dispatcher:
     def attend(self) -> None:
         """Answers questions for a token while a callback waits for a call, which may wait for just that
         token."""
-        while self._provider is not None and (batch := self._native.take(1)):
-            item = batch[0]
-            if (forgotten := self._native.forgotten()) != self._forgotten_ahead:
-                self._forgotten_ahead = forgotten
-                kept = [old for old in self._ahead if old[0] != _tidings.EVENT or old[2].is_notice]
-                self._ahead = deque(kept)
-            if item[0] == _tidings.TOKEN_WANTED:
-                self._answer(item[1])
-                continue
-            self._ahead.append(item)
-            # Notices come first, so there are none behind an event.
-            if item[0] in (_tidings.EVENT, _tidings.ENDED):
+        while self._provider is not None and (batch := self.native.take(1)):
+            backlog = self._backlog
+            self._sort(batch)
+            # What is of the client comes first, so there is none of it behind an event.
+            if self._backlog > backlog:
                 break
 
     def silence(self) -> None:
@@ -141,74 +163,108 @@ class Dispatcher:
         if self._thread is not None and not self.is_current and not self._is_calling:
             self._thread.join(1)
 
-    def disown(self) -> None:
+    def _let_go(self) -> None:
+        self.native.close(wait=False)
+        self.silence()
+
+    def _close_natively(self) -> None:
+        self.native.close()
+
+    def _disown(self) -> None:
         """In a forked child, which has no such thread, and may have the lock as that thread held it."""
         self._lock = threading.RLock()
         self._callbacks = {}
         self._entering = {}
-        self._kept = None
 
     def _run(self) -> None:
         wait = self._wait()
-        while True:
-            if self._ahead:
-                items = list(self._ahead)
-                self._ahead.clear()
-                self._forgotten = self._forgotten_ahead
-            else:
-                batch = self._native.take(_BATCH)
-                self._forgotten = self._native.forgotten()
-                if batch is None:
-                    break
-                if not batch:
-                    wait()
-                    continue
-                items = batch
-                del batch
-            self._deliver(items)
-            # What was delivered must not live until something else comes.
-            del items
-        self._native.release()
-        with self._lock:
-            self._callbacks.clear()
-            kept, self._kept = self._kept, None
-        del kept
+        while (batch := self._take()) is not None:
+            self._sort(batch)
+            del batch
+            if not self._step():
+                wait()
+        self.native.release()
+        self.silence()
+
+    def _take(self) -> list[Item] | None:
+        room = _BACKLOG - self._backlog
+        return self.native.take(room) if room > 0 else []
 
     def _wait(self) -> Callable[[], object]:
-        descriptor = self._native.fileno()
+        descriptor = self.native.fileno()
         if descriptor < 0:
-            return lambda: self._native.wait(None)
+            return lambda: self.native.wait(None)
         if hasattr(select, "poll"):
             poll = select.poll()
             poll.register(descriptor, select.POLLIN)
             return lambda: poll.poll()
         return lambda: select.select([descriptor], [], [])
 
-    def _deliver(self, items: list[Item]) -> None:
-        if self._provider is not None:
-            # Before any callback, which may wait for it.
-            for kind, what, _ in items:
-                if kind == _tidings.TOKEN_WANTED:
-                    self._answer(what)
-        callbacks = self._callbacks
-        self._is_calling = True
-        for kind, what, payload in items:
-            if kind == _tidings.EVENT:
-                callback = callbacks.get(what) or self._late(what)
-                if callback is None:
-                    continue
-                if payload.is_notice:
-                    log_notice(payload)
-                elif self._native.forgotten() != self._forgotten:
-                    # Taken for the user that the client was.
-                    continue
-                try:
-                    callback(payload)
-                except BaseException as error:
-                    self._handlers.failed(error, payload)
+    def _sort(self, batch: list[Item]) -> None:
+        """Puts each item where it waits for its turn. Questions for a token do not wait: a callback may."""
+        forgotten = self.native.forgotten() if batch else 0
+        for item in batch:
+            kind, what, payload = item
+            if kind in (_tidings.EVENT, _tidings.NOTICE, _tidings.ENDED):
+                turn = self._turns.get(what)
+                if turn is None:
+                    turn = self._turns[what] = deque()
+                turn.append((kind, payload, forgotten))
+                self._backlog += 1
+            elif kind == _tidings.TOKEN_WANTED:
+                self._answer(what)
             else:
-                self._notice(kind, what, payload)
-        self._is_calling = False
+                self._news.append(item)
+
+    def _step(self) -> bool:
+        """Delivers what is of the client, or one turn of one subscription; False when nothing waits."""
+        if not self._news and not self._turns:
+            return False
+        self._is_calling = True
+        try:
+            if self._news:
+                kind, what, _ = self._news.popleft()
+                self._report(kind, what)
+            else:
+                self._turn()
+        finally:
+            self._is_calling = False
+        return True
+
+    def _turn(self) -> None:
+        id, turn = next(iter(self._turns.items()))
+        ends = time.monotonic() + _TURN
+        while turn:
+            kind, payload, forgotten = turn.popleft()
+            self._backlog -= 1
+            if kind == _tidings.ENDED:
+                self._late(id)
+                self.forget(id)
+            else:
+                self._deliver(id, kind, payload, forgotten)
+            # What was delivered must not live until something else comes.
+            del payload
+            if time.monotonic() >= ends:
+                break
+        del self._turns[id]
+        if turn:
+            self._turns[id] = turn
+
+    def _deliver(self, id: int, kind: int, event: Any, forgotten: int) -> None:
+        callback = self._callbacks.get(id) or self._late(id)
+        if callback is None:
+            return
+        if kind == _tidings.NOTICE:
+            self._journal.notice(event)
+        elif self.native.forgotten() != forgotten:
+            # Taken for the user that the client was.
+            return
+        try:
+            result = callback(event)
+            if result is not None:
+                self._handlers.settle(result)
+        except BaseException as error:
+            self._handlers.failed(error, event)
 
     def _late(self, id: int) -> EventCallback | None:
         """The callback of a subscription that is being entered into the table right now."""
@@ -218,40 +274,31 @@ class Dispatcher:
             self.attend()
         return self._callbacks.get(id)
 
-    def _notice(self, kind: int, what: Any, payload: Any) -> None:
-        if kind == _tidings.ENDED:
-            self._late(what)
-            self.forget(what)
-        elif kind == _tidings.STATE:
-            log_state(what)
+    def _report(self, kind: int, what: Any) -> None:
+        if kind == _tidings.STATE:
+            self._journal.state(what)
             self._changed()
-            self._tell(self._handlers.on_state, what)
+            self._handlers.call(self._handlers.on_state, what)
         elif kind == _tidings.DISCONNECTED:
-            log_disconnected(what)
-            self._tell(self._handlers.on_disconnect, what)
-
-    def _tell(self, handler: Callable[[Any], object] | None, what: Any) -> None:
-        if handler is None:
-            return
-        try:
-            handler(what)
-        except BaseException as error:
-            self._handlers.failed(error)
+            self._journal.disconnected(what)
+            self._handlers.call(self._handlers.on_disconnect, what)
 
     def _answer(self, request: _tidings.TokenRequest) -> None:
         """Asks the host on a thread of its own: it may take its time, and may use this client's callbacks."""
-        provider = self._provider
+        provider, journal = self._provider, self._journal
 
         def ask() -> None:
             try:
                 assert provider is not None
                 token = provider()
                 if token is not None and not isinstance(token, str):
-                    raise TypeError(f"a token provider gives a str or None, not {type(token).__name__}")
+                    raise TypeError(f"a token provider returns a str or None, not {type(token).__name__}")
+                if token is not None:
+                    valid("token", token)
             except BaseException as error:
-                logger.error("the token provider raised", exc_info=error)
+                journal.log(logging.ERROR, "the token provider raised", error=error)
                 request.fail(f"{type(error).__name__}: {error}")
             else:
                 request.answer(token)
 
-        threading.Thread(target=ask, name="tidings-token", daemon=True).start()
+        threading.Thread(target=ask, name=f"tidings-token {journal.name}", daemon=True).start()

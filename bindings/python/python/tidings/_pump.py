@@ -1,8 +1,7 @@
-"""What an asyncio loop does for an async client.
+"""What an asyncio event loop does for an async client.
 
-No thread: the loop watches the descriptor of the native client, and what waits for something is named by a
-number that the queue gives when it is worth polling again. For trio or anyio this file alone would need a
-sibling: `attach` with a system task around ``trio.lowlevel.wait_readable(fileno)``, `until` with a
+No thread: the loop watches the descriptor of the native client. Each waiter has a number, which the native queue
+returns when it is worth polling again. To support trio, this file alone would need a sibling: `attach` with a system task around ``trio.lowlevel.wait_readable(fileno)``, `until` with a
 ``trio.Event`` for each number instead of a future, and `spawn` with a nursery, which the client would have to
 be given since trio starts no task without one.
 """
@@ -13,32 +12,49 @@ import asyncio
 import contextlib
 import inspect
 import itertools
+import logging
 import math
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from . import _tidings
-from ._handlers import AsyncProvider, Handlers, log_disconnected, log_state, logger
+from . import _ending, _tidings
+from ._arguments import valid
+from ._event import Event
+from ._handlers import AsyncCallback, AsyncProvider, Handlers
+from ._journal import Journal
 from .exceptions import ArgumentError
 
 _BATCH = 256
+# How long events are taken without a turn for the rest of the loop.
+_TURN = 0.005
 # How often something is polled after the queue is closed, when nobody names numbers any more.
 _LAST_STEPS = 0.005
 
 
 class Pump:
-    """Moves what the native client has queued into one loop, that of the first use."""
+    """Moves what the native client has queued into one event loop, that of the first use."""
 
     def __init__(
         self,
         native: _tidings.Client,
         handlers: Handlers,
+        journal: Journal,
         provider: AsyncProvider | None,
         changed: Callable[[], None],
     ) -> None:
-        self._native = native
+        self.native = native
+        # The subscriptions whose callbacks are still to be called.
+        self.heard: set[int] = set()
+        # Whether nothing refers to the client any more. The callbacks of a program that keeps neither the
+        # client nor a handle are still called, and the native client closes with the last of them.
+        self._is_forgotten = False
+        self._is_replaced = False
+        # When the loop was given its last turn.
+        self._resumed = 0.0
         self._handlers = handlers
+        handlers.spawn = self._await
+        self._journal = journal
         self._provider = provider
         # Is called when the client may have become somebody else.
         self._changed = changed
@@ -51,14 +67,24 @@ class Pump:
         self._descriptor: int | None = None
 
     def attach(self) -> asyncio.AbstractEventLoop:
-        """The loop that runs, which is to be the one of the first use."""
-        loop = asyncio.get_running_loop()
+        """The loop that runs, which is to be the one of the first use.
+
+        Raises:
+            RuntimeError: None runs, or another.
+        """
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError(
+                "an AsyncClient needs a running asyncio event loop, and there is none in this thread; "
+                "under trio, use Client in threads (`trio.to_thread.run_sync`)"
+            ) from None
         if self._loop is loop:
             return loop
         if self._loop is not None:
             raise RuntimeError("an AsyncClient belongs to the event loop of its first use; make one in each")
         self._loop = loop
-        descriptor = self._native.fileno()
+        descriptor = self.native.fileno()
         try:
             if descriptor < 0:
                 raise NotImplementedError
@@ -66,7 +92,9 @@ class Pump:
             self._descriptor = descriptor
         except NotImplementedError:
             # Windows' proactor has no readers.
-            threading.Thread(target=self._read, args=(loop,), name="tidings-reader", daemon=True).start()
+            threading.Thread(
+                target=self._read, args=(loop,), name=f"tidings-reader {self._journal.name}", daemon=True
+            ).start()
         return loop
 
     @property
@@ -75,7 +103,7 @@ class Pump:
         return self._loop is not None
 
     async def until(self, poll: Callable[[int], bool], timeout: float | None = None) -> bool:
-        """Waits until ``poll`` says so; False when the time is up. Cancelling it loses nothing."""
+        """Waits until ``poll`` returns true; False on timeout. Cancelling it loses nothing."""
         if timeout is not None and math.isnan(timeout):
             raise ArgumentError("invalid timeout: it is not a number; give it seconds")
         number = next(self._numbers)
@@ -88,14 +116,50 @@ class Pump:
                 await asyncio.sleep(_LAST_STEPS)
             else:
                 await self._named(loop, number, deadline)
+            self._resumed = loop.time()
             if poll(number):
                 return True
             if deadline is not None and loop.time() >= deadline:
                 return False
 
-    async def breathe(self) -> None:
-        """Lets the rest of the loop have its turn."""
-        await asyncio.sleep(0)
+    async def next(
+        self, native: _tidings.Subscription, timeout: float | None = None
+    ) -> tuple[bool, Event[Any] | None]:
+        """Whether the next event came in time, and that event; None when the subscription has ended.
+
+        Tasks take turns of a time, so that a backlog with a slow callback does not hold up the loop for long.
+        """
+        loop = self.attach()
+        if loop.time() - self._resumed > _TURN:
+            await asyncio.sleep(0)
+            self._resumed = loop.time()
+        if not await self.until(native.poll, timeout):
+            return False, None
+        return True, native.take()
+
+    async def deliver(self, native: _tidings.Subscription, callback: AsyncCallback) -> None:
+        """Hands one event after another to a callback. The queue is the native one, with its limit and its
+        counter."""
+        id = native.id
+        try:
+            while id in self.heard:
+                _, event = await self.next(native)
+                if event is None or id not in self.heard:
+                    break
+                if event.is_notice:
+                    self._journal.notice(event)
+                try:
+                    result = callback(event)
+                    if inspect.isawaitable(result):
+                        await result
+                except asyncio.CancelledError as error:
+                    if _is_cancelled():
+                        raise
+                    self._handlers.failed(error, event)
+                except Exception as error:
+                    self._handlers.failed(error, event)
+        finally:
+            self.unsubscribe(id)
 
     async def _named(self, loop: asyncio.AbstractEventLoop, number: int, deadline: float | None) -> None:
         waiter = self._waiters[number] = loop.create_future()
@@ -108,24 +172,64 @@ class Pump:
                 alarm.cancel()
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Starts a task that nobody waits for."""
+        """Starts a background task."""
         task = self.attach().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def unsubscribe(self, id: int) -> None:
+        """Ends a subscription, and delivers nothing more to it."""
+        self.heard.discard(id)
+        self.native.unsubscribe(id)
+        self._close_after_the_last()
+
+    def forget_ended(self) -> None:
+        """Delivers nothing more to the subscriptions that have ended."""
+        self.heard = {id for id in self.heard if self.native.subscription_state(id) != "ended"}
+        self._close_after_the_last()
+
+    def outlive(self) -> bool:
+        """Nothing refers to the client any more: whether this goes on without it."""
+        if not self.heard or self._is_replaced:
+            return False
+        self._is_forgotten = True
+        _ending.close_at_the_end(self)
+        return True
+
+    def replace(self) -> None:
+        """The cell of a notebook that made the client runs again."""
+        self._is_replaced = True
+        if self._is_forgotten:
+            self._let_go()
+
+    def _close_after_the_last(self) -> None:
+        if self._is_forgotten and not self.heard:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self.heard.clear()
+        self.native.close(wait=False)
+
+    def _close_natively(self) -> None:
+        self.native.close()
+
+    def _disown(self) -> None:
+        """In a forked child: what the parent has is none of our business."""
+        self._is_forgotten = False
+
     def stop(self) -> None:
-        """After the client is closed: who waits is told."""
+        """After the client is closed: wakes whoever waits."""
         if self._is_stopped:
             return
         self._is_stopped = True
         if self._descriptor is not None and self._loop is not None:
             self._loop.remove_reader(self._descriptor)
-            self._native.release()
+            self.native.release()
         for waiter in self._waiters.values():
             wake(waiter)
 
     def _drain(self) -> None:
-        batch = self._native.take(_BATCH)
+        batch = self.native.take(_BATCH)
         if batch is None:
             self.stop()
             return
@@ -134,12 +238,12 @@ class Pump:
                 if waiter := self._waiters.get(what):
                     wake(waiter)
             elif kind == _tidings.STATE:
-                log_state(what)
+                self._journal.state(what)
                 self._changed()
-                self._tell(self._handlers.on_state, what)
+                self._notify(self._handlers.on_state, what)
             elif kind == _tidings.DISCONNECTED:
-                log_disconnected(what)
-                self._tell(self._handlers.on_disconnect, what)
+                self._journal.disconnected(what)
+                self._notify(self._handlers.on_disconnect, what)
             elif kind == _tidings.TOKEN_WANTED:
                 self.spawn(self._answer(what))
 
@@ -155,7 +259,7 @@ class Pump:
                 drained.set()
 
         while not self._is_stopped:
-            self._native.wait(None)
+            self.native.wait(None)
             drained.clear()
             try:
                 loop.call_soon_threadsafe(drain)
@@ -163,16 +267,16 @@ class Pump:
                 return  # The loop is closed.
             drained.wait()
 
-    def _tell(self, handler: Callable[[Any], object] | None, what: Any) -> None:
+    def _notify(self, handler: Callable[[Any], object] | None, what: Any) -> None:
         if handler is None:
             return
         try:
-            result = handler(what)
+            self._handlers.settle(handler(what))
         except Exception as error:
             self._handlers.failed(error)
-        else:
-            if inspect.isawaitable(result):
-                self.spawn(self._finish(result))
+
+    def _await(self, result: Awaitable[object]) -> None:
+        self.spawn(self._finish(result))
 
     async def _finish(self, result: Awaitable[object]) -> None:
         try:
@@ -186,16 +290,26 @@ class Pump:
             answer = self._provider()
             token = await answer if inspect.isawaitable(answer) else answer
             if token is not None and not isinstance(token, str):
-                raise TypeError(f"a token provider gives a str or None, not {type(token).__name__}")
+                raise TypeError(f"a token provider returns a str or None, not {type(token).__name__}")
+            if token is not None:
+                valid("token", token)
         except Exception as error:
-            logger.error("the token provider raised", exc_info=error)
+            self._journal.log(logging.ERROR, "the token provider raised", error=error)
             request.fail(f"{type(error).__name__}: {error}")
         else:
             request.answer(token)
 
 
+def _is_cancelled() -> bool:
+    """Whether it is this task that was cancelled, and not something that it waited for; always, before Python
+    3.11."""
+    task = asyncio.current_task()
+    cancelling: Callable[[], int] | None = getattr(task, "cancelling", None)
+    return cancelling is None or cancelling() > 0
+
+
 def wake(waiter: asyncio.Future[None]) -> None:
-    """Lets who waits go on."""
+    """Wakes a waiter."""
     if not waiter.done():
         waiter.set_result(None)
 

@@ -1,59 +1,70 @@
-"""What `subscribe` of the sync client returns."""
+"""The handles that `subscribe` of the sync client returns."""
 
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Protocol, TypeVar
 
 from . import _tidings
-from ._tidings import Event
+from ._event import Event
+from ._wait import wait
 from .exceptions import ForkedError
-
-if TYPE_CHECKING:
-    from ._base import BaseClient
 
 L = TypeVar("L", bound="BaseListener")
 
 
-class BaseListener:
-    """What all handles have in common."""
+class Owner(Protocol):
+    """What delivers the events of a client's subscriptions, and can end one."""
 
-    def __init__(self, client: BaseClient[Any], topic: str, id: int) -> None:
-        self._of = client
+    @property
+    def native(self) -> _tidings.Client:
+        """The native client."""
+        ...
+
+    def unsubscribe(self, id: int) -> None:
+        """Ends a subscription, and delivers nothing more to it."""
+
+
+class BaseListener:
+    """The common part of all handles."""
+
+    def __init__(self, owner: Owner, topic: str, id: int) -> None:
+        self._owner = owner
         self._topic = topic
         self._id = id
 
     @property
     def id(self) -> int:
-        """The number of this subscription, never given twice by one client."""
+        """The number of this subscription, unique within its client."""
         return self._id
 
     @property
     def topic(self) -> str:
-        """The topic as subscribed to, without options, e.g. ``posts/*``."""
+        """The topic, without options, e.g. ``posts/*``."""
         return self._topic
 
     @property
     def state(self) -> str:
-        """``"pending"``, ``"live"``, ``"interrupted"`` or ``"ended"``.
+        """``"pending"`` until the server has acknowledged the topic, then ``"live"``, or ``"interrupted"`` while the
+        client is reconnecting, and at last ``"ended"``.
 
         Raises:
-            ForkedError: In a forked child.
+            ForkedError: The client belongs to the parent process.
         """
-        return self._of._client.subscription_state(self._id)
+        return self._owner.native.subscription_state(self._id)
 
     @property
     def lost(self) -> int:
-        """How many events were dropped because the host did not keep up.
+        """The number of events dropped because the queue was full.
 
         Raises:
-            ForkedError: In a forked child.
+            ForkedError: The client belongs to the parent process.
         """
-        return self._of._client.lost(self._id)
+        return self._owner.native.lost(self._id)
 
     def __call__(self) -> None:
-        """Unsubscribes this listener alone, at once; harmless when done before. From any thread and any
-        callback."""
+        """Unsubscribes this listener alone, at once. May be called from any thread and from any callback; calling
+        it twice is harmless."""
         self._unsubscribe()
 
     def unsubscribe(self) -> None:
@@ -69,7 +80,7 @@ class BaseListener:
         self._unsubscribe()
 
     def _unsubscribe(self) -> None:
-        self._of._unsubscribe(self._id)
+        self._owner.unsubscribe(self._id)
 
     def __repr__(self) -> str:
         try:
@@ -80,17 +91,15 @@ class BaseListener:
 
 
 class Listener(BaseListener):
-    """A subscription whose events go to a callback. Calling it unsubscribes; so does leaving a ``with``
-    block.
+    """A subscription with a callback. Calling the handle unsubscribes; so does leaving its ``with`` block.
 
-    Forgetting it does not: the callback goes on until it is unsubscribed or the client is closed. All methods
-    may be called from any thread and any callback, and none waits.
+    Dropping the handle does not: the callback is called until it is unsubscribed or the client is closed. All
+    methods may be called from any thread and from any callback, and none waits.
     """
 
 
 class Subscription(BaseListener):
-    """A subscription that is iterated over. Calling it unsubscribes; so does leaving a ``with`` block, or
-    forgetting it.
+    """A subscription to iterate over. Calling it unsubscribes; so does leaving its ``with`` block, or dropping it.
 
     ::
 
@@ -98,27 +107,29 @@ class Subscription(BaseListener):
             for event in posts:
                 print(event.action, event.record_id)
 
-    The iteration ends when the subscription does: by unsubscribing, by ``client.close()``, or after an event
-    whose action is ``"refused"``. What was queued before that still comes first. It may be read by one thread at a time; everything else may be called from
-    any.
+    The iteration ends with the subscription: when it is unsubscribed, when the client is closed, or after an
+    event whose action is ``"refused"``. Events that were queued before are still delivered. One thread at a time
+    may read it; everything else may be called from any thread.
     """
 
-    def __init__(self, client: BaseClient[Any], topic: str, native: _tidings.Subscription) -> None:
-        super().__init__(client, topic, native.id)
+    def __init__(self, owner: Owner, topic: str, native: _tidings.Subscription, client: object) -> None:
+        super().__init__(owner, topic, native.id)
         self._native = native
+        # Keeps the client alive: one that nothing refers to is closed.
+        self._client = client
 
     def next(self, timeout: float | None = None) -> Event:
-        """The next event or notice. Ctrl-C is answered while it waits.
+        """The next event. Ctrl-C interrupts the wait.
 
         Args:
-            timeout: How many seconds to wait; for ever unless set.
+            timeout: How many seconds to wait; None waits indefinitely.
 
         Raises:
-            TimeoutError: Nothing came in time. Nothing is lost by that.
+            TimeoutError: No event came in time. Nothing is lost by that.
             StopIteration: The subscription has ended.
-            ForkedError: In a forked child.
+            ForkedError: The client belongs to the parent process.
         """
-        if not self._native.wait(timeout):
+        if not wait(self._native, timeout):
             raise TimeoutError(f"no event of {self._topic} came within {timeout:g} s")
         event = self._native.take()
         if event is None:
@@ -129,7 +140,7 @@ class Subscription(BaseListener):
         return self
 
     def __next__(self) -> Event:
-        self._native.wait(None)
+        wait(self._native, None)
         event = self._native.take()
         if event is None:
             raise StopIteration

@@ -4,22 +4,26 @@ No method here calls back into Python from another thread. What takes time is a 
 poll it with a number that the queue of the client then names when it is worth polling again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final, final
+
+from ._event import Action, Event, GapReason
 
 __all__ = [
     "DISCONNECTED",
     "ENDED",
     "EVENT",
+    "NOTICE",
     "OVERFLOWS",
     "STATE",
     "TOKEN_WANTED",
     "WOKEN",
     "Call",
     "Client",
-    "Event",
     "EventSource",
     "Hub",
+    "RawEvent",
     "State",
     "Subscription",
     "TokenRequest",
@@ -28,6 +32,7 @@ __all__ = [
     "filter",
     "forget_inside",
     "inside",
+    "parse",
 ]
 
 __version__: Final[str]
@@ -39,23 +44,21 @@ STATE: Final = 2  # (STATE, State, None)
 DISCONNECTED: Final = 3  # (DISCONNECTED, list of topics still wanted, None)
 TOKEN_WANTED: Final = 4  # (TOKEN_WANTED, TokenRequest, None)
 WOKEN: Final = 5  # (WOKEN, number, None)
+NOTICE: Final = 6  # (NOTICE, subscription id, Event): one that the client made
 
 # The names of what a full queue can do, as the core has them.
 OVERFLOWS: Final[tuple[str, ...]]
 
 @final
-class Event:
-    """One change or notice; mapping-like over its payload, which is parsed on first touch."""
+class RawEvent:
+    """What the core knows of an event; `tidings.Event` is the dict over it, made here."""
 
-    __match_args__: Final = ("action", "record")
     @property
     def topic(self) -> str: ...
     @property
     def name(self) -> str: ...
     @property
-    def action(self) -> str: ...
-    @property
-    def record(self) -> dict[str, Any]: ...
+    def action(self) -> Action: ...
     @property
     def record_id(self) -> str | None: ...
     @property
@@ -67,19 +70,12 @@ class Event:
     @property
     def gap_seconds(self) -> float | None: ...
     @property
-    def gap_reason(self) -> str | None: ...
+    def gap_since(self) -> datetime | None: ...  # in UTC
+    @property
+    def gap_reason(self) -> GapReason | None: ...
     @property
     def error(self) -> Exception | None: ...
     def json(self) -> Any: ...
-    def get(self, key: str, default: Any = None) -> Any: ...
-    def keys(self) -> Any: ...
-    def values(self) -> Any: ...
-    def items(self) -> Any: ...
-    def __getitem__(self, key: str, /) -> Any: ...
-    def __contains__(self, key: object, /) -> bool: ...
-    def __iter__(self) -> Iterator[str]: ...
-    def __len__(self) -> int: ...
-    def __eq__(self, other: object, /) -> bool: ...
 
 @final
 class State:
@@ -93,6 +89,8 @@ class State:
     def error(self) -> Exception | None: ...
     @property
     def retry_in(self) -> float | None: ...  # seconds from now, in "waiting"
+    @property
+    def offline_seconds(self) -> float | None: ...  # in "suspended"
 
 @final
 class TokenRequest:
@@ -108,6 +106,8 @@ class Call:
     def wait(
         self, timeout: float | None
     ) -> bool: ...  # whether it is done; releases the GIL; answers signals
+    # None when it is done; else a descriptor that is readable when it is worth asking again. Not on Windows.
+    def ring(self) -> int | None: ...
     def poll(self, number: int) -> bool: ...  # whether it is done; else WOKEN with the number comes
     def result(self) -> Any: ...  # once, when done; raises what went wrong
     def withdraw(
@@ -125,16 +125,18 @@ class Subscription:
     @property
     def id(self) -> int: ...
     def wait(self, timeout: float | None) -> bool: ...  # whether `take` would give something
+    def ring(self) -> int | None: ...  # as that of `Call`
     def poll(self, number: int) -> bool: ...  # the same without waiting; else WOKEN with the number comes
-    def take(self) -> Event | None: ...  # after a true `wait` or `poll`; None: nothing more comes
+    def take(self) -> Event[Any] | None: ...  # after a true `wait` or `poll`; None: nothing more comes
 
 @final
 class Client:
     def __new__(cls, url: str, options: dict[str, Any]) -> Client: ...
-    # options: token str, headers list[(str, str)], user_agent str, ca_pem bytes, client_certificate (bytes, bytes),
-    # proxy str | False, connect_timeout / subscribe_timeout / identity_check / heartbeat float seconds,
-    # backoff (float, float), queue int, overflow "drop_oldest" | "drop_newest" | "conflate", message_limit int,
+    # options: name str, token str, headers list[(str, str)], user_agent str, ca_pem bytes, client_certificate (bytes, bytes),
+    # proxy str | False, connect_timeout / subscribe_timeout / silence_timeout / identity_check / heartbeat float seconds,
+    # backoff (float, float), queue int and overflow "drop_oldest" | "drop_newest" | "conflate", message_limit int,
     # rustbaas (realm, app), token_in_query bool, token_requests bool. Any other name is a TypeError.
+    def name(self) -> str: ...  # in the log: host and port, unless it was given one
     def fileno(self) -> int: ...  # readable exactly while `take` would give something; -1 where there is none
     def release(self) -> None: ...  # nobody watches it any more, and the client is closed
     def take(self, most: int) -> list[tuple[int, Any, Any]] | None: ...  # never waits; None: closed
@@ -182,6 +184,7 @@ class Client:
     ) -> Call: ...
     # Within a second; releases the GIL. Without `wait` at once, and what is left goes by itself.
     def close(self, wait: bool = True) -> None: ...
+    def closing(self) -> Call: ...  # closes; done when nothing is left
 
 @final
 class EventSource:
@@ -237,6 +240,7 @@ class Hub:
     def stop(self) -> None: ...
     def restart(self) -> None: ...
 
+def parse(json: bytes) -> Any: ...  # a ValueError where it is no JSON, a ProtocolError where it is too deep
 def filter(expression: str, values: str) -> str: ...  # values as JSON
 
 # For the interpreter's end, see `_ending`.

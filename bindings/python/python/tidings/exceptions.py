@@ -1,28 +1,29 @@
-"""What can go wrong.
+"""The exceptions of this package.
 
 ::
 
     TidingsError
-    ├── ClientResponseError          the server's answer, or that there was none (status 0)
-    │   ├── NetworkError             also a ConnectionError: not reached, or the connection broke
+    ├── ClientResponseError          the server refused, or there was no response (status 0)
+    │   ├── NetworkError             also a ConnectionError: unreachable, or the connection broke
     │   ├── TimedOutError            also a TimeoutError
-    │   ├── ProtocolError            what answered does not speak the expected protocol
-    │   └── TokenProviderError       the token provider of the host failed
-    ├── ArgumentError                also a ValueError; found before the network
+    │   ├── ProtocolError            the response was not of the expected protocol, or cannot be read
+    │   └── TokenProviderError       your token provider failed
+    ├── ArgumentError                also a ValueError; raised before the network is used
     │   ├── InvalidUrlError
     │   ├── InvalidTopicError
-    │   └── UnsupportedError         the backend cannot do this
-    ├── ClosedError                  the client was closed
+    │   └── UnsupportedError         the server cannot do this
+    ├── ClosedError                  the client is closed
     └── ForkedError                  the client belongs to the parent process
 
-``except ClientResponseError`` so catches all that a server or a network does to a call. No text holds a
-token, a password or the query of a URL. All of them can be pickled.
+``except ClientResponseError`` catches everything that a server or a network can do to a call. No message
+contains a token, a password or the query of a URL. All exceptions can be pickled.
 """
 
 from __future__ import annotations
 
-import json
 from typing import Any
+
+from . import _json
 
 __all__ = [
     "ArgumentError",
@@ -45,23 +46,23 @@ class TidingsError(Exception):
 
 
 class ClientResponseError(TidingsError):
-    """The server refused, or could not be asked.
+    """The server refused, or there was no response.
 
     Args:
-        message: What to tell a person.
-        status: The HTTP status of the answer; 0 where there was none.
-        body: The answer as received.
-        retry_after: The seconds that the server asked to wait.
+        message: Text for a person.
+        status: The HTTP status of the response; 0 if there was none.
+        body: The response body as received.
+        retry_after: How many seconds the server asked to wait.
     """
 
     message: str
-    """What to tell a person."""
+    """Text for a person."""
     status: int
-    """The HTTP status of the answer; 0 where there was none."""
+    """The HTTP status of the response; 0 if there was none."""
     body: bytes
-    """The answer as received; empty where there was none."""
+    """The response body as received; empty if there was none."""
     retry_after: float | None
-    """The seconds that the server asked to wait, if it did."""
+    """How many seconds the server asked to wait, if it did."""
 
     def __init__(
         self, message: str = "", *, status: int = 0, body: bytes = b"", retry_after: float | None = None
@@ -72,62 +73,66 @@ class ClientResponseError(TidingsError):
         self.body = body
         self.retry_after = retry_after
 
-    # Of the two bases of some, `OSError` would have its own idea.
+    # Some have `OSError` as a second base, which would pickle them its own way.
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.message,), self.__dict__
 
     @property
     def response(self) -> dict[str, Any]:
-        """The answer as a dict, e.g. ``{"status": 404, "message": "…", "data": {}}``; empty unless it is a
-        JSON object."""
+        """The response body as a dict, e.g. ``{"status": 404, "message": "…", "data": {}}``; empty unless it is a
+        JSON object.
+
+        Raises:
+            ProtocolError: It is nested too deeply to be read; `body` has it.
+        """
         try:
-            answer = json.loads(self.body)
+            answer = _json.read(self.body)
         except ValueError:
             return {}
         return answer if isinstance(answer, dict) else {}
 
     @property
     def data(self) -> dict[str, Any]:
-        """The same as `response`, by its name in the PocketBase SDK."""
+        """The same as `response`, under its name in the PocketBase SDK."""
         return self.response
 
 
 class NetworkError(ClientResponseError, ConnectionError):
-    """The server could not be reached, or the connection broke. ``status`` is 0."""
+    """The server is unreachable, or the connection broke. ``status`` is 0."""
 
 
 class TimedOutError(ClientResponseError, TimeoutError):
-    """Something took longer than it may. ``status`` is 0."""
+    """A timeout has passed. ``status`` is 0."""
 
 
 class ProtocolError(ClientResponseError):
-    """What answered does not speak the expected protocol: not HTTP, not an event stream, not JSON. ``status``
-    is 0."""
+    """The response was not of the expected protocol (HTTP, an event stream, JSON), or its content cannot be read.
+    ``status`` is 0."""
 
 
 class TokenProviderError(ClientResponseError):
-    """The token provider of the host failed, with this text. ``status`` is 0."""
+    """Your token provider failed, with this message. ``status`` is 0."""
 
 
 class ArgumentError(TidingsError, ValueError):
-    """An option, header, token or argument cannot be used; found before the network."""
+    """An option, header, token or argument is invalid. Raised before the network is used."""
 
 
 class InvalidUrlError(ArgumentError):
-    """The URL of the server cannot be used."""
+    """The URL of the server is invalid."""
 
 
 class InvalidTopicError(ArgumentError):
-    """The topic cannot be subscribed to."""
+    """The topic is invalid."""
 
 
 class UnsupportedError(ArgumentError):
-    """The backend cannot do this."""
+    """The server cannot do this."""
 
 
 class ClosedError(TidingsError, RuntimeError):
-    """The client was closed."""
+    """The client is closed."""
 
 
 class ForkedError(TidingsError, RuntimeError):
-    """The client was made by the process that this one was forked from. Make a new one here."""
+    """The client belongs to the process that this one was forked from. Create a new one here."""

@@ -44,8 +44,8 @@ class Hub:
     which does nothing there.
 
     Args:
-        port: The port to serve on; a free one unless set.
-        seed: What ids are drawn from; chosen at random unless set.
+        port: The port to serve on; 0 picks a free one.
+        seed: The seed of random ids; None picks one.
 
     Raises:
         OSError: The port is taken.
@@ -60,8 +60,8 @@ class Hub:
         return self._native.url
 
     def collection(self, name: str, fields: Mapping[str, Any] | None = None) -> str:
-        """Declares a collection, whose fields have these values unless set. Others come into being when first
-        used.
+        """Declares a collection with default values for its fields. Collections that are not declared are created
+        when they are first used.
 
         Returns:
             Its id.
@@ -69,11 +69,11 @@ class Hub:
         return self._native.collection(name, json.dumps(dict(fields or {})))
 
     def create(self, collection: str, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Makes a record, and returns the whole of it."""
+        """Creates a record, and returns it."""
         return _read(self._native.create(collection, json.dumps(dict(record))))
 
     def update(self, collection: str, id: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """Changes fields of a record, and returns the whole of it."""
+        """Changes fields of a record, and returns the whole record."""
         return _read(self._native.update(collection, id, json.dumps(dict(changes))))
 
     def delete(self, collection: str, id: str) -> None:
@@ -86,16 +86,15 @@ class Hub:
         return records
 
     def publish(self, topic: str, payload: Any) -> int:
-        """Sends a message to all who have subscribed to a topic: bytes and text as they are, anything else as
-        JSON.
+        """Sends a message to all subscribers of a topic: bytes and text unchanged, anything else as JSON.
 
         Returns:
-            How many streams it went to.
+            The number of streams it was sent to.
         """
         return self._native.publish(topic, _text(payload).encode())
 
     def add_user(self, collection: str, email: str, password: str) -> str:
-        """Makes an account. ``users`` and ``_superusers`` are there from the start.
+        """Creates an account. The collections ``users`` and ``_superusers`` exist from the start.
 
         Returns:
             The id of its record.
@@ -103,41 +102,41 @@ class Hub:
         return self._native.add_user(collection, email, password)
 
     def token(self, collection: str, user: str, lifetime: float = 3600) -> str:
-        """A token for an account, by the id of its record; valid for so many seconds, or expired if they are
-        negative."""
+        """A token for an account, by the id of its record. ``lifetime`` is in seconds; a negative one makes an
+        expired token."""
         return self._native.token(collection, user, lifetime)
 
     def revoke(self, user: str) -> bool:
-        """Makes all tokens of an account invalid, in silence, as a change of its password does."""
+        """Silently invalidates all tokens of an account, as a change of its password does."""
         return self._native.revoke(user)
 
     def oauth2(self, collection: str, provider: str, email: str | None = None) -> None:
-        """Lets accounts log in through another site, which says that the person has this address; with None
-        it refuses."""
+        """Adds an OAuth2 provider to a collection of users. It logs in the account with this email address; with
+        None it refuses."""
         self._native.oauth2(collection, provider, email)
 
     def send(self, path: str, data: Any, *, event: str | None = None, id: str | None = None) -> int:
         """Sends a message to all plain event streams at ``path``, e.g. ``"/events"``.
 
         Returns:
-            How many they are.
+            The number of streams.
         """
         return self._native.send(path, _text(data), event, id)
 
     def send_raw(self, path: str, data: bytes) -> int:
-        """The same with bytes as they are."""
+        """The same with raw bytes."""
         return self._native.send_raw(path, data)
 
     def topics(self) -> list[str]:
-        """The topics subscribed to now, over all streams."""
+        """The topics that are subscribed to now, over all streams."""
         return self._native.topics()
 
     def stats(self) -> dict[str, int]:
-        """What is open now, and what has happened since the start."""
+        """Counters: what is open now, and what has happened since the start."""
         return self._native.stats()
 
     def wait_until(self, condition: Callable[[dict[str, int]], bool], timeout: float = 10) -> bool:
-        """Waits until the counters satisfy a condition, and says whether they did in time."""
+        """Waits until the counters satisfy a condition; False on timeout."""
         deadline = time.monotonic() + timeout
         while not condition(self.stats()):
             if time.monotonic() >= deadline:
@@ -146,35 +145,35 @@ class Hub:
         return True
 
     def refuse_next(self, endpoint: Endpoint, status: int, *, times: int = 1) -> None:
-        """Answers so to the next requests of a kind."""
+        """Answers the next requests of a kind with this status."""
         self._native.refuse_next(endpoint, status, times)
 
     def delay(self, endpoint: Endpoint, seconds: float) -> None:
-        """Answers requests of a kind so much later."""
+        """Delays the responses to requests of a kind."""
         self._native.delay(endpoint, seconds)
 
     def break_streams(self, fault: Fault = "cut_streams") -> int:
-        """Does this to all streams that are open.
+        """Applies a fault to all open streams.
 
         Returns:
-            How many they were.
+            The number of streams.
         """
         return self._native.break_streams(fault)
 
     def freeze(self, on: bool = True) -> None:
-        """Neither accepts, reads nor writes, as a machine that hangs."""
+        """Stops accepting, reading and writing, like a machine that hangs."""
         self._native.freeze(on)
 
     def split_bytes(self, on: bool = True) -> None:
-        """Sends streams a byte at a time."""
+        """Sends streams one byte at a time."""
         self._native.split_bytes(on)
 
     def clear_faults(self) -> None:
-        """Is a good server again."""
+        """Clears all faults."""
         self._native.clear_faults()
 
     def stop(self) -> None:
-        """Closes the port and ends every stream. Harmless when done before."""
+        """Closes the port and ends every stream. Stopping twice is harmless."""
         self._native.stop()
 
     def restart(self) -> None:

@@ -1,0 +1,134 @@
+"""What the docstrings of the sync and the async client have in common, written once."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def documented(text: str, **words: str) -> Callable[[F], F]:
+    """Appends ``text`` to the docstring of a function, with ``words`` in its placeholders."""
+
+    def document(function: F) -> F:
+        own = inspect.cleandoc(function.__doc__ or "")
+        function.__doc__ = f"{own}\n\n{inspect.cleandoc(text).format_map(words)}\n"
+        return function
+
+    return document
+
+
+RAISES_WHEN_ASKED = """
+    ClientResponseError: The server refused, with its ``status``, or there was no response (``status`` 0).
+    ClosedError: The client is closed.
+    ForkedError: The client belongs to the parent process.
+"""
+
+# What a callback is called with, and where.
+SYNC_CALLBACK = """Called with each `Event`, in order, on the client's callback thread; never before `subscribe`
+        returns. Without a callback, iterate over the handle that is returned."""
+ASYNC_CALLBACK = """Called with each `Event`, in order; a plain or a coroutine function. Without a callback, iterate
+        over the handle that is returned."""
+
+_SUBSCRIBE = """
+Waits until the server has acknowledged the subscription, unless ``wait`` is False. From then on every
+event that the server sends is delivered, at most once, or a notice says what may have been missed: an
+event whose ``action`` is ``"gap"``, ``"lagged"`` or ``"refused"`` (the last one). The record of a notice is
+an empty mapping; any key reads as None. The server guarantees no order.
+
+Args:
+    topic: {{topic}}
+    callback: {{callback}}
+    query: Query parameters for the server's rules and hooks. The names ``filter``, ``expand`` and
+        ``fields`` have a meaning of their own. A list is joined with commas.
+    headers: Headers for the server's rules and hooks.
+{options}    queue: How many events may be queued; None stands for the client's ``queue``.
+    overflow: What a full queue does; None stands for the client's ``overflow``.
+    wait: False returns at once, connected or not, and subscribes in the background.
+    timeout: How many seconds to wait for the acknowledgement; None stands for the client's
+        ``subscribe_timeout``.
+
+Returns:
+    A handle. Calling it, or leaving its {{block}} block, unsubscribes this listener.
+
+Raises:
+    ClientResponseError: The server refused, with its ``status``, or there was no response (``status`` 0).
+    ArgumentError: The topic or an option is invalid.
+    TypeError: The callback cannot be called, or would never run.
+    ClosedError: The client is closed.
+    ForkedError: The client belongs to the parent process.
+"""
+
+SUBSCRIBE = _SUBSCRIBE.format(options="")
+SUBSCRIBE_TO_RECORDS = _SUBSCRIBE.format(
+    options="""    filter: Only records that match this filter. For values in it, see `Client.filter`.
+    expand: The relations to include in the records.
+    fields: The fields to include in the records.
+"""
+)
+RECORDS = '``"*"`` for all records of the collection, or the id of one.'
+RAW_TOPIC = """The topic as the server names it, e.g. ``"jobs/finished"`` or ``"posts/*"``. ``"PB_CONNECT"`` reports
+        each (re)connection, as ``event["clientId"]``."""
+
+SEND = """
+The method comes first, ``send("POST", path)``, or is named, ``send(path, method="POST")``, as in the
+SDKs of PocketBase and BosBase. Without one it is GET.
+
+Args:
+    path: Relative to the server's URL, e.g. ``/api/collections/posts/records``. It may have a query.
+    method: ``"GET"``, ``"POST"`` and so on.
+    headers: Headers in addition to those of the client.
+    query: Query parameters. A list stands for several of one name, None for none.
+    body: Bytes are sent unchanged, anything else as JSON. In it, dates, times, `decimal.Decimal` and
+        `uuid.UUID` become text.
+    timeout: How many seconds the request may take.
+
+Returns:
+    The response: parsed JSON, None if it is empty, or bytes if it is not JSON.
+
+Raises:
+    ClientResponseError: The server refused, with its ``status``, or there was no response (``status`` 0).
+    ProtocolError: The response is nested over 10,000 levels deep. ``body`` has it.
+    ArgumentError: An argument cannot be sent.
+    ClosedError: The client is closed.
+    ForkedError: The client belongs to the parent process.
+"""
+
+LOGIN = """
+Returns:
+    ``{{"token": …, "record": …}}``, which are in ``client.auth_store`` from now on.
+
+Raises:
+    ClientResponseError: The server refused (a wrong password is status 400), or there was no response
+        (``status`` 0).
+    ClosedError: The client is closed.
+    ForkedError: The client belongs to the parent process.
+"""
+
+OAUTH2 = """
+Args:
+    provider: The provider's name in the settings of the collection, e.g. ``"google"``.
+    open: Called with the URL that the user has to visit, {where}. Its default opens the browser.
+    timeout: How many seconds to wait for the user; None waits indefinitely.
+
+Returns:
+    ``{{"token": …, "record": …}}``, which are in ``client.auth_store`` from now on.
+
+Raises:
+    ClientResponseError: The server or the provider refused, or there was no response (``status`` 0).
+        What ``open`` raises is raised too.
+    ClosedError: The client is closed.
+    ForkedError: The client belongs to the parent process.
+"""
+
+UNSUBSCRIBE = """
+Their options do not matter. Does not wait for the server.
+
+Returns:
+    The number of subscriptions ended.
+
+Raises:
+    ForkedError: The client belongs to the parent process.
+"""
