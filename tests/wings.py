@@ -1,6 +1,6 @@
 """Fails when a wing of src/ uses one that is not below it.
 
-ARROWS is the drawing of ARCHITECTURE.md as a table: a line for each wing, with the wings that it may name. What a file
+ARROWS has a line for each wing, with the wings that it may name; the drawing in ARCHITECTURE.md has to agree. What a file
 names is read from its text: `crate::wing::…`, and what lib.rs re-exports. Unit tests (`#[cfg(test)] mod …` and files that
 only tests include) may use anything.
 """
@@ -69,9 +69,33 @@ def names_in(text: str) -> set[str]:
     return names
 
 
+def drawing() -> dict[str, set[str]]:
+    """The arrows of ARCHITECTURE.md."""
+    page = (SRC.parent / "ARCHITECTURE.md").read_text()
+    arrows = {}
+    for line in re.search(r"^```arrows\n(.*?)^```", page, re.M | re.S)[1].splitlines():
+        wing, names = re.match(r"(\w+) +→ ?((?:\w+ ?)*)", line).groups()
+        arrows[wing] = set(names.split())
+    return arrows
+
+
+def disagreements() -> list[str]:
+    """Where the drawing and ARROWS do not say the same."""
+    drawn = drawing()
+    wrong = [f"ARCHITECTURE.md does not draw `{wing}`" for wing in ARROWS if wing not in drawn]
+    reached = drawn
+    for _ in drawn:
+        reached = {wing: below.union(*(reached.get(name, set()) for name in below)) for wing, below in reached.items()}
+    for wing, names in ARROWS.items():
+        allowed, below = set(names.split()), reached.get(wing, set())
+        wrong += [f"ARCHITECTURE.md draws no way from `{wing}` to `{name}`" for name in sorted(allowed - below)]
+        wrong += [f"ARCHITECTURE.md lets `{wing}` use `{name}`" for name in sorted(drawn.get(wing, set()) - allowed)]
+    return wrong + [f"ARCHITECTURE.md draws a circle through `{wing}`" for wing in drawn if wing in reached[wing]]
+
+
 def main() -> int:
     exported = exports()
-    wrong, used = [], {}
+    wrong, used = disagreements(), {}
     for path in sorted(SRC.rglob("*.rs")):
         wing = wing_of(path)
         if wing == "lib" or is_test(path):
