@@ -123,6 +123,17 @@ pub use event_source::{
     EventSource, EventSourceBuilder, Opened, Policy, SourceEvent, SourceHandle, SourceMessage,
 };
 
+/// The programs of the pages in `docs/`.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../docs/cookbook.md")]
+    struct Cookbook;
+    #[doc = include_str!("../docs/notices.md")]
+    struct Notices;
+    #[doc = include_str!("../docs/states.md")]
+    struct States;
+}
+
 /// The examples of the README, compiled.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
