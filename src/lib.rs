@@ -128,6 +128,7 @@ mod lock;
 #[path = "runtime/mod.rs"]
 pub mod rt;
 #[cfg(not(target_family = "wasm"))]
+mod shown;
 pub mod sse;
 #[cfg(not(target_family = "wasm"))]
 mod thread;
@@ -151,6 +152,17 @@ pub use event::{Action, Event, Gap, GapReason};
 pub use event_source::{
     EventSource, EventSourceBuilder, Opened, Policy, SourceEvent, SourceHandle, SourceMessage,
 };
+
+/// The programs of the pages in `docs/`.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../docs/cookbook.md")]
+    struct Cookbook;
+    #[doc = include_str!("../docs/notices.md")]
+    struct Notices;
+    #[doc = include_str!("../docs/states.md")]
+    struct States;
+}
 
 /// The examples of the README, compiled.
 #[cfg(doctest)]

@@ -1,6 +1,6 @@
 """Fails when a wing of src/ uses one that is not below it.
 
-ARROWS is the drawing of ARCHITECTURE.md as a table: a line for each wing, with the wings that it may name. What a file
+ARROWS has a line for each wing, with the wings that it may name; the drawing in ARCHITECTURE.md has to agree. What a file
 names is read from its text: `crate::wing::…`, and what lib.rs re-exports. Unit tests (`#[cfg(test)] mod …` and files that
 only tests include) may use anything.
 
@@ -15,16 +15,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SRC = ROOT / "src"
 
-BOTTOM = "topic error lock rt thread"
+BOTTOM = "topic error lock rt thread shown"
 ENGINE = f"event sse http {BOTTOM}"
 ARROWS = {
     "lock": "",
     "thread": "",
+    "shown": "",
     "topic": "error",
     "rt": "thread",
     "sse": "",
-    "http": "rt lock",
-    "error": "http",
+    "http": "rt lock shown",
+    "error": "http shown",
     "event": BOTTOM,
     "engine": f"event sse {BOTTOM}",
     "delivery": f"engine {ENGINE}",
@@ -83,9 +84,33 @@ def circle(folder: Path) -> str | None:
         return f"{folder.relative_to(ROOT)}: a circle: {' ← '.join(error.args[1])}"
 
 
+def drawing() -> dict[str, set[str]]:
+    """The arrows of ARCHITECTURE.md."""
+    page = (SRC.parent / "ARCHITECTURE.md").read_text()
+    arrows = {}
+    for line in re.search(r"^```arrows\n(.*?)^```", page, re.M | re.S)[1].splitlines():
+        wing, names = re.match(r"(\w+) +→ ?((?:\w+ ?)*)", line).groups()
+        arrows[wing] = set(names.split())
+    return arrows
+
+
+def disagreements() -> list[str]:
+    """Where the drawing and ARROWS do not say the same."""
+    drawn = drawing()
+    wrong = [f"ARCHITECTURE.md does not draw `{wing}`" for wing in ARROWS if wing not in drawn]
+    reached = drawn
+    for _ in drawn:
+        reached = {wing: below.union(*(reached.get(name, set()) for name in below)) for wing, below in reached.items()}
+    for wing, names in ARROWS.items():
+        allowed, below = set(names.split()), reached.get(wing, set())
+        wrong += [f"ARCHITECTURE.md draws no way from `{wing}` to `{name}`" for name in sorted(allowed - below)]
+        wrong += [f"ARCHITECTURE.md lets `{wing}` use `{name}`" for name in sorted(drawn.get(wing, set()) - allowed)]
+    return wrong + [f"ARCHITECTURE.md draws a circle through `{wing}`" for wing in drawn if wing in reached[wing]]
+
+
 def main() -> int:
     exported = exports()
-    wrong, used = [], {}
+    wrong, used = disagreements(), {}
     for path in sorted(SRC.rglob("*.rs")):
         wing = wing_of(path)
         if wing == "lib" or is_test(path):

@@ -12,7 +12,7 @@ use url::{Host, Url};
 
 use crate::{
     AuthResponse, Client, Error, client::collection::Collection, client::request::LONGEST,
-    client::request::Request, driver::run_job, error::shown,
+    client::request::Request, driver::run_job, shown::shown,
 };
 
 type Open = Box<dyn FnOnce(&str) + Send>;

@@ -42,9 +42,9 @@ use crate::{
         dialect::{Failure, Request, TokenPlace},
         identity::Token,
     },
-    error::shown,
     http::Response,
     rt::Runtime,
+    shown::shown,
 };
 
 /// The part of a refusal's body that is kept.

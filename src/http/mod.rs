@@ -105,7 +105,7 @@ impl Shared {
             // One that refuses keeps its status, which says more than its body.
             if let Some(coding) = response.coding().filter(|_| response.status.is_success()) {
                 let place = error::place(&response.url);
-                return Err(HttpError::Encoded { place, coding: crate::error::shown(coding, 20) });
+                return Err(HttpError::Encoded { place, coding: crate::shown::shown(coding, 20) });
             }
             return Ok(response);
         }

@@ -39,7 +39,7 @@ use url::Url;
 
 use super::error::{HttpError, place};
 use super::request::Request;
-use crate::error::shown;
+use crate::shown::shown;
 
 /// Which hops a request may take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use super::HttpConfig;
 use super::body::Body;
 use super::error::{HttpError, place};
 use super::redirect::Redirects;
-use crate::error::shown;
+use crate::shown::shown;
 
 /// One request.
 ///

@@ -204,12 +204,30 @@ def main():
     print("  all ok")
 
 
+def run_pages(folder, ticking):
+    """The programs in README.md and docs/, each until it prints an event."""
+    count = 0
+    for page in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]:
+        for code in re.findall(r"^```c\n(.*?)^```", page.read_text(), re.M | re.S):
+            source = folder / f"page-{count}.c"
+            source.write_text(code.replace("http://127.0.0.1:8090", ticking))
+            run(*C, source, f"-L{folder}", "-ltidings", f"-Wl,-rpath,{folder}", "-pthread", "-o", source.with_suffix(""))
+            # What goes into a pipe waits for a full buffer otherwise.
+            said = lines(["stdbuf", "-oL", source.with_suffix("")], 2)
+            if not re.search(r"^(create|update|delete) ", said, re.M):
+                raise SystemExit(f"a program of {page.name} printed no event:\n{said}")
+            count += 1
+    if count < 2:
+        raise SystemExit(f"only {count} programs in C were found in README.md and docs/")
+
+
 def examples(folder, target, binary):
     """Builds them, and runs them against the hub and the real server."""
     build_examples(folder)
     with hub(target, "--tick") as ticking, hub(target) as quiet:
         run_examples(folder, ticking, quiet)
-    print("  examples with the hub: ok", flush=True)
+        run_pages(folder, ticking)
+    print("  examples and pages with the hub: ok", flush=True)
     if binary:
         with pocketbase(binary, folder) as url:
             run(folder / "callbacks", url)
