@@ -12,7 +12,8 @@ use std::{
 };
 
 use super::{
-    ConnId, Engine, ListenerId, Outlet, Output, bounded,
+    ConnId, Engine, ListenerId, Outlet, Output,
+    backoff::bounded,
     conn::{InFlight, Phase, SessionId, Submit},
     dialect::{Failure, Lifetimes, SubmitVerdict},
     pairing::{OVERLAP, Pairing, SKEW},

@@ -42,6 +42,8 @@ mod backoff;
 mod check;
 #[cfg(test)]
 mod check_tests;
+#[cfg(test)]
+mod coming_back;
 mod conn;
 mod credentials;
 pub(crate) mod dialect;
@@ -73,7 +75,7 @@ use std::{
 };
 
 pub(crate) use self::{
-    backoff::{Backoff, Bounds, LONGEST_FLOOR},
+    backoff::{Backoff, Bounds, LONGEST_FLOOR, LONGEST_RETRY_AFTER},
     check::Check,
     conn::ConnId,
     queue::{Limits, Queue},
@@ -157,6 +159,8 @@ pub(crate) struct Config {
     /// How long a caller that is not patient waits for the server's answer.
     pub(crate) subscribe_timeout: Duration,
     pub(crate) backoff: Bounds,
+    /// No stream is opened again before, but for another identity.
+    pub(crate) least_delay: Duration,
     /// Bytes of one message.
     pub(crate) message_limit: usize,
     /// How often to ask whether the server still takes the client for who it is.
@@ -176,6 +180,7 @@ impl Default for Config {
             submit_timeout: Duration::from_secs(15),
             subscribe_timeout: Duration::from_secs(30),
             backoff: Bounds::default(),
+            least_delay: Duration::ZERO,
             message_limit: 16 << 20,
             proof_interval: Duration::from_secs(300),
             has_provider: false,
@@ -185,24 +190,11 @@ impl Default for Config {
     }
 }
 
-/// A stream that lived this long was healthy: what went wrong before it is forgotten. Well under the minute after which
-/// nginx by default cuts a quiet stream, or the delays of a quiet client behind it would grow without a fault.
-const HEALTHY_AFTER: Duration = Duration::from_secs(45);
-
-/// A stream that ends cleanly is opened again at once, if it lived this long.
-const PROMPT_AFTER: Duration = Duration::from_secs(1);
-
-/// The jitter of "at once".
-const PROMPT: Duration = Duration::from_millis(250);
-
 /// How often the clocks are compared while there is a stream.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(15);
 
 /// How long a server that is suspected to be out of reach has for an answer.
 const SUSPICION: Duration = Duration::from_secs(5);
-
-/// The longest wait that a server can order with `Retry-After`.
-pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 pub(crate) struct Engine<L> {
     config: Config,
@@ -269,7 +261,7 @@ impl<L: Outlet> Engine<L> {
         if self.is_closed() {
             return Err(Error::Closed);
         }
-        let Self { registry, sessions, next_session, dialect, .. } = self;
+        let Self { registry, sessions, next_session, dialect, config, .. } = self;
         let place = |key: &Arc<str>| {
             let stream = dialect.stream_of(key);
             let room = |session: &Session| match dialect.streams() {
@@ -281,7 +273,7 @@ impl<L: Outlet> Engine<L> {
             let id = sessions.iter().find(|(_, s)| room(s)).map(|(id, _)| *id).unwrap_or_else(|| {
                 let id = SessionId(*next_session);
                 *next_session += 1;
-                sessions.insert(id, Session::new(stream));
+                sessions.insert(id, Session::new(stream, config.least_delay));
                 id
             });
             let session = sessions.get_mut(&id).expect("found or made above");
@@ -478,9 +470,4 @@ impl<L: Outlet> Engine<L> {
         keys.sort_unstable();
         keys
     }
-}
-
-/// A server's `Retry-After`, within reason.
-fn bounded(retry_after: Option<Duration>) -> Duration {
-    retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER)
 }

@@ -7,7 +7,8 @@ use std::{
 };
 
 use super::{
-    ConnId, Engine, HEALTHY_AFTER, ListenerId, Outlet, Output, PROMPT, PROMPT_AFTER, Reason, State, bounded,
+    ConnId, Engine, ListenerId, Outlet, Output, Reason, State,
+    backoff::{Cause, bounded},
     conn::{Conn, Phase, SessionId, Submit, Watchdog},
     dialect::{Request, Streams, TokenPlace},
     hand_over::Report,
@@ -187,22 +188,22 @@ impl<L: Outlet> Engine<L> {
         session.went_offline(now, reason.clone());
         // Any other end than by such an answer makes the next one the first.
         session.final_since = None;
-        if lived.is_some_and(|lived| lived >= HEALTHY_AFTER) {
-            session.backoff.reset();
-        }
         if !matches!(reason, Reason::StreamRejected(_)) {
             session.pin = None;
         }
-        let delay = match &reason {
-            Reason::IdentityChanged => Duration::ZERO,
-            Reason::Suspected => PROMPT.mul_f64(self.rng.f64()),
-            Reason::EndedByServer if lived.is_some_and(|lived| lived >= PROMPT_AFTER) => {
-                PROMPT.mul_f64(self.rng.f64())
-            }
+        let cause = match &reason {
+            Reason::IdentityChanged => Cause::IdentityChanged,
+            Reason::Suspected => Cause::Fresh,
             // The server restarted and has forgotten the stream; only the first time is that a reason for haste.
-            Reason::StreamRejected(_) if session.fruitless <= 1 => PROMPT.mul_f64(self.rng.f64()),
-            _ => session.backoff.next(self.config.backoff, &mut self.rng),
+            Reason::StreamRejected(_) if session.fruitless <= 1 => Cause::Fresh,
+            Reason::EndedByServer => Cause::Ended,
+            Reason::Lost(_) | Reason::Silence(_) | Reason::StreamRejected(_) | Reason::Refused(_) => {
+                Cause::Lost
+            }
+            // These end no stream.
+            Reason::TokenExpired | Reason::TokenRevoked => Cause::Failed,
         };
+        let delay = session.backoff.after(now, cause, lived, self.config.backoff, &mut self.rng);
         let delay = delay.max(bounded(retry_after));
         session.link = Link::BackOff { until: now + delay, why: reason.clone() };
         let been_live = session.been_live;

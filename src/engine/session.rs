@@ -48,7 +48,9 @@ pub(super) struct Session {
     pub(super) event_at: Option<Instant>,
     /// No second stream is tried before.
     pub(super) alone_until: Option<Instant>,
+    /// Of streams, and of submits that fail for reasons that may pass.
     pub(super) backoff: Backoff,
+    pub(super) submit_backoff: Backoff,
     /// The address of the next stream, when the server compared addresses and found two.
     pub(super) pin: Option<SocketAddr>,
     pub(super) been_live: bool,
@@ -78,7 +80,7 @@ pub(super) enum Link {
 }
 
 impl Session {
-    pub(super) fn new(stream: &str) -> Self {
+    pub(super) fn new(stream: &str, least_delay: Duration) -> Self {
         Self {
             stream: stream.into(),
             keys: Vec::new(),
@@ -90,7 +92,8 @@ impl Session {
             pairing: None,
             event_at: None,
             alone_until: None,
-            backoff: Backoff::new(),
+            backoff: Backoff::at_least(least_delay),
+            submit_backoff: Backoff::new(),
             pin: None,
             been_live: false,
             hole: None,

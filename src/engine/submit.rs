@@ -6,7 +6,8 @@ use std::{
 };
 
 use super::{
-    ConnId, Engine, HEALTHY_AFTER, Outlet, Output, SUSPICION, bounded,
+    ConnId, Engine, Outlet, Output, SUSPICION,
+    backoff::{Cause, bounded},
     conn::{InFlight, Phase, Proof, SessionId, Submit},
     dialect::{Failure, Request, SubmitVerdict},
     identity::Identity,
@@ -109,6 +110,7 @@ impl<L: Outlet> Engine<L> {
         let Self { sessions, registry, checks, stats, woken, .. } = self;
         let Some(session) = sessions.get_mut(&id.session) else { return };
         let hole = session.hole;
+        session.submit_backoff.reset();
         let wanted = self.credentials.identity();
         let Some(conn) = session.conn_mut() else { return };
         let Phase::Carrier(carrier) = &mut conn.phase else { return };
@@ -247,7 +249,7 @@ impl<L: Outlet> Engine<L> {
         let Self { sessions, registry, rng, config, .. } = self;
         let Some(session) = sessions.get_mut(&id.session) else { return };
         let peer = session.conn().and_then(|conn| conn.peer);
-        let Session { link: Link::Up(conn), backoff, .. } = session else { return };
+        let Session { link: Link::Up(conn), submit_backoff, .. } = session else { return };
         let Phase::Carrier(carrier) = &mut conn.phase else { return };
         carrier.stale = true;
         let is_fresh = |key: &Arc<str>| registry.get(key).is_some_and(|t| t.acked_on != Some(id.serial));
@@ -259,14 +261,8 @@ impl<L: Outlet> Engine<L> {
                     self.lose(now, id.session, Reason::Lost(error), None);
                     return;
                 }
-                if carrier
-                    .live_since
-                    .is_some_and(|since| now.saturating_duration_since(since) >= HEALTHY_AFTER)
-                    && carrier.failures == 1
-                {
-                    backoff.reset();
-                }
-                let delay = backoff.next(config.backoff, rng).max(bounded(retry_after));
+                let delay = submit_backoff.after(now, Cause::Failed, None, config.backoff, rng);
+                let delay = delay.max(bounded(retry_after));
                 carrier.submit = Submit::Postponed { until: now + delay };
                 carrier.last_failure = Some(error.clone());
                 let reason = if unanswered { Reason::Lost(error) } else { Reason::Refused(error) };

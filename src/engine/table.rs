@@ -156,8 +156,8 @@ fn reach(place: Place) -> (Scene, Option<ConnId>) {
             None
         }
         Place::BackOff => {
-            let conn = scene.live();
-            scene.engine.ended(scene.now, conn, None);
+            let (conn, _) = scene.opening();
+            input(Input::Busy, &mut scene, Some(conn));
             Some(conn)
         }
         Place::Connecting => Some(scene.opening().0),

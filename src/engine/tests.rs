@@ -406,7 +406,8 @@ fn a_stream_that_finds_the_server_back_hastens_the_others() {
                 _ => None,
             }));
         }
-        let waits_long = scene.engine.deadline(scene.now).is_none_or(|at| at > scene.now + 4 * PROMPT);
+        let waits_long =
+            scene.engine.deadline(scene.now).is_none_or(|at| at > scene.now + 4 * backoff::PROMPT);
         if opening.len() == 1 && waits_long {
             break opening[0];
         }
@@ -416,7 +417,7 @@ fn a_stream_that_finds_the_server_back_hastens_the_others() {
         }
     };
     scene.engine.opened(scene.now, found, None);
-    scene.pass(PROMPT);
+    scene.pass(backoff::PROMPT);
     let (other, _) = scene.opening();
     assert_ne!(other, found);
 }

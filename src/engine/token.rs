@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{
-    Engine, Outlet, Output, PROMPT,
+    Engine, Outlet, Output,
     conn::{Phase, SessionId},
     dialect::Streams,
     hand_over::Report,
@@ -107,11 +107,15 @@ impl<L: Outlet> Engine<L> {
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
         for id in ids {
             let is_multiplexed = self.dialect.streams() != Streams::Direct;
-            let jitter = PROMPT.mul_f64(self.rng.f64());
-            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            let Self { sessions, rng, config, .. } = self;
+            let Some(session) = sessions.get_mut(&id) else { continue };
             match &mut session.link {
                 Link::Idle => {}
-                Link::BackOff { until, .. } => *until = (*until).min(now + jitter),
+                Link::BackOff { until, .. } => {
+                    if let Some(delay) = session.backoff.hasten(config.backoff, rng) {
+                        *until = (*until).min(now + delay);
+                    }
+                }
                 Link::Up(conn) => match &mut conn.phase {
                     Phase::Carrier(carrier) if is_multiplexed && conn.identity != Identity::Guest => {
                         carrier.proof.due = Some(now);

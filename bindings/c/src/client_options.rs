@@ -286,7 +286,12 @@ pub extern "C" fn tidings_client_options_set_subscribe_timeout(
 }
 
 /// The least and the longest delay before a lost connection is tried again, 200 milliseconds and 20 seconds unless set.
-/// Each delay is drawn at random between the least and a ceiling that doubles with every failure.
+/// Each delay is drawn at random between the least and a ceiling that doubles with every failure, and after some seconds
+/// is a third of the outage so far.
+///
+/// Unless set, a stream that was live is tried again within 100 milliseconds (250 where it had lived for less than a
+/// second), ten times and once more for each three seconds of a live stream. Once set, every reconnect keeps the least
+/// delay, but for one: after a change of the user a new stream is opened at once.
 ///
 /// Threads: one at a time.
 #[unsafe(no_mangle)]

@@ -67,7 +67,8 @@ class BaseClient(Generic[P]):
                 unless set.
             heartbeat: The interval of a RustBaaS server's heartbeats; 15 unless set.
             backoff: The least and the longest delay before a lost connection is tried again; (0.2, 20) unless
-                set.
+                set, and then a stream that was live is tried again within 0.1 a few times. Once set, every
+                reconnect keeps the least delay, but for one after a change of the user.
             message_limit: The largest message taken, in bytes; 16 MiB unless set. A larger one is told as a
                 ``"gap"``.
             rustbaas: The server is a RustBaaS, and the collections belong to this (realm, app).
