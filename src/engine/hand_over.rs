@@ -8,6 +8,7 @@
 
 use std::{
     ops::Range,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -236,6 +237,14 @@ impl<L: Outlet> Engine<L> {
             }
             _ => {
                 let wait = bounded(refusal.retry_after());
+                // Where one topic is new it is that one, and the first stream has the others.
+                let first = self.sessions.get(&id).and_then(Session::conn).map(|conn| conn.serial);
+                let is_new = |key: &&Arc<str>| self.registry.get(key).is_some_and(|t| t.acked_on != first);
+                let new: Vec<_> = flight.keys.iter().filter(is_new).cloned().collect();
+                if let (Some(SubmitVerdict::Later), [key]) = (&verdict, &new[..]) {
+                    self.withdraw(now, id, ALONE.max(wait));
+                    return self.park(now, id, key, flight, error, refusal.retry_after());
+                }
                 self.withdraw(now, id, ALONE.max(wait));
                 if !wait.is_zero()
                     && let Some(carrier) = self.sessions.get_mut(&id).and_then(Session::carrier_mut)

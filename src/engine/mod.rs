@@ -43,6 +43,8 @@ mod check;
 #[cfg(test)]
 mod check_tests;
 #[cfg(test)]
+mod busy_topics;
+#[cfg(test)]
 mod coming_back;
 mod conn;
 mod credentials;
@@ -287,6 +289,11 @@ impl<L: Outlet> Engine<L> {
         if self.dialect.is_local(key) && session.carrier().is_some_and(|carrier| carrier.live_since.is_some())
         {
             topic.acked_on = serial;
+        }
+        if !patient && let Some(session) = self.sessions.get_mut(&session_id) {
+            // Whoever asks gets an answer.
+            let parked = session.parked.iter_mut().find(|parked| parked.key == *key && !parked.is_ordered);
+            parked.into_iter().for_each(|parked| parked.until = parked.until.min(now));
         }
         let entry = topic.entries.last_mut().expect("just added");
         let is_acked = serial.is_some() && topic.acked_on == serial;

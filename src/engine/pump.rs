@@ -92,10 +92,13 @@ impl<L: Outlet> Engine<L> {
     pub(super) fn pump_ready(&mut self, now: Instant, id: SessionId) {
         let Some(session) = self.sessions.get(&id) else { return };
         let Some(carrier) = session.carrier() else { return };
+        let may_change = now >= session.due(now);
         if carrier.stale {
-            if now >= session.due(now) {
+            if may_change {
                 self.change_set(now, id);
             }
+        } else if may_change && session.parked_due(now).is_some() {
+            self.change_set(now, id);
         } else if carrier.proof.due.is_some_and(|due| now >= due) {
             self.probe(now, id);
         } else if self.renewal(session).is_some_and(|due| now >= due) {
@@ -222,6 +225,16 @@ impl<L: Outlet> Engine<L> {
         let Some(session) = self.sessions.get(&id) else { return };
         let topics = session.keys.iter().filter_map(|key| self.registry.get(key));
         let waiting = topics.flat_map(|topic| topic.entries.iter().filter(|e| !e.ready && !e.patient));
+        let ids: Vec<_> = waiting.map(|entry| entry.id).collect();
+        for id in ids {
+            self.remove(now, id, Some(error.clone()));
+        }
+    }
+
+    /// The same for one topic.
+    pub(super) fn give_up_on(&mut self, now: Instant, key: &str, error: &Error) {
+        let Some(topic) = self.registry.get(key) else { return };
+        let waiting = topic.entries.iter().filter(|entry| !entry.ready && !entry.patient);
         let ids: Vec<_> = waiting.map(|entry| entry.id).collect();
         for id in ids {
             self.remove(now, id, Some(error.clone()));

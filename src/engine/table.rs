@@ -37,7 +37,7 @@ lost        ·         ·         ·         backoff+  backoff+  backoff+  backo
 503         ·         ·         ·         backoff+  backoff+  backoff+  backoff+  backoff+  backoff+  backoff+  backoff+  change+   live+-    next+-    ·
 404         ·         ·         ·         none+-    backoff+  backoff+  backoff+  backoff+  backoff+  backoff+  backoff+  change+   live+-    next+-    ·
 submitted   ·         ·         ·         ·         ·         ·         probe+    ·         ·         live      change+   old+      ·         old       ·
-busy        ·         ·         ·         ·         ·         ·         later     ·         ·         later     live      change+   ·         old+      ·
+busy        ·         ·         ·         ·         ·         ·         open      ·         ·         live      live      live+     ·         old       ·
 gone        ·         ·         ·         ·         ·         ·         backoff+  ·         ·         backoff+  backoff+  change+   ·         old+      ·
 time        ·         ·         connect+  backoff+  backoff+  submit+   backoff+  submit+   next+     backoff+  backoff+  change+   next+-    old+      ·
 ";
@@ -65,7 +65,7 @@ names!(Place {
     BackOff = "backoff",
     Connecting = "connect",
     Handshake = "shake",
-    // The handshake has come, and nothing was submitted yet.
+    // The handshake has come, and nothing was submitted yet, or all that was is refused for now.
     Open = "open",
     Submitting = "submit",
     Postponed = "later",
@@ -176,7 +176,8 @@ fn reach(place: Place) -> (Scene, Option<ConnId>) {
         Place::Submitting => Some(scene.open()),
         Place::Postponed => {
             let conn = scene.open();
-            input(Input::NotTaken, &mut scene, Some(conn));
+            let lost = Failure::Lost(Error::Protocol("the connection broke".into()));
+            scene.engine.submitted(scene.now, conn, Err(lost));
             Some(conn)
         }
         Place::Probing => Some(scene.live()),

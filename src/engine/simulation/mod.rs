@@ -59,7 +59,7 @@ fn whatever_happens_what_is_submitted_becomes_what_is_wanted() {
         return;
     }
     // A simulation that never gets into trouble shows nothing.
-    assert!(seen.hand_overs > 1000 && seen.cuts > 1000, "{seen:?}");
+    assert!(seen.hand_overs > 1000 && seen.cuts > 1000 && seen.busy > 1000, "{seen:?}");
     assert!(seen.gaps > 1000 && seen.given_up > 1000 && seen.refused > 1000, "{seen:?}");
     assert!(
         seen.identity_changes > 1000 && seen.restarts > 1000 && seen.shards > 1000 && seen.revoked > 1000,
@@ -78,6 +78,7 @@ struct Seen {
     shards: usize,
     revoked: usize,
     cuts: usize,
+    busy: usize,
 }
 
 impl Seen {
@@ -91,6 +92,7 @@ impl Seen {
         self.shards += story.shards;
         self.revoked += story.revoked;
         self.cuts += story.cuts;
+        self.busy += story.busy;
     }
 }
 
@@ -189,6 +191,8 @@ struct World {
     faults: bool,
     /// The only fault, for as long as there are faults: each stream that is acknowledged is cut soon.
     cuts: bool,
+    /// One topic is answered with 503 for as long.
+    has_busy_topic: bool,
     has_provider: bool,
     asked: bool,
     asks: usize,
@@ -227,6 +231,7 @@ impl World {
             retry_after: Duration::ZERO,
             faults: true,
             cuts: false,
+            has_busy_topic: false,
             has_provider,
             asked: false,
             asks: 0,
@@ -239,6 +244,7 @@ impl World {
 
     fn play(mut self) -> Seen {
         self.cuts = self.rng.u8(0..16) == 0;
+        self.has_busy_topic = self.rng.u8(0..4) == 0;
         for _ in 0..self.rng.usize(3..25) {
             self.host_acts();
             let pause = match self.rng.u8(0..4) {
@@ -498,6 +504,11 @@ impl World {
         if !stream.identity.as_ref().unwrap_or(&Identity::Guest).may_become(&identity) {
             let answer = refusal(403, "The current and the previous request authorization don't match.");
             return self.plan(0..100, Coming::Answer(conn, Err(answer)));
+        }
+        if self.faults && self.has_busy_topic && topics.contains(&"jobs") {
+            self.seen.busy += 1;
+            let failure = self.busy();
+            return self.plan(0..100, Coming::Answer(conn, Err(failure)));
         }
         if let Some(place) = topics.iter().position(|topic| *topic == "refused/named") {
             let text =
