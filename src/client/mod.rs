@@ -436,11 +436,12 @@ impl ClientBuilder {
         self
     }
 
-    /// How long `subscribe(..).await` waits for the server to acknowledge the topic. Default: 30 seconds.
+    /// How long `subscribe(..).await` waits for the server's answer. 30 seconds unless set.
     ///
-    /// A client that was connected before waits this long for a lost connection to return. A client that was never
-    /// connected fails with its first attempt ([`Error::Network`]), unless the server answered 429 or 5xx, which may pass:
-    /// then it tries again within this time.
+    /// It fails sooner with what is known: where the server cannot be reached, with the first try to connect that fails,
+    /// whether or not the client was connected before; and where the server answers 429 or 5xx to the topic, with the second
+    /// such answer. A stream that was just lost is tried again once before. To wait for as long as it takes, use
+    /// [`start`](crate::Subscribe::start), and [`ready`](crate::Subscription::ready) where that matters.
     pub fn subscribe_timeout(mut self, timeout: Duration) -> Self {
         self.engine.subscribe_timeout = timeout;
         self

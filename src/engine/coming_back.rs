@@ -226,3 +226,50 @@ fn every_reason_but_another_identity_keeps_the_delay_that_the_host_has_set() {
         }
     }
 }
+
+/// A client that was live and whose server has been away for so long.
+fn away(span: Duration) -> Server {
+    let mut server = Server::new(3, Config::default(), Duration::from_secs(10), Some(lost()));
+    server.run(Duration::from_secs(9));
+    server.back = server.scene.now + Duration::from_secs(3600);
+    server.run(Duration::from_secs(2) + span);
+    assert!(!server.scene.engine.state().is_live());
+    server
+}
+
+fn ask(server: &mut Server, patient: bool) -> Listener {
+    let listener = Listener::default();
+    let now = server.scene.now;
+    server.scene.engine.subscribe(now, &"other".into(), listener.clone(), patient).unwrap();
+    listener
+}
+
+#[test]
+fn a_caller_hears_at_once_that_the_server_cannot_be_reached_though_it_once_was() {
+    for away_for in [0, 1, 7, 60, 600] {
+        let mut server = away(Duration::from_secs(away_for));
+        // More often than there are prompt tries; the rest hears what is known.
+        for n in 0..20 {
+            let before = server.tries.len();
+            let (caller, patient) = (ask(&mut server, false), ask(&mut server, true));
+            server.run(Duration::from_millis(300));
+            assert_eq!(*caller.0.borrow(), ["end None"], "{away_for} s, caller {n}");
+            assert!(patient.0.borrow().is_empty(), "one who is patient waits");
+            assert!(server.tries.len() <= before + 3);
+        }
+        let tries = server.tries.iter().filter(|at| **at + Duration::from_secs(6) > server.scene.now).count();
+        assert!(tries <= 10 + 10, "{tries} tries in six seconds");
+    }
+}
+
+#[test]
+fn a_caller_waits_for_the_try_that_follows_the_loss_of_a_stream() {
+    let mut server = Server::new(3, Config::default(), Duration::from_secs(10), Some(lost()));
+    server.run(Duration::from_secs(9));
+    let end = server.live[0].1;
+    server.run(end - server.scene.now);
+    assert!(!server.scene.engine.state().is_live());
+    let caller = ask(&mut server, false);
+    server.run(Duration::from_millis(200));
+    assert_eq!(*caller.0.borrow(), ["ready"]);
+}

@@ -76,6 +76,9 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+#[cfg(test)]
+mod wrong_clock;
+
 pub(crate) use self::{
     backoff::{Backoff, Bounds, LONGEST_FLOOR, LONGEST_RETRY_AFTER},
     check::Check,
@@ -89,13 +92,14 @@ pub use self::{
 };
 
 use self::{
+    backoff::PROMPT,
     check::Checks,
     conn::{Serial, SessionId},
     credentials::Credentials,
     dialect::{Dialect, Request, Streams},
     identity::Token,
     registry::{Registry, Removed},
-    session::Session,
+    session::{Link, Session},
 };
 use crate::{Error, event::Event};
 
@@ -313,8 +317,29 @@ impl<L: Outlet> Engine<L> {
             self.ask_checks(now);
         }
         self.at_rest = State::Idle;
+        if !patient {
+            self.ask_again(now, session_id, id);
+        }
         self.pump(now, session_id);
         Ok(id)
+    }
+
+    /// A caller came while the stream waits, since no try got through: the next one is made now, and is the answer. Where
+    /// there were too many of these, the last one is.
+    fn ask_again(&mut self, now: Instant, session: SessionId, id: ListenerId) {
+        let Self { sessions, rng, config, .. } = self;
+        let Some(session) = sessions.get_mut(&session) else { return };
+        let Link::BackOff { until, why: Reason::Lost(error) } = &mut session.link else { return };
+        if !session.has_failed || *until <= now + PROMPT {
+            return;
+        }
+        match session.backoff.hasten(config.backoff, rng) {
+            Some(delay) => *until = (*until).min(now + delay),
+            None => {
+                let error = error.clone();
+                self.remove(now, id, Some(error));
+            }
+        }
     }
 
     /// Removes a listener. A spent id is harmless.
@@ -387,7 +412,9 @@ impl<L: Outlet> Engine<L> {
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        self.credentials.tick(now);
+        if self.credentials.tick(now) {
+            self.doubt_identity(now);
+        }
         self.ask_provider(now);
         while let Some((at, id, patience)) = self.waiters.front().copied()
             && at <= now

@@ -189,6 +189,7 @@ impl<L: Outlet> Engine<L> {
             session.hole = Some((in_doubt.map_or(conn.whole, |doubt| doubt.start.min(conn.whole)), gap));
         }
         session.went_offline(now, reason.clone());
+        session.has_failed = lived.is_none();
         // Any other end than by such an answer makes the next one the first.
         session.final_since = None;
         if !matches!(reason, Reason::StreamRejected(_)) {
@@ -209,12 +210,12 @@ impl<L: Outlet> Engine<L> {
         let delay = session.backoff.after(now, cause, lived, self.config.backoff, &mut self.rng);
         let delay = delay.max(bounded(retry_after));
         session.link = Link::BackOff { until: now + delay, why: reason.clone() };
-        let been_live = session.been_live;
         if carrier.is_some() {
             let keys = self.keys();
             self.outputs.push_back(Output::Disconnected(keys));
         }
-        if let (false, Reason::Lost(error)) = (been_live, &reason) {
+        // A try that failed is an answer; the loss of a stream that was live is none yet.
+        if let (None, Reason::Lost(error)) = (lived, &reason) {
             self.give_up(now, id, error);
         }
         self.pump(now, id);

@@ -58,6 +58,8 @@ pub(super) struct Session {
     /// The address of the next stream, when the server compared addresses and found two.
     pub(super) pin: Option<SocketAddr>,
     pub(super) been_live: bool,
+    /// The last stream was lost before it was live.
+    pub(super) has_failed: bool,
     /// Since when events may have been missed, and why, until the server has acknowledged all topics again.
     pub(super) hole: Option<(Instant, GapReason)>,
     /// Since when there has been no live stream though one was tried, and why the last try failed.
@@ -117,6 +119,7 @@ impl Session {
             submit_backoff: Backoff::new(),
             pin: None,
             been_live: false,
+            has_failed: false,
             hole: None,
             offline: None,
             fruitless: 0,

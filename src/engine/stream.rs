@@ -124,7 +124,7 @@ impl<L: Outlet> Engine<L> {
                     && refusal.status() == 401
                     && self.credentials.is_worth_replacing()
                 {
-                    self.credentials.invalidate(now, Reason::TokenRevoked);
+                    self.credentials.invalidate(now);
                     self.lose(now, id.session, reason, None);
                     return;
                 }

@@ -252,7 +252,7 @@ impl<L: Outlet> Engine<L> {
                 conn.identity = Identity::Guest;
                 carrier.acked_identity = Some(Identity::Guest);
                 if std::mem::replace(&mut carrier.proof.is_last_chance, true) {
-                    credentials.invalidate(now, Reason::TokenRevoked);
+                    credentials.invalidate(now);
                     self.ask_provider(now);
                 } else {
                     carrier.stale = true;

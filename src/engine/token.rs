@@ -131,6 +131,20 @@ impl<L: Outlet> Engine<L> {
         }
     }
 
+    /// The token may have expired: the server is asked whether it still takes the streams for the user's.
+    pub(super) fn doubt_identity(&mut self, now: Instant) {
+        for session in self.sessions.values_mut() {
+            let Some(conn) = session.conn_mut() else { continue };
+            if let (Identity::User { .. } | Identity::Opaque(_), Phase::Carrier(carrier)) =
+                (&conn.identity, &mut conn.phase)
+                && carrier.live_since.is_some()
+                && self.dialect.submits().is_some()
+            {
+                carrier.proof.due = Some(now);
+            }
+        }
+    }
+
     /// Compares the clocks: on most systems the one of timers stands still while the machine sleeps, and the one on
     /// the wall does not.
     pub(crate) fn look_at_clocks(&mut self, now: Instant, wall: SystemTime) {

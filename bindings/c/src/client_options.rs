@@ -271,9 +271,10 @@ pub extern "C" fn tidings_client_options_set_connect_timeout(
     set(options, || Ok(move |builder: ClientBuilder| builder.connect_timeout(timeout)))
 }
 
-/// How long a subscription waits for the server's word, 30 seconds unless set. A client that was connected before waits
-/// so long for a lost connection to come back. One that never was fails with its first try, unless the server answered
-/// that with 429 or 5xx: such answers are tried again until the time is up.
+/// How long a subscription that is waited for waits for the server's answer, 30 seconds unless set. It fails sooner with what
+/// is known: where the server cannot be reached, with the first try to connect that fails, whether or not the client was
+/// connected before; where it answers 429 or 5xx to the topic, with the second such answer. Where it answers so to the
+/// connection, that is tried again until the time is up.
 ///
 /// Threads: one at a time.
 #[unsafe(no_mangle)]

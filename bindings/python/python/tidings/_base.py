@@ -62,7 +62,9 @@ class BaseClient(Generic[P]):
                 ``NO_PROXY`` say; False for none.
             user_agent: What to call itself.
             connect_timeout: How long name, TCP, proxy and TLS may take together; 10 unless set.
-            subscribe_timeout: How long ``subscribe`` waits for the server's word; 30 unless set.
+            subscribe_timeout: How long ``subscribe`` waits for the server's answer; 30 unless set. It fails sooner
+                where the server cannot be reached, also if the client was connected before; ``wait=False`` waits
+                for as long as it takes.
             identity_check: How often the server is asked whether it still takes the client for who it is; 300
                 unless set.
             heartbeat: The interval of a RustBaaS server's heartbeats; 15 unless set.
