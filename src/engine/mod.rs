@@ -61,6 +61,8 @@ mod second;
 mod session;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod spurious_gaps;
 mod state;
 mod stream;
 mod submit;

@@ -272,6 +272,9 @@ impl<L: Outlet> Engine<L> {
         if let Some((key, session_id)) = abandoned {
             if let Some(session) = self.sessions.get_mut(&session_id) {
                 session.remove(now, &key, self.dialect.is_local(&key));
+                if session.second.as_deref_mut().is_some_and(|second| second.drop_topic(&key)) {
+                    self.close_second(session_id, Report::Nothing);
+                }
             }
             self.pump(now, session_id);
         }

@@ -243,9 +243,10 @@ impl Session {
     }
 
     /// The second stream takes the place of the first, which becomes the second.
-    pub(super) fn take_over(&mut self, now: Instant) {
+    pub(super) fn take_over(&mut self, now: Instant, carries: Vec<Arc<str>>) {
         if let (Link::Up(first), Some(second)) = (&mut self.link, &mut self.second) {
             second.take_over(now, first);
+            second.carries = carries;
             if let Phase::Carrier(carrier) = &mut first.phase {
                 // It is another stream to those who want its id.
                 carrier.is_announced = false;

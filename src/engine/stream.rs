@@ -90,6 +90,11 @@ impl<L: Outlet> Engine<L> {
             }
         }
         drop(items);
+        if let Some(second) = self.sessions.get_mut(&id.session).and_then(|session| session.second.as_mut())
+            && second.conn.serial == id.serial
+        {
+            second.heard(now);
+        }
         if let Some(conn) = self.conn(id) {
             conn.decoder = decoder;
             // A message that has begun was sent before now. To doubt it only makes a gap longer.

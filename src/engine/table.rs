@@ -24,7 +24,7 @@ use crate::engine::{
 const TABLE: &str = "
             none      idle      backoff   connect   shake     open      submit    later     live      change    probe     next      old       again     closed
 subscribe   connect+  ·         ·         ·         ·         ·         ·         ·         ·         ·         ·         ·         ·         ·         ·
-unsubscribe ·         none-     none-     connect-  shake-    open-     submit-   later-    live-     change-   probe-    next-     old-      again-    ·
+unsubscribe ·         none-     none-     connect-  shake-    open-     submit-   later-    live-     change-   probe-    next-     live+-    again-    ·
 set_token   ·         connect+  ·         ·         ·         ·         ·         ·         change+   ·         ·         ·         ·         ·         ·
 other user  ·         connect+  ·         ·         ·         ·         connect+  connect+  connect+  connect+  connect+  connect+  connect+  connect+  ·
 suspect     ·         ·         backoff   backoff+  backoff+  backoff+  ·         ·         probe+    ·         ·         ·         old+      ·         ·

@@ -6,7 +6,6 @@ use super::{
     Engine, Outlet, Output,
     conn::{Phase, SessionId},
     dialect::Streams,
-    hand_over::Report,
     identity::{Identity, Token},
     session::{Held, Link},
     state::Reason,
@@ -53,7 +52,8 @@ impl<L: Outlet> Engine<L> {
                             session.outdate();
                         }
                         if is_other {
-                            self.close_second(id, Report::Gap(now));
+                            // One that was replaced is read on: what a guest gets, anyone may have.
+                            self.withdraw(now, id, Duration::ZERO);
                         }
                         self.pump(now, id);
                     } else {
