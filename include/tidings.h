@@ -537,10 +537,13 @@ tidings_status tidings_client_options_set_connect_timeout(
 tidings_status tidings_client_options_set_subscribe_timeout(
     tidings_client_options *options, uint64_t timeout_ms);
 
-/// The shortest and the longest delay before a lost connection is tried again. Default: 200 milliseconds and 20
-/// seconds. Each delay is drawn at random between the shortest and a ceiling that doubles with every failure. A stream
-/// that had been live is replaced sooner, within 250 milliseconds, unless streams are lost again and again; a stream
-/// that was live for a while resets the ceiling.
+/// The least and the longest delay before a lost connection is tried again, 200 milliseconds and 20 seconds unless set.
+/// Each delay is drawn at random between the least and a ceiling that doubles with every failure, and after some seconds
+/// is a third of the outage so far.
+///
+/// Unless set, a stream that was live is tried again within 100 milliseconds (250 where it had lived for less than a
+/// second), ten times and once more for each three seconds of a live stream. Once set, every reconnect keeps the least
+/// delay, but for one: after a change of the user a new stream is opened at once.
 tidings_status tidings_client_options_set_backoff(
     tidings_client_options *options, uint64_t min_ms, uint64_t max_ms);
 

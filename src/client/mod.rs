@@ -452,11 +452,12 @@ impl ClientBuilder {
         self
     }
 
-    /// How long `subscribe(..).await` waits for the server to acknowledge the topic. Default: 30 seconds.
+    /// How long `subscribe(..).await` waits for the server's answer. 30 seconds unless set.
     ///
-    /// A client that was connected before waits this long for a lost connection to return. A client that was never
-    /// connected fails with its first attempt ([`Error::Network`]), unless the server answered 429 or 5xx, which may pass:
-    /// then it tries again within this time.
+    /// It fails sooner with what is known: where the server cannot be reached, with the first try to connect that fails,
+    /// whether or not the client was connected before; and where the server answers 429 or 5xx to the topic, with the second
+    /// such answer. A stream that was just lost is tried again once before. To wait for as long as it takes, use
+    /// [`start`](crate::Subscribe::start), and [`ready`](crate::Subscription::ready) where that matters.
     pub fn subscribe_timeout(mut self, timeout: Duration) -> Self {
         self.engine.subscribe_timeout = timeout;
         self
@@ -476,12 +477,17 @@ impl ClientBuilder {
         self
     }
 
-    /// The shortest and the longest delay before a failed connection is retried. Default: 200 milliseconds and 20 seconds.
-    /// Each delay is drawn at random between the shortest and a ceiling that doubles with every failure (full jitter).
+    /// The least and the longest delay before a lost connection is tried again. Each delay is drawn at random between the
+    /// least and a ceiling that doubles with every failure, and after some seconds is a third of the outage so far.
     ///
-    /// Some ends are no failure and are retried promptly, within 250 milliseconds regardless of these bounds: a stream that
-    /// the server closed in an orderly way, one that [`network_changed`](Client::network_changed) put in doubt, and one that
-    /// a restarted server no longer knows.
+    /// Unless set, 200 milliseconds and 20 seconds, and what worked need not wait: after a stream that was live the first
+    /// try is made within 50 ms where the server ended it in good order, within 100 ms where it was lost, and within 250 ms
+    /// where it had lived for less than a second, was forgotten by the server, or is tried again since the network changed. There
+    /// are ten such tries, and one more for each three seconds of a live stream; others wait as after a failure.
+    ///
+    /// Once set, the least delay is kept by every reconnect, also by these, but for one: after a change of the user a new stream is
+    /// opened at once. A server's `retry:` raises the least delay, up to five minutes, and `Retry-After` each single one, up to
+    /// an hour; where that is over the longest, delays are drawn between it and half as much more.
     pub fn backoff(mut self, min: Duration, max: Duration) -> Self {
         self.engine.backoff = Bounds { min, max };
         self

@@ -115,8 +115,10 @@ pub(super) struct InFlight {
     pub(super) keys: Vec<Arc<str>>,
     /// Not to set anything: sent without a token, to see whether the server refuses that for a stream of a user's.
     pub(super) is_probe: bool,
-    /// Nothing that was wanted was held back.
+    /// Nothing that was wanted was held back, but for topics that are parked.
     pub(super) complete: bool,
+    /// It takes topics away that the server had.
+    pub(super) removes: bool,
     pub(super) sent: Instant,
     pub(super) deadline: Instant,
 }

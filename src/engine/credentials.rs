@@ -19,7 +19,10 @@ pub(super) struct Credentials {
     pub(super) token: Option<Token>,
     /// When the token was set.
     pub(super) since: Option<Instant>,
+    /// When it expires by the clock of this machine, which may be wrong: a reason to ask the server, and to look for the next
+    /// token in time, and no more.
     expires: Option<Instant>,
+    has_expired: bool,
     /// When to look for the next one.
     refresh: Option<Instant>,
     /// The server does not take the client for whom the token says, and why.
@@ -41,7 +44,15 @@ enum Provider {
 impl Credentials {
     pub(super) fn new(has_provider: bool) -> Self {
         let provider = has_provider.then_some(Provider::Ready { needed: true, failures: 0 });
-        Self { token: None, since: None, expires: None, refresh: None, loss: None, provider }
+        Self {
+            token: None,
+            since: None,
+            expires: None,
+            has_expired: false,
+            refresh: None,
+            loss: None,
+            provider,
+        }
     }
 
     pub(super) fn identity(&self) -> Identity {
@@ -52,6 +63,10 @@ impl Credentials {
     pub(super) fn set(&mut self, now: Instant, token: Option<Token>, lasts: Option<Duration>) {
         self.token = token;
         self.since = Some(now);
+        // One that has expired before it came is the sign of a wrong clock, or the server will say so: to ask for another
+        // would bring another like it.
+        self.has_expired = lasts == Some(Duration::ZERO);
+        let lasts = lasts.filter(|lasts| !lasts.is_zero());
         // What lasts longer than the clock reaches does not expire.
         self.expires = lasts.and_then(|lasts| now.checked_add(lasts));
         self.refresh = lasts.and_then(|lasts| now.checked_add(lasts.saturating_sub(AHEAD.min(lasts / 5))));
@@ -64,8 +79,6 @@ impl Credentials {
                 _ => Provider::Ready { needed: false, failures },
             };
         }
-        // One that had expired before it came.
-        self.tick(now);
     }
 
     /// The provider has answered. Whether the answer is wanted.
@@ -93,8 +106,8 @@ impl Credentials {
     }
 
     /// The server does not take the token.
-    pub(super) fn invalidate(&mut self, now: Instant, why: Reason) {
-        self.loss = Some(why);
+    pub(super) fn invalidate(&mut self, now: Instant) {
+        self.loss = Some(if self.has_expired { Reason::TokenExpired } else { Reason::TokenRevoked });
         if let Some(Provider::Ready { failures, .. }) = self.provider {
             self.provider = Some(match failures {
                 0 => Provider::Ready { needed: true, failures },
@@ -105,9 +118,7 @@ impl Credentials {
 
     /// The server takes the token.
     pub(super) fn proved(&mut self) {
-        if matches!(self.loss, Some(Reason::TokenRevoked)) {
-            self.loss = None;
-        }
+        self.loss = None;
         if let Some(Provider::Ready { failures, .. }) = &mut self.provider {
             *failures = 0;
         }
@@ -142,12 +153,14 @@ impl Credentials {
         true
     }
 
-    /// Notices what time does to a token.
-    pub(super) fn tick(&mut self, now: Instant) {
-        if self.expires.is_some_and(|expires| now >= expires) {
+    /// Notices what time does to a token. Whether the server is to be asked if it still takes it.
+    pub(super) fn tick(&mut self, now: Instant) -> bool {
+        let is_over = self.expires.is_some_and(|expires| now >= expires);
+        if is_over {
             self.expires = None;
-            self.invalidate(now, Reason::TokenExpired);
+            self.has_expired = true;
         }
+        is_over
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -202,7 +215,7 @@ mod tests {
         assert!(credentials.ask(ahead) && !credentials.is_pending(), "the old one holds meanwhile");
         credentials.set(ahead, Some(jwt("a")), Some(HOUR));
         assert!(!credentials.answered(), "the host was quicker");
-        credentials.invalidate(ahead, Reason::TokenRevoked);
+        credentials.invalidate(ahead);
         assert!(credentials.is_pending() && credentials.ask(ahead));
     }
 
@@ -226,11 +239,11 @@ mod tests {
         let now = Instant::now();
         let mut credentials = Credentials::new(false);
         credentials.set(now, Some(jwt("a")), Some(HOUR));
-        credentials.tick(now + HOUR - Duration::from_secs(1));
-        assert!(credentials.loss.is_none());
+        assert!(!credentials.tick(now + HOUR - Duration::from_secs(1)));
         credentials.slept(HOUR);
-        credentials.tick(now);
+        assert!(credentials.tick(now) && credentials.loss.is_none(), "the server decides");
+        credentials.invalidate(now);
         assert!(matches!(credentials.loss, Some(Reason::TokenExpired)));
-        assert_eq!(credentials.deadline(), None, "it is told once");
+        assert_eq!(credentials.deadline(), None, "it is noticed once");
     }
 }

@@ -8,11 +8,13 @@
 
 use std::{
     ops::Range,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::{
-    ConnId, Engine, ListenerId, Outlet, Output, bounded,
+    ConnId, Engine, ListenerId, Outlet, Output,
+    backoff::bounded,
     conn::{InFlight, Phase, SessionId, Submit},
     dialect::{Failure, Lifetimes, SubmitVerdict},
     pairing::{OVERLAP, Pairing, SKEW},
@@ -114,7 +116,8 @@ impl<L: Outlet> Engine<L> {
         let until = self.preparation(now, id);
         let Some(conn) = self.connect(now, id) else { return };
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.second = Some(Box::new(Second { conn, life: Life::Next { until, paired: None } }));
+        session.second =
+            Some(Box::new(Second { conn, life: Life::Next { until, paired: None }, carries: Vec::new() }));
     }
 
     /// Until when a second stream is tried: callers wait for it, and the first has to have its turn in time.
@@ -194,7 +197,11 @@ impl<L: Outlet> Engine<L> {
                 else {
                     return;
                 };
-                session.take_over(now);
+                let first = session.conn().map(|conn| conn.serial);
+                let is_carried =
+                    |key: &&Arc<str>| self.registry.get(key).is_some_and(|t| t.acked_on == first);
+                let carries = session.keys.iter().filter(is_carried).cloned().collect();
+                session.take_over(now, carries);
                 self.stats.hand_overs += 1;
                 self.settle_pairing(now, id.session);
                 // What is in doubt stays in doubt.
@@ -235,6 +242,14 @@ impl<L: Outlet> Engine<L> {
             }
             _ => {
                 let wait = bounded(refusal.retry_after());
+                // Where one topic is new it is that one, and the first stream has the others.
+                let first = self.sessions.get(&id).and_then(Session::conn).map(|conn| conn.serial);
+                let is_new = |key: &&Arc<str>| self.registry.get(key).is_some_and(|t| t.acked_on != first);
+                let new: Vec<_> = flight.keys.iter().filter(is_new).cloned().collect();
+                if let (Some(SubmitVerdict::Later), [key]) = (&verdict, &new[..]) {
+                    self.withdraw(now, id, ALONE.max(wait));
+                    return self.park(now, id, key, flight, error, refusal.retry_after());
+                }
                 self.withdraw(now, id, ALONE.max(wait));
                 if !wait.is_zero()
                     && let Some(carrier) = self.sessions.get_mut(&id).and_then(Session::carrier_mut)
@@ -253,7 +268,7 @@ impl<L: Outlet> Engine<L> {
             && let whole = second.conn.whole
             && let Some(past) = second.past_mut()
         {
-            *past = Past { at: now, whole, proved: None, proof_from: now, ..*past };
+            *past = Past { at: now, whole, proved: None, proof_from: now, heard_since: None, ..*past };
         }
         self.settle_pairing(now, id);
     }

@@ -39,9 +39,13 @@
 //! listed in `simulation/checks.rs`.
 
 mod backoff;
+#[cfg(test)]
+mod busy_topics;
 mod check;
 #[cfg(test)]
 mod check_tests;
+#[cfg(test)]
+mod coming_back;
 mod conn;
 mod credentials;
 pub(crate) mod dialect;
@@ -57,6 +61,8 @@ mod second;
 mod session;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod spurious_gaps;
 mod state;
 mod stream;
 mod submit;
@@ -72,8 +78,11 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+#[cfg(test)]
+mod wrong_clock;
+
 pub(crate) use self::{
-    backoff::{Backoff, Bounds, LONGEST_FLOOR},
+    backoff::{Backoff, Bounds, LONGEST_FLOOR, LONGEST_RETRY_AFTER},
     check::Check,
     conn::ConnId,
     queue::{Limits, Queue},
@@ -85,13 +94,14 @@ pub use self::{
 };
 
 use self::{
+    backoff::PROMPT,
     check::Checks,
     conn::{Serial, SessionId},
     credentials::Credentials,
     dialect::{Dialect, Request, Streams},
     identity::Token,
     registry::{Registry, Removed},
-    session::Session,
+    session::{Link, Session},
 };
 use crate::{Error, event::Event};
 
@@ -157,6 +167,8 @@ pub(crate) struct Config {
     /// How long a caller that is not patient waits for the server's answer.
     pub(crate) subscribe_timeout: Duration,
     pub(crate) backoff: Bounds,
+    /// No stream is opened again before, but for another identity.
+    pub(crate) least_delay: Duration,
     /// Bytes of one message.
     pub(crate) message_limit: usize,
     /// The silence after which a stream is taken for dead, unless that is for the dialect to say.
@@ -178,6 +190,7 @@ impl Default for Config {
             submit_timeout: Duration::from_secs(15),
             subscribe_timeout: Duration::from_secs(30),
             backoff: Bounds::default(),
+            least_delay: Duration::ZERO,
             message_limit: 16 << 20,
             silence_limit: None,
             proof_interval: Duration::from_secs(300),
@@ -188,24 +201,11 @@ impl Default for Config {
     }
 }
 
-/// A stream that lived this long was healthy: what went wrong before it is forgotten. Well under the minute after which
-/// nginx by default cuts a quiet stream, or the delays of a quiet client behind it would grow without a fault.
-const HEALTHY_AFTER: Duration = Duration::from_secs(45);
-
-/// A stream that ends cleanly is opened again at once, if it lived this long.
-const PROMPT_AFTER: Duration = Duration::from_secs(1);
-
-/// The jitter of "at once".
-const PROMPT: Duration = Duration::from_millis(250);
-
 /// How often the clocks are compared while there is a stream.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(15);
 
 /// How long a server that is suspected to be out of reach has for an answer.
 const SUSPICION: Duration = Duration::from_secs(5);
-
-/// The longest wait that a server can order with `Retry-After`.
-pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 pub(crate) struct Engine<L> {
     config: Config,
@@ -272,7 +272,7 @@ impl<L: Outlet> Engine<L> {
         if self.is_closed() {
             return Err(Error::Closed);
         }
-        let Self { registry, sessions, next_session, dialect, .. } = self;
+        let Self { registry, sessions, next_session, dialect, config, .. } = self;
         let place = |key: &Arc<str>| {
             let stream = dialect.stream_of(key);
             let room = |session: &Session| match dialect.streams() {
@@ -284,7 +284,7 @@ impl<L: Outlet> Engine<L> {
             let id = sessions.iter().find(|(_, s)| room(s)).map(|(id, _)| *id).unwrap_or_else(|| {
                 let id = SessionId(*next_session);
                 *next_session += 1;
-                sessions.insert(id, Session::new(stream));
+                sessions.insert(id, Session::new(stream, config.least_delay));
                 id
             });
             let session = sessions.get_mut(&id).expect("found or made above");
@@ -298,6 +298,11 @@ impl<L: Outlet> Engine<L> {
         if self.dialect.is_local(key) && session.carrier().is_some_and(|carrier| carrier.live_since.is_some())
         {
             topic.acked_on = serial;
+        }
+        if !patient && let Some(session) = self.sessions.get_mut(&session_id) {
+            // Whoever asks gets an answer.
+            let parked = session.parked.iter_mut().find(|parked| parked.key == *key && !parked.is_ordered);
+            parked.into_iter().for_each(|parked| parked.until = parked.until.min(now));
         }
         let entry = topic.entries.last_mut().expect("just added");
         let is_acked = serial.is_some() && topic.acked_on == serial;
@@ -317,8 +322,29 @@ impl<L: Outlet> Engine<L> {
             self.ask_checks(now);
         }
         self.at_rest = State::Idle;
+        if !patient {
+            self.ask_again(now, session_id, id);
+        }
         self.pump(now, session_id);
         Ok(id)
+    }
+
+    /// A caller came while the stream waits, since no try got through: the next one is made now, and is the answer. Where
+    /// there were too many of these, the last one is.
+    fn ask_again(&mut self, now: Instant, session: SessionId, id: ListenerId) {
+        let Self { sessions, rng, config, .. } = self;
+        let Some(session) = sessions.get_mut(&session) else { return };
+        let Link::BackOff { until, why: Reason::Lost(error) } = &mut session.link else { return };
+        if !session.has_failed || *until <= now + PROMPT {
+            return;
+        }
+        match session.backoff.hasten(config.backoff, rng) {
+            Some(delay) => *until = (*until).min(now + delay),
+            None => {
+                let error = error.clone();
+                self.remove(now, id, Some(error));
+            }
+        }
     }
 
     /// Removes a listener. A spent id is harmless.
@@ -391,7 +417,9 @@ impl<L: Outlet> Engine<L> {
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        self.credentials.tick(now);
+        if self.credentials.tick(now) {
+            self.doubt_identity(now);
+        }
         self.ask_provider(now);
         while let Some((at, id, patience)) = self.waiters.front().copied()
             && at <= now
@@ -481,9 +509,4 @@ impl<L: Outlet> Engine<L> {
         keys.sort_unstable();
         keys
     }
-}
-
-/// A server's `Retry-After`, within reason.
-fn bounded(retry_after: Option<Duration>) -> Duration {
-    retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER)
 }

@@ -7,7 +7,8 @@ use std::{
 };
 
 use super::{
-    ConnId, Engine, HEALTHY_AFTER, ListenerId, Outlet, Output, PROMPT, PROMPT_AFTER, Reason, State, bounded,
+    ConnId, Engine, ListenerId, Outlet, Output, Reason, State,
+    backoff::{Cause, bounded},
     conn::{Conn, Phase, SessionId, Submit, Watchdog},
     dialect::{Request, Streams, TokenPlace},
     hand_over::Report,
@@ -91,10 +92,13 @@ impl<L: Outlet> Engine<L> {
     pub(super) fn pump_ready(&mut self, now: Instant, id: SessionId) {
         let Some(session) = self.sessions.get(&id) else { return };
         let Some(carrier) = session.carrier() else { return };
+        let may_change = now >= session.due(now);
         if carrier.stale {
-            if now >= session.due(now) {
+            if may_change {
                 self.change_set(now, id);
             }
+        } else if may_change && session.parked_due(now).is_some() {
+            self.change_set(now, id);
         } else if carrier.proof.due.is_some_and(|due| now >= due) {
             self.probe(now, id);
         } else if self.renewal(session).is_some_and(|due| now >= due) {
@@ -188,32 +192,33 @@ impl<L: Outlet> Engine<L> {
             session.hole = Some((in_doubt.map_or(conn.whole, |doubt| doubt.start.min(conn.whole)), gap));
         }
         session.went_offline(now, reason.clone());
+        session.has_failed = lived.is_none();
         // Any other end than by such an answer makes the next one the first.
         session.final_since = None;
-        if lived.is_some_and(|lived| lived >= HEALTHY_AFTER) {
-            session.backoff.reset();
-        }
         if !matches!(reason, Reason::StreamRejected(_)) {
             session.pin = None;
         }
-        let delay = match &reason {
-            Reason::IdentityChanged => Duration::ZERO,
-            Reason::Suspected => PROMPT.mul_f64(self.rng.f64()),
-            Reason::EndedByServer if lived.is_some_and(|lived| lived >= PROMPT_AFTER) => {
-                PROMPT.mul_f64(self.rng.f64())
-            }
+        let cause = match &reason {
+            Reason::IdentityChanged => Cause::IdentityChanged,
+            Reason::Suspected => Cause::Fresh,
             // The server restarted and has forgotten the stream; only the first time is that a reason for haste.
-            Reason::StreamRejected(_) if session.fruitless <= 1 => PROMPT.mul_f64(self.rng.f64()),
-            _ => session.backoff.next(self.config.backoff, &mut self.rng),
+            Reason::StreamRejected(_) if session.fruitless <= 1 => Cause::Fresh,
+            Reason::EndedByServer => Cause::Ended,
+            Reason::Lost(_) | Reason::Silence(_) | Reason::StreamRejected(_) | Reason::Refused(_) => {
+                Cause::Lost
+            }
+            // These end no stream.
+            Reason::TokenExpired | Reason::TokenRevoked => Cause::Failed,
         };
+        let delay = session.backoff.after(now, cause, lived, self.config.backoff, &mut self.rng);
         let delay = delay.max(bounded(retry_after));
         session.link = Link::BackOff { until: now + delay, why: reason.clone() };
-        let been_live = session.been_live;
         if carrier.is_some() {
             let keys = self.keys();
             self.outputs.push_back(Output::Disconnected(keys));
         }
-        if let (false, Reason::Lost(error)) = (been_live, &reason) {
+        // A try that failed is an answer; the loss of a stream that was live is none yet.
+        if let (None, Reason::Lost(error)) = (lived, &reason) {
             self.give_up(now, id, error);
         }
         self.pump(now, id);
@@ -224,6 +229,16 @@ impl<L: Outlet> Engine<L> {
         let Some(session) = self.sessions.get(&id) else { return };
         let topics = session.keys.iter().filter_map(|key| self.registry.get(key));
         let waiting = topics.flat_map(|topic| topic.entries.iter().filter(|e| !e.ready && !e.patient));
+        let ids: Vec<_> = waiting.map(|entry| entry.id).collect();
+        for id in ids {
+            self.remove(now, id, Some(error.clone()));
+        }
+    }
+
+    /// The same for one topic.
+    pub(super) fn give_up_on(&mut self, now: Instant, key: &str, error: &Error) {
+        let Some(topic) = self.registry.get(key) else { return };
+        let waiting = topic.entries.iter().filter(|entry| !entry.ready && !entry.patient);
         let ids: Vec<_> = waiting.map(|entry| entry.id).collect();
         for id in ids {
             self.remove(now, id, Some(error.clone()));
@@ -260,6 +275,9 @@ impl<L: Outlet> Engine<L> {
         if let Some((key, session_id)) = abandoned {
             if let Some(session) = self.sessions.get_mut(&session_id) {
                 session.remove(now, &key, self.dialect.is_local(&key));
+                if session.second.as_deref_mut().is_some_and(|second| second.drop_topic(&key)) {
+                    self.close_second(session_id, Report::Nothing);
+                }
             }
             self.pump(now, session_id);
         }

@@ -1,6 +1,10 @@
 //! The stream beside the one that carries a session's topics: on its way to replace it, or replaced by it.
 
-use std::{ops::Range, time::Instant};
+use std::{
+    ops::Range,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     conn::{Conn, Phase, Submit},
@@ -11,7 +15,12 @@ use super::{
 pub(super) struct Second {
     pub(super) conn: Box<Conn>,
     pub(super) life: Life,
+    /// Topics that it carried when it was replaced and that are still wanted.
+    pub(super) carries: Vec<Arc<str>>,
 }
+
+/// What a replaced stream brings without a pause for this long was sent after it was replaced, whatever was on its way.
+const LONGEST_BACKLOG: Duration = LONGEST_SKEW.saturating_mul(3);
 
 /// What a second stream is there for. Two calls end it: `withdraw`, where it does not take over after all, and
 /// `close_second`, which closes it and reports the gap if there may be one.
@@ -49,6 +58,8 @@ pub(super) struct Past {
     /// more. That it is heard shows nothing, since what it brings may have been on its way for long.
     pub(super) proved: Option<Instant>,
     pub(super) proof_from: Instant,
+    /// When bytes came on it for the first time since `at`.
+    pub(super) heard_since: Option<Instant>,
 }
 
 impl Second {
@@ -84,7 +95,8 @@ impl Second {
             Life::Replaced(_) | Life::Again { .. } => (None, now),
         };
         let whole = self.conn.whole;
-        self.life = Life::Replaced(Past { first: now, at: now, whole, proved, proof_from });
+        self.life =
+            Life::Replaced(Past { first: now, at: now, whole, proved, proof_from, heard_since: None });
     }
 
     /// The time in which a stream that was replaced may have missed events: what the server sent on it before may not
@@ -94,6 +106,19 @@ impl Second {
         // What was on its way when it came to this was sent before.
         let since = whole.checked_sub(SKEW).unwrap_or(whole);
         self.done_at().is_none_or(|done| now < done).then_some(since..at)
+    }
+
+    /// Bytes have come on it.
+    pub(super) fn heard(&mut self, now: Instant) {
+        if let Some(past) = self.past_mut() {
+            past.heard_since.get_or_insert(now);
+        }
+    }
+
+    /// A topic is not wanted any more. Whether it was replaced and carries none that is.
+    pub(super) fn drop_topic(&mut self, key: &str) -> bool {
+        self.carries.retain(|carried| &**carried != key);
+        self.carries.is_empty() && matches!(self.life, Life::Replaced(_))
     }
 
     /// Something has come on both streams, for the first time at `first`.
@@ -114,11 +139,11 @@ impl Second {
 
     /// When all that only it was sent has come.
     pub(super) fn done_at(&self) -> Option<Instant> {
-        let Past { at, proved, .. } = *self.past()?;
+        let Past { at, proved, heard_since, .. } = *self.past()?;
         let proved = proved.map(|proved| (at + OVERLAP).max(proved + SKEW));
         // What was on its way comes in one go; after that it may bring nothing that the other brings too.
         let heard = self.conn.watchdog.heard;
-        let drained = (heard >= at).then_some(heard + LONGEST_SKEW);
+        let drained = heard_since.map(|since| (heard + LONGEST_SKEW).min(since + LONGEST_BACKLOG));
         [proved, drained].into_iter().flatten().min()
     }
 

@@ -37,6 +37,10 @@ pub(super) struct Session {
     pub(super) weight: usize,
     /// First and last change of `keys` since they were last submitted.
     changed: Option<(Instant, Instant)>,
+    /// Topics were taken out of it since then.
+    removed: bool,
+    /// Topics that the server refuses for a reason that may pass: each waits alone, and is then tried alone.
+    pub(super) parked: Vec<Parked>,
     /// It changed while a submit was under way.
     in_burst: bool,
     pub(super) link: Link,
@@ -48,10 +52,14 @@ pub(super) struct Session {
     pub(super) event_at: Option<Instant>,
     /// No second stream is tried before.
     pub(super) alone_until: Option<Instant>,
+    /// Of streams, and of submits that fail for reasons that may pass.
     pub(super) backoff: Backoff,
+    pub(super) submit_backoff: Backoff,
     /// The address of the next stream, when the server compared addresses and found two.
     pub(super) pin: Option<SocketAddr>,
     pub(super) been_live: bool,
+    /// The last stream was lost before it was live.
+    pub(super) has_failed: bool,
     /// Since when events may have been missed, and why, until the server has acknowledged all topics again.
     pub(super) hole: Option<(Instant, GapReason)>,
     /// Since when there has been no live stream though one was tried, and why the last try failed.
@@ -70,6 +78,21 @@ pub(super) enum Held {
     Streams,
 }
 
+/// A topic that the server refused, alone, for a reason that may pass.
+#[derive(Debug)]
+pub(super) struct Parked {
+    pub(super) key: Arc<str>,
+    /// It is tried again then, and no sooner if the server has named the time.
+    pub(super) until: Instant,
+    pub(super) is_ordered: bool,
+    pub(super) backoff: Backoff,
+    /// How often, and how it was refused last.
+    pub(super) answers: u32,
+    pub(super) error: Error,
+    /// Since when it may have missed events, where the others have been acknowledged since.
+    pub(super) hole: Option<(Instant, GapReason)>,
+}
+
 #[derive(Debug)]
 pub(super) enum Link {
     Idle,
@@ -78,21 +101,25 @@ pub(super) enum Link {
 }
 
 impl Session {
-    pub(super) fn new(stream: &str) -> Self {
+    pub(super) fn new(stream: &str, least_delay: Duration) -> Self {
         Self {
             stream: stream.into(),
             keys: Vec::new(),
             weight: 0,
             changed: None,
+            removed: false,
+            parked: Vec::new(),
             in_burst: false,
             link: Link::Idle,
             second: None,
             pairing: None,
             event_at: None,
             alone_until: None,
-            backoff: Backoff::new(),
+            backoff: Backoff::at_least(least_delay),
+            submit_backoff: Backoff::new(),
             pin: None,
             been_live: false,
+            has_failed: false,
             hole: None,
             offline: None,
             fruitless: 0,
@@ -110,6 +137,8 @@ impl Session {
         if let Some(at) = self.keys.iter().position(|own| own == key) {
             self.weight -= key.len();
             self.keys.remove(at);
+            self.parked.retain(|parked| parked.key != *key);
+            self.removed |= !local;
             self.touch(now, local);
         }
     }
@@ -150,9 +179,30 @@ impl Session {
     }
 
     /// The set goes out as it is.
-    pub(super) fn forget_changes(&mut self) {
+    /// Whether topics were taken out.
+    pub(super) fn forget_changes(&mut self) -> bool {
         self.changed = None;
         self.in_burst = false;
+        std::mem::take(&mut self.removed)
+    }
+
+    /// The server still has what was taken out.
+    pub(super) fn still_removes(&mut self) {
+        self.removed = true;
+    }
+
+    pub(super) fn is_parked(&self, key: &str) -> bool {
+        self.parked.iter().any(|parked| &*parked.key == key)
+    }
+
+    /// A topic that has waited alone for long enough, unless a second stream takes it along.
+    pub(super) fn parked_due(&self, now: Instant) -> Option<&Parked> {
+        self.next_parked().filter(|parked| now >= parked.until && !self.has_next())
+    }
+
+    /// The topic that is to wait alone for the shortest time.
+    pub(super) fn next_parked(&self) -> Option<&Parked> {
+        self.parked.iter().min_by_key(|parked| parked.until)
     }
 
     /// When the set has been quiet for long enough. In the past when it has not changed.
@@ -193,9 +243,10 @@ impl Session {
     }
 
     /// The second stream takes the place of the first, which becomes the second.
-    pub(super) fn take_over(&mut self, now: Instant) {
+    pub(super) fn take_over(&mut self, now: Instant, carries: Vec<Arc<str>>) {
         if let (Link::Up(first), Some(second)) = (&mut self.link, &mut self.second) {
             second.take_over(now, first);
+            second.carries = carries;
             if let Phase::Carrier(carrier) = &mut first.phase {
                 // It is another stream to those who want its id.
                 carrier.is_announced = false;
@@ -255,7 +306,11 @@ impl Session {
                         // It is the second's turn.
                         Submit::Ready if carrier.stale && self.has_next() => None,
                         Submit::Ready if carrier.stale => Some(self.due(now)),
-                        Submit::Ready => carrier.proof.due,
+                        Submit::Ready => {
+                            let parked = self.next_parked().filter(|_| !self.has_next());
+                            let parked = parked.map(|parked| parked.until.max(self.due(now)));
+                            [carrier.proof.due, parked].into_iter().flatten().min()
+                        }
                     };
                     let silence = conn.watchdog.due();
                     submit.map_or(silence, |submit| submit.min(silence))
@@ -299,9 +354,24 @@ impl Session {
         match &self.link {
             Link::Idle => State::Idle,
             Link::BackOff { until, why } => State::Waiting { until: *until, why: why.clone() },
-            Link::Up(_) if self.carrier().is_some_and(|carrier| carrier.is_live(wanted)) => State::Live,
-            Link::Up(_) => State::Connecting,
+            Link::Up(_) => match self.carrier() {
+                Some(carrier) if carrier.is_live(wanted) => State::Live,
+                Some(carrier) => self.refused(carrier).unwrap_or(State::Connecting),
+                None => State::Connecting,
+            },
         }
+    }
+
+    /// The state of a stream that is up and has no topics yet, since the server refuses them for a reason that may pass.
+    fn refused(&self, carrier: &Carrier) -> Option<State> {
+        let (until, error) = match (&carrier.submit, self.next_parked()) {
+            _ if carrier.live_since.is_some() => return None,
+            (Submit::Postponed { until }, _) => (*until, carrier.last_failure.clone()?),
+            (Submit::Ready, Some(parked)) => (parked.until, parked.error.clone()),
+            (Submit::Ready | Submit::InFlight(_), _) => return None,
+        };
+        let why = if error.status().is_some() { Reason::Refused(error) } else { Reason::Lost(error) };
+        Some(State::Waiting { until, why })
     }
 
     /// The error of a caller that waited in vain.

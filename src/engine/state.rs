@@ -125,7 +125,8 @@ pub enum Reason {
     IdentityChanged,
     /// The host said that the network changed, or the machine slept: the connection may be dead.
     Suspected,
-    /// The token has expired.
+    /// The server does not take the token, and by the clock of this machine it has expired. That clock alone decides
+    /// nothing: what the server goes on to send on an open stream comes.
     TokenExpired,
     /// The server does not take the token any more: it was revoked, the password changed, or the user is gone.
     TokenRevoked,
@@ -150,7 +151,9 @@ impl fmt::Display for Reason {
             Self::StreamRejected(error) => write!(f, "the stream was rejected: {error}"),
             Self::IdentityChanged => f.write_str("the token was replaced by that of another user"),
             Self::Suspected => f.write_str("the network changed or the machine slept"),
-            Self::TokenExpired => f.write_str("the token has expired, by the clock of this machine"),
+            Self::TokenExpired => f.write_str(
+                "the server does not take the token any more; by the clock of this machine it has expired",
+            ),
             Self::TokenRevoked => f.write_str("the server does not take the token any more"),
         }
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    ConnId, Delivered, Engine, Outlet, PROMPT, Stats,
+    ConnId, Delivered, Engine, Outlet, Stats,
     conn::{Carrier, Phase, SessionId},
     dialect::{Failure, OpenVerdict, Streams},
     session::{Link, Session},
@@ -46,11 +46,11 @@ impl<L: Outlet> Engine<L> {
 
     /// The server is there: sessions that wait because it was not need not wait on. Not all of them at once.
     fn hasten(&mut self, now: Instant) {
-        let Self { sessions, rng, .. } = self;
+        let Self { sessions, rng, config, .. } = self;
         for session in sessions.values_mut() {
             if let Link::BackOff { until, why: Reason::Lost(_) | Reason::EndedByServer | Reason::Silence(_) } =
                 &mut session.link
-                && let Some(delay) = session.backoff.hasten(PROMPT.mul_f64(rng.f64()))
+                && let Some(delay) = session.backoff.hasten(config.backoff, rng)
             {
                 *until = (*until).min(now + delay);
             }
@@ -90,6 +90,11 @@ impl<L: Outlet> Engine<L> {
             }
         }
         drop(items);
+        if let Some(second) = self.sessions.get_mut(&id.session).and_then(|session| session.second.as_mut())
+            && second.conn.serial == id.serial
+        {
+            second.heard(now);
+        }
         if let Some(conn) = self.conn(id) {
             conn.decoder = decoder;
             // A message that has begun was sent before now. To doubt it only makes a gap longer.
@@ -124,7 +129,7 @@ impl<L: Outlet> Engine<L> {
                     && refusal.status() == 401
                     && self.credentials.is_worth_replacing()
                 {
-                    self.credentials.invalidate(now, Reason::TokenRevoked);
+                    self.credentials.invalidate(now);
                     self.lose(now, id.session, reason, None);
                     return;
                 }

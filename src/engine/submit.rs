@@ -6,11 +6,12 @@ use std::{
 };
 
 use super::{
-    ConnId, Engine, HEALTHY_AFTER, Outlet, Output, SUSPICION, bounded,
+    ConnId, Engine, Outlet, Output, SUSPICION,
+    backoff::{Backoff, Cause, bounded},
     conn::{InFlight, Phase, Proof, SessionId, Submit},
     dialect::{Failure, Request, SubmitVerdict},
     identity::Identity,
-    session::{Link, Session},
+    session::{Link, Parked, Session},
     state::Reason,
     stream::deliver_to,
 };
@@ -21,6 +22,9 @@ use crate::{
 
 /// Streams in a row that open but take no topics, until waiting callers fail with the reason.
 const FRUITLESS: u32 = 3;
+
+/// Answers that a topic is refused for now, until waiting callers fail with the last one.
+const REFUSED: u32 = 2;
 
 /// Submits that fail in a row without an answer before the stream itself is given up.
 const SUBMIT_FAILURES: u32 = 3;
@@ -56,15 +60,22 @@ impl<L: Outlet> Engine<L> {
     pub(super) fn submit(&mut self, now: Instant, id: ConnId) {
         let Self { sessions, registry, dialect, .. } = self;
         let Some(session) = sessions.get_mut(&id.session) else { return };
-        session.forget_changes();
+        let removes = session.forget_changes();
+        let first = session.conn().map(|conn| conn.serial);
+        let due = session.next_parked().filter(|parked| now >= parked.until).map(|parked| parked.key.clone());
+        let parked: Vec<_> = session.parked.iter().map(|parked| parked.key.clone()).collect();
         let Some((keys, conn)) = session.stream_mut(id.serial) else { return };
         let Phase::Carrier(carrier) = &mut conn.phase else { return };
         let mut fresh = 0;
         let mut complete = true;
         let mut set = Vec::with_capacity(keys.len());
         for key in keys.iter().filter(|key| !dialect.is_local(key)) {
-            let acked = registry.get(key).is_some_and(|topic| topic.acked_on == Some(conn.serial));
-            if !acked {
+            // On the stream that is to be replaced, at least.
+            let on = registry.get(key).and_then(|topic| topic.acked_on);
+            if on.is_none() || (on != Some(conn.serial) && on != first) {
+                if parked.contains(key) {
+                    continue;
+                }
                 if fresh == carrier.batch {
                     // The others go with the next one.
                     complete = false;
@@ -74,19 +85,27 @@ impl<L: Outlet> Engine<L> {
             }
             set.push(key.clone());
         }
+        // Alone, so that nothing else is refused with it.
+        set.extend(due.filter(|_| fresh == 0));
         carrier.stale = !complete;
         let Some(submits) = dialect.submits() else {
             // The stream carries them all as it is.
-            let flight = InFlight { keys: set, is_probe: false, complete: true, sent: now, deadline: now };
+            let (sent, deadline) = (now, now);
+            let flight =
+                InFlight { keys: set, is_probe: false, complete: true, removes: false, sent, deadline };
             self.submit_accepted(now, id, flight);
             return;
         };
+        if set.is_empty() && !parked.is_empty() && carrier.live_since.is_none() {
+            return;
+        }
         if set.is_empty() && !carrier.submitted {
             // Nothing to submit: the handshake is all that was asked for.
             carrier.submit = Submit::Ready;
             self.went_live(now, id.session, true);
             return;
         }
+        let removes = removes && carrier.live_since.is_some();
         let names: Vec<&str> = set.iter().map(|key| &**key).collect();
         let request = Request { pin: conn.peer, ..submits.submit(&carrier.client_id, &names) };
         let token = self.credentials.token.clone();
@@ -97,6 +116,7 @@ impl<L: Outlet> Engine<L> {
             keys: set,
             is_probe: false,
             complete,
+            removes,
             sent: now,
             deadline: now + self.config.submit_timeout,
         });
@@ -109,6 +129,7 @@ impl<L: Outlet> Engine<L> {
         let Self { sessions, registry, checks, stats, woken, .. } = self;
         let Some(session) = sessions.get_mut(&id.session) else { return };
         let hole = session.hole;
+        session.submit_backoff.reset();
         let wanted = self.credentials.identity();
         let Some(conn) = session.conn_mut() else { return };
         let Phase::Carrier(carrier) = &mut conn.phase else { return };
@@ -141,6 +162,8 @@ impl<L: Outlet> Engine<L> {
             if topic.session != id.session {
                 continue;
             }
+            let at = session.parked.iter().position(|parked| parked.key == key);
+            let hole = at.and_then(|at| session.parked.swap_remove(at).hole).or(hole);
             let hole = if topic.acked_on == Some(id.serial) { upgrade } else { hole };
             topic.acked_on = Some(id.serial);
             for entry in &mut topic.entries {
@@ -157,6 +180,9 @@ impl<L: Outlet> Engine<L> {
             }
         }
         if flight.complete {
+            for parked in &mut session.parked {
+                parked.hole = parked.hole.or(hole);
+            }
             session.hole = None;
         }
         self.went_live(now, id.session, flight.complete);
@@ -178,8 +204,14 @@ impl<L: Outlet> Engine<L> {
         let patience = if carrier.proof.is_suspected { SUSPICION } else { self.config.submit_timeout };
         let deadline = now + patience;
         carrier.proof.due = None;
-        carrier.submit =
-            Submit::InFlight(InFlight { keys, is_probe: true, complete: false, sent: now, deadline });
+        carrier.submit = Submit::InFlight(InFlight {
+            keys,
+            is_probe: true,
+            complete: false,
+            removes: false,
+            sent: now,
+            deadline,
+        });
         self.stats.probes += 1;
         let conn = ConnId { session: id, serial: conn.serial };
         self.outputs.push_back(Output::Submit { conn, request, token: None });
@@ -220,7 +252,7 @@ impl<L: Outlet> Engine<L> {
                 conn.identity = Identity::Guest;
                 carrier.acked_identity = Some(Identity::Guest);
                 if std::mem::replace(&mut carrier.proof.is_last_chance, true) {
-                    credentials.invalidate(now, Reason::TokenRevoked);
+                    credentials.invalidate(now);
                     self.ask_provider(now);
                 } else {
                     carrier.stale = true;
@@ -233,47 +265,32 @@ impl<L: Outlet> Engine<L> {
 
     fn submit_failed(&mut self, now: Instant, id: ConnId, flight: InFlight, failure: Failure) {
         self.stats.submits_failed += 1;
-        let verdict = match &failure {
-            Failure::Refused(refusal) => {
-                self.dialect.submits().map_or(SubmitVerdict::Later, |submits| submits.judge(refusal))
-            }
-            Failure::Lost(_) => SubmitVerdict::Later,
+        let refusal = match &failure {
+            Failure::Refused(refusal) => refusal,
+            Failure::Lost(_) => return self.submit_unanswered(now, id, &flight, failure.error()),
         };
-        let retry_after = match &failure {
-            Failure::Refused(refusal) => refusal.retry_after(),
-            Failure::Lost(_) => None,
-        };
+        let verdict = self.dialect.submits().map_or(SubmitVerdict::Later, |submits| submits.judge(refusal));
+        let retry_after = refusal.retry_after();
         let error = failure.error();
-        let Self { sessions, registry, rng, config, .. } = self;
+        let Self { sessions, registry, .. } = self;
         let Some(session) = sessions.get_mut(&id.session) else { return };
         let peer = session.conn().and_then(|conn| conn.peer);
-        let Session { link: Link::Up(conn), backoff, .. } = session else { return };
-        let Phase::Carrier(carrier) = &mut conn.phase else { return };
+        let Some(carrier) = session.carrier_mut() else { return };
         carrier.stale = true;
-        let is_fresh = |key: &Arc<str>| registry.get(key).is_some_and(|t| t.acked_on != Some(id.serial));
+        let is_fresh = |key: &&Arc<str>| registry.get(key).is_some_and(|t| t.acked_on != Some(id.serial));
+        let fresh: Vec<_> = flight.keys.iter().filter(is_fresh).cloned().collect();
         match verdict {
-            SubmitVerdict::Later => {
-                carrier.failures += 1;
-                let unanswered = matches!(failure, Failure::Lost(_));
-                if unanswered && carrier.failures >= SUBMIT_FAILURES {
-                    self.lose(now, id.session, Reason::Lost(error), None);
-                    return;
+            SubmitVerdict::Later => match &fresh[..] {
+                [key] => self.park(now, id.session, key, &flight, error, retry_after),
+                _ => {
+                    let is_again = carrier.failures > 0;
+                    if is_again && !fresh.is_empty() {
+                        // It may mean one of them.
+                        carrier.batch = (fresh.len() / 2).max(1);
+                    }
+                    self.postpone(now, id.session, &flight, Reason::Refused(error), retry_after);
                 }
-                if carrier
-                    .live_since
-                    .is_some_and(|since| now.saturating_duration_since(since) >= HEALTHY_AFTER)
-                    && carrier.failures == 1
-                {
-                    backoff.reset();
-                }
-                let delay = backoff.next(config.backoff, rng).max(bounded(retry_after));
-                carrier.submit = Submit::Postponed { until: now + delay };
-                carrier.last_failure = Some(error.clone());
-                let reason = if unanswered { Reason::Lost(error) } else { Reason::Refused(error) };
-                if carrier.live_since.is_none() {
-                    session.went_offline(now, reason);
-                }
-            }
+            },
             SubmitVerdict::NewStream => {
                 session.fruitless += 1;
                 session.pin = peer;
@@ -288,15 +305,100 @@ impl<L: Outlet> Engine<L> {
                 }
             }
             // One that names no place of the list says no more than that.
-            SubmitVerdict::RefusedTopics(_) | SubmitVerdict::Refused => {
-                let fresh: Vec<_> = flight.keys.iter().filter(|key| is_fresh(key)).collect();
-                match fresh[..] {
-                    // Not for a topic: the server refuses the stream or its identity.
-                    [] => self.lose(now, id.session, Reason::StreamRejected(error), retry_after),
-                    [key] => self.refuse_topic(now, id.session, key, &error),
-                    _ => carrier.batch = (fresh.len() / 2).max(1),
-                }
+            SubmitVerdict::RefusedTopics(_) | SubmitVerdict::Refused => match &fresh[..] {
+                // Not for a topic: the server refuses the stream or its identity.
+                [] => self.lose(now, id.session, Reason::StreamRejected(error), retry_after),
+                [key] => self.refuse_topic(now, id.session, key, &error),
+                _ => carrier.batch = (fresh.len() / 2).max(1),
+            },
+        }
+    }
+
+    fn submit_unanswered(&mut self, now: Instant, id: ConnId, flight: &InFlight, error: Error) {
+        let session = self.sessions.get_mut(&id.session);
+        let Some(carrier) = session.and_then(Session::carrier_mut) else { return };
+        carrier.stale = true;
+        if carrier.failures + 1 >= SUBMIT_FAILURES {
+            return self.lose(now, id.session, Reason::Lost(error), None);
+        }
+        self.postpone(now, id.session, flight, Reason::Lost(error), None);
+    }
+
+    /// Tries the set again later.
+    fn postpone(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        flight: &InFlight,
+        why: Reason,
+        retry_after: Option<Duration>,
+    ) {
+        let Self { sessions, rng, config, .. } = self;
+        let Some(session) = sessions.get_mut(&id) else { return };
+        let delay = session.submit_backoff.after(now, Cause::Failed, None, config.backoff, rng);
+        if flight.removes {
+            session.still_removes();
+        }
+        let Some(carrier) = session.carrier_mut() else { return };
+        carrier.failures += 1;
+        carrier.last_failure = why.error().cloned();
+        // The second stream's was refused, and this one is being probed.
+        if !matches!(carrier.submit, Submit::InFlight(_)) {
+            carrier.submit = Submit::Postponed { until: now + delay.max(bounded(retry_after)) };
+        }
+        if carrier.live_since.is_none() {
+            session.went_offline(now, why);
+        }
+    }
+
+    /// A topic that the server refuses, for now, when nothing else is new: it waits alone, and the others go on. The caller who
+    /// waits for it has the answer when it is the second.
+    pub(super) fn park(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        key: &Arc<str>,
+        flight: &InFlight,
+        error: Error,
+        retry_after: Option<Duration>,
+    ) {
+        let Self { sessions, registry, rng, config, dialect, .. } = self;
+        let Some(session) = sessions.get_mut(&id) else { return };
+        let hole = session.hole;
+        let at = session.parked.iter().position(|parked| parked.key == *key).unwrap_or_else(|| {
+            let (key, backoff, error) = (key.clone(), Backoff::new(), error.clone());
+            session.parked.push(Parked {
+                key,
+                until: now,
+                is_ordered: false,
+                backoff,
+                answers: 0,
+                error,
+                hole,
+            });
+            session.parked.len() - 1
+        });
+        let parked = &mut session.parked[at];
+        let delay = parked.backoff.after(now, Cause::Failed, None, config.backoff, rng);
+        parked.until = now + delay.max(bounded(retry_after));
+        parked.is_ordered = retry_after.is_some();
+        parked.answers += 1;
+        parked.error = error.clone();
+        let is_refused = parked.answers >= REFUSED;
+        let serial = session.conn().map(|conn| conn.serial);
+        let is_missing = |key: &Arc<str>| registry.get(key).is_some_and(|topic| topic.acked_on != serial);
+        let mut others = session.keys.iter().filter(|key| !dialect.is_local(key) && !session.is_parked(key));
+        let why = Reason::Refused(error.clone());
+        if flight.removes || others.any(is_missing) {
+            self.postpone(now, id, flight, why, None);
+        } else if let Some(carrier) = session.carrier_mut() {
+            carrier.stale = false;
+            if carrier.live_since.is_none() {
+                session.went_offline(now, why);
             }
+        }
+        if is_refused {
+            self.give_up_on(now, key, &error);
         }
     }
 

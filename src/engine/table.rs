@@ -24,7 +24,7 @@ use crate::engine::{
 const TABLE: &str = "
             none      idle      backoff   connect   shake     open      submit    later     live      change    probe     next      old       again     closed
 subscribe   connect+  ·         ·         ·         ·         ·         ·         ·         ·         ·         ·         ·         ·         ·         ·
-unsubscribe ·         none-     none-     connect-  shake-    open-     submit-   later-    live-     change-   probe-    next-     old-      again-    ·
+unsubscribe ·         none-     none-     connect-  shake-    open-     submit-   later-    live-     change-   probe-    next-     live+-    again-    ·
 set_token   ·         connect+  ·         ·         ·         ·         ·         ·         change+   ·         ·         ·         ·         ·         ·
 other user  ·         connect+  ·         ·         ·         ·         connect+  connect+  connect+  connect+  connect+  connect+  connect+  connect+  ·
 suspect     ·         ·         backoff   backoff+  backoff+  backoff+  ·         ·         probe+    ·         ·         ·         old+      ·         ·
@@ -37,7 +37,7 @@ lost        ·         ·         ·         backoff+  backoff+  backoff+  backo
 503         ·         ·         ·         backoff+  backoff+  backoff+  backoff+  backoff+  backoff+  backoff+  backoff+  change+   live+-    next+-    ·
 404         ·         ·         ·         none+-    backoff+  backoff+  backoff+  backoff+  backoff+  backoff+  backoff+  change+   live+-    next+-    ·
 submitted   ·         ·         ·         ·         ·         ·         probe+    ·         ·         live      change+   old+      ·         old       ·
-busy        ·         ·         ·         ·         ·         ·         later     ·         ·         later     live      change+   ·         old+      ·
+busy        ·         ·         ·         ·         ·         ·         open      ·         ·         live      live      live+     ·         old       ·
 gone        ·         ·         ·         ·         ·         ·         backoff+  ·         ·         backoff+  backoff+  change+   ·         old+      ·
 time        ·         ·         connect+  backoff+  backoff+  submit+   backoff+  submit+   next+     backoff+  backoff+  change+   next+-    old+      ·
 ";
@@ -65,7 +65,7 @@ names!(Place {
     BackOff = "backoff",
     Connecting = "connect",
     Handshake = "shake",
-    // The handshake has come, and nothing was submitted yet.
+    // The handshake has come, and nothing was submitted yet, or all that was is refused for now.
     Open = "open",
     Submitting = "submit",
     Postponed = "later",
@@ -156,8 +156,8 @@ fn reach(place: Place) -> (Scene, Option<ConnId>) {
             None
         }
         Place::BackOff => {
-            let conn = scene.live();
-            scene.engine.ended(scene.now, conn, None);
+            let (conn, _) = scene.opening();
+            input(Input::Busy, &mut scene, Some(conn));
             Some(conn)
         }
         Place::Connecting => Some(scene.opening().0),
@@ -176,7 +176,8 @@ fn reach(place: Place) -> (Scene, Option<ConnId>) {
         Place::Submitting => Some(scene.open()),
         Place::Postponed => {
             let conn = scene.open();
-            input(Input::NotTaken, &mut scene, Some(conn));
+            let lost = Failure::Lost(Error::Protocol("the connection broke".into()));
+            scene.engine.submitted(scene.now, conn, Err(lost));
             Some(conn)
         }
         Place::Probing => Some(scene.live()),

@@ -3,10 +3,9 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{
-    Engine, Outlet, Output, PROMPT,
+    Engine, Outlet, Output,
     conn::{Phase, SessionId},
     dialect::Streams,
-    hand_over::Report,
     identity::{Identity, Token},
     session::{Held, Link},
     state::Reason,
@@ -53,7 +52,8 @@ impl<L: Outlet> Engine<L> {
                             session.outdate();
                         }
                         if is_other {
-                            self.close_second(id, Report::Gap(now));
+                            // One that was replaced is read on: what a guest gets, anyone may have.
+                            self.withdraw(now, id, Duration::ZERO);
                         }
                         self.pump(now, id);
                     } else {
@@ -107,11 +107,15 @@ impl<L: Outlet> Engine<L> {
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
         for id in ids {
             let is_multiplexed = self.dialect.streams() != Streams::Direct;
-            let jitter = PROMPT.mul_f64(self.rng.f64());
-            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            let Self { sessions, rng, config, .. } = self;
+            let Some(session) = sessions.get_mut(&id) else { continue };
             match &mut session.link {
                 Link::Idle => {}
-                Link::BackOff { until, .. } => *until = (*until).min(now + jitter),
+                Link::BackOff { until, .. } => {
+                    if let Some(delay) = session.backoff.hasten(config.backoff, rng) {
+                        *until = (*until).min(now + delay);
+                    }
+                }
                 Link::Up(conn) => match &mut conn.phase {
                     Phase::Carrier(carrier) if is_multiplexed && conn.identity != Identity::Guest => {
                         carrier.proof.due = Some(now);
@@ -124,6 +128,20 @@ impl<L: Outlet> Engine<L> {
                 },
             }
             self.pump(now, id);
+        }
+    }
+
+    /// The token may have expired: the server is asked whether it still takes the streams for the user's.
+    pub(super) fn doubt_identity(&mut self, now: Instant) {
+        for session in self.sessions.values_mut() {
+            let Some(conn) = session.conn_mut() else { continue };
+            if let (Identity::User { .. } | Identity::Opaque(_), Phase::Carrier(carrier)) =
+                (&conn.identity, &mut conn.phase)
+                && carrier.live_since.is_some()
+                && self.dialect.submits().is_some()
+            {
+                carrier.proof.due = Some(now);
+            }
         }
     }
 

@@ -92,7 +92,11 @@ const MISLABELLED: u16 = 1003;
 impl<const ENDPOINT: bool, const WHAT: u16> Fault for HubAnswers<ENDPOINT, WHAT> {
     const CUTS: bool = true;
     const CONNECTS: RangeInclusive<u64> = if ENDPOINT == CONNECT { 3..=3 } else { 1..=1 };
-    const SUBMITS: u64 = if ENDPOINT == CONNECT { 1 } else { 3 };
+    const SUBMITS: u64 = match ENDPOINT {
+        CONNECT => 1,
+        SUBMIT if WHAT < 1000 => 4,
+        SUBMIT => 3,
+    };
     const REFUSES: Option<u16> = if WHAT == 204 { Some(WHAT) } else { None };
 
     async fn arrange() -> Scene {

@@ -275,9 +275,10 @@ pub extern "C" fn tidings_client_options_set_connect_timeout(
     set(options, || Ok(move |builder: ClientBuilder| builder.connect_timeout(timeout)))
 }
 
-/// How long tidings_client_subscribe() waits for the server to acknowledge the topic. Default: 30 seconds. A client
-/// that was connected before waits this long for a lost connection to return. One that never was fails with its first
-/// attempt, unless the server answered 429 or 5xx: then it tries again within this time.
+/// How long a subscription that is waited for waits for the server's answer, 30 seconds unless set. It fails sooner with what
+/// is known: where the server cannot be reached, with the first try to connect that fails, whether or not the client was
+/// connected before; where it answers 429 or 5xx to the topic, with the second such answer. Where it answers so to the
+/// connection, that is tried again until the time is up.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_options_set_subscribe_timeout(
     options: Option<&mut ClientOptions>,
@@ -287,10 +288,13 @@ pub extern "C" fn tidings_client_options_set_subscribe_timeout(
     set(options, || Ok(move |builder: ClientBuilder| builder.subscribe_timeout(timeout)))
 }
 
-/// The shortest and the longest delay before a lost connection is tried again. Default: 200 milliseconds and 20
-/// seconds. Each delay is drawn at random between the shortest and a ceiling that doubles with every failure. A stream
-/// that had been live is replaced sooner, within 250 milliseconds, unless streams are lost again and again; a stream
-/// that was live for a while resets the ceiling.
+/// The least and the longest delay before a lost connection is tried again, 200 milliseconds and 20 seconds unless set.
+/// Each delay is drawn at random between the least and a ceiling that doubles with every failure, and after some seconds
+/// is a third of the outage so far.
+///
+/// Unless set, a stream that was live is tried again within 100 milliseconds (250 where it had lived for less than a
+/// second), ten times and once more for each three seconds of a live stream. Once set, every reconnect keeps the least
+/// delay, but for one: after a change of the user a new stream is opened at once.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_options_set_backoff(
     options: Option<&mut ClientOptions>,

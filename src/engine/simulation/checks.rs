@@ -61,13 +61,18 @@ impl World {
         assert!(is_over, "a timer fires for ever: {:#?}", self.engine.sessions);
     }
 
-    /// Full jitter may draw a few short delays in a row, but never spins.
+    /// Full jitter may draw a few short delays in a row, and what worked may be tried again at once a few times, but that is
+    /// all. What another identity asks for is tried at once in any case.
     pub(super) fn check_tries(&mut self) {
         let shards = self.engine.sessions.len().max(1);
         self.seen.shards += usize::from(shards > 1);
-        let within = |span| self.opens.iter().rev().take_while(|at| **at + span > self.now).count();
-        let recent = within(Duration::from_secs(1));
+        let (opens, now) = (&self.opens, self.now);
+        let within = |span| opens.iter().rev().take_while(move |(at, _)| *at + span > now);
+        let recent = within(Duration::from_secs(1)).count();
         assert!(recent <= 12 * shards, "{recent} connections within a second");
+        let last = self.opens.last().expect("just pushed").1;
+        let recent = within(Duration::from_secs(60)).filter(|(_, session)| *session == last).count();
+        assert!(recent <= 60, "{recent} connections of one session within a minute");
     }
 
     pub(super) fn check_callers(&self) {

@@ -59,7 +59,7 @@ fn whatever_happens_what_is_submitted_becomes_what_is_wanted() {
         return;
     }
     // A simulation that never gets into trouble shows nothing.
-    assert!(seen.hand_overs > 1000, "{seen:?}");
+    assert!(seen.hand_overs > 1000 && seen.cuts > 1000 && seen.busy > 1000, "{seen:?}");
     assert!(seen.gaps > 1000 && seen.given_up > 1000 && seen.refused > 1000, "{seen:?}");
     assert!(
         seen.identity_changes > 1000 && seen.restarts > 1000 && seen.shards > 1000 && seen.revoked > 1000,
@@ -77,6 +77,8 @@ struct Seen {
     restarts: usize,
     shards: usize,
     revoked: usize,
+    cuts: usize,
+    busy: usize,
 }
 
 impl Seen {
@@ -89,6 +91,8 @@ impl Seen {
         self.restarts += story.restarts;
         self.shards += story.shards;
         self.revoked += story.revoked;
+        self.cuts += story.cuts;
+        self.busy += story.busy;
     }
 }
 
@@ -182,9 +186,13 @@ struct World {
     allowed: Rc<RefCell<Identity>>,
     owner: Rc<RefCell<Identity>>,
     published: u64,
-    opens: Vec<Instant>,
+    opens: Vec<(Instant, SessionId)>,
     retry_after: Duration,
     faults: bool,
+    /// The only fault, for as long as there are faults: each stream that is acknowledged is cut soon.
+    cuts: bool,
+    /// One topic is answered with 503 for as long.
+    has_busy_topic: bool,
     has_provider: bool,
     asked: bool,
     asks: usize,
@@ -222,6 +230,8 @@ impl World {
             opens: Vec::new(),
             retry_after: Duration::ZERO,
             faults: true,
+            cuts: false,
+            has_busy_topic: false,
             has_provider,
             asked: false,
             asks: 0,
@@ -233,6 +243,8 @@ impl World {
     }
 
     fn play(mut self) -> Seen {
+        self.cuts = self.rng.u8(0..16) == 0;
+        self.has_busy_topic = self.rng.u8(0..4) == 0;
         for _ in 0..self.rng.usize(3..25) {
             self.host_acts();
             let pause = match self.rng.u8(0..4) {
@@ -394,9 +406,9 @@ impl World {
                 Output::Check { .. } | Output::Denied { .. } => unreachable!("nobody asks for it here"),
                 Output::Open { conn, .. } => {
                     assert!(self.held.insert(conn, 0).is_none());
-                    self.opens.push(self.now);
+                    self.opens.push((self.now, conn.session));
                     self.check_tries();
-                    let fault = if self.faults { self.rng.u8(0..12) } else { 255 };
+                    let fault = if self.faults && !self.cuts { self.rng.u8(0..12) } else { 255 };
                     match fault {
                         0 => self.plan(0..500, Coming::OpenFails(conn, lost())),
                         1 => {
@@ -479,7 +491,7 @@ impl World {
         let topics: Vec<&str> =
             body["subscriptions"].as_array().unwrap().iter().map(|t| t.as_str().unwrap()).collect();
         let identity = self.server_takes(token.as_ref());
-        let fault = if self.faults { self.rng.u8(0..20) } else { 255 };
+        let fault = if self.faults && !self.cuts { self.rng.u8(0..20) } else { 255 };
         if fault == 0 {
             let failure = self.busy();
             return self.plan(0..100, Coming::Answer(conn, Err(failure)));
@@ -492,6 +504,11 @@ impl World {
         if !stream.identity.as_ref().unwrap_or(&Identity::Guest).may_become(&identity) {
             let answer = refusal(403, "The current and the previous request authorization don't match.");
             return self.plan(0..100, Coming::Answer(conn, Err(answer)));
+        }
+        if self.faults && self.has_busy_topic && topics.contains(&"jobs") {
+            self.seen.busy += 1;
+            let failure = self.busy();
+            return self.plan(0..100, Coming::Answer(conn, Err(failure)));
         }
         if let Some(place) = topics.iter().position(|topic| *topic == "refused/named") {
             let text =
@@ -509,6 +526,11 @@ impl World {
             1 => self.plan(0..100, Coming::Answer(conn, Err(lost()))),
             2 => {}
             _ => self.plan(0..100, Coming::Answer(conn, Ok(()))),
+        }
+        if self.faults && self.cuts {
+            self.seen.cuts += 1;
+            let end = if self.rng.bool() { None } else { Some(lost()) };
+            self.plan(100..300, Coming::End(conn, end));
         }
     }
 

@@ -17,6 +17,7 @@ P = TypeVar("P")
 
 USER_AGENT = f"tidings/{_tidings.__version__}"
 IDENTITY_CHECK = 300.0
+BACKOFF = (0.2, 20.0)
 
 
 class BaseClient(Generic[P]):
@@ -36,7 +37,7 @@ class BaseClient(Generic[P]):
         proxy: str | bool = True,
         ca_pem: bytes | str | None = None,
         client_certificate: tuple[bytes | str, bytes | str] | None = None,
-        backoff: tuple[float, float] = (0.2, 20),
+        backoff: tuple[float, float] = BACKOFF,
         # Identity
         token: str | None = None,
         token_provider: P | None = None,
@@ -69,7 +70,9 @@ class BaseClient(Generic[P]):
             ca_pem: Certificates to trust in addition to those of the system, in PEM.
             client_certificate: The certificate for servers that ask for one: its chain and its key, in PEM.
             backoff: The shortest and the longest delay before a failed connection is retried. The delay is
-                random, up to a limit that doubles with each failure.
+                random, up to a limit that doubles with each failure. With the default, a stream that was live
+                is tried again within 0.1 a few times; with any other value, every reconnect keeps the shortest
+                delay, but for one after a change of the user.
 
             token: The initial token.
             token_provider: Called for a token before the first connection, a minute before a token expires,
@@ -87,7 +90,9 @@ class BaseClient(Generic[P]):
                 dropped and reported as a ``"gap"``.
 
             connect_timeout: Timeout for connecting: DNS, TCP, proxy and TLS together.
-            subscribe_timeout: How long `subscribe` waits for the server's acknowledgement.
+            subscribe_timeout: How long `subscribe` waits for the server's acknowledgement. It fails sooner where
+                the server cannot be reached, also if the client was connected before; ``wait=False`` waits for
+                as long as it takes.
             silence_timeout: After how long a silence a connection is given up as dead. None stands for three
                 heartbeats of RustBaaS, and with PocketBase for a little more than the 5 minutes after which it
                 ends an idle connection itself. A shorter one notices a dead connection sooner, and reconnects,
@@ -125,7 +130,8 @@ class BaseClient(Generic[P]):
             # Set for RustBaaS it is refused; the default is not a setting.
             identity_check=None if rustbaas and identity_check == IDENTITY_CHECK else identity_check,
             heartbeat=heartbeat,
-            backoff=backoff,
+            # Set it holds for every reconnect; the default is not a setting.
+            backoff=None if backoff == BACKOFF else backoff,
             message_limit=message_limit,
             rustbaas=rustbaas,
             token_in_query=token_in_query or None,
