@@ -208,6 +208,9 @@ typedef enum tidings_subscription_state {
     TIDINGS_SUBSCRIPTION_STATE_INTERRUPTED = 3,
     /// The subscription has ended; also for an expired or unknown id.
     TIDINGS_SUBSCRIPTION_STATE_ENDED = 4,
+    /// The server has acknowledged the topic, but no event can come: it refuses a list with the same options. Only for a
+    /// subscription that was not waited for; see tidings_client_options_set_verify_topics().
+    TIDINGS_SUBSCRIPTION_STATE_DENIED = 5,
 } tidings_subscription_state;
 
 /// What an event reports. From TIDINGS_ACTION_GAP on, it is a notice of the client: without notices, silence and loss
@@ -531,11 +534,24 @@ tidings_status tidings_client_options_set_proxy(tidings_client_options *options,
 tidings_status tidings_client_options_set_connect_timeout(
     tidings_client_options *options, uint64_t timeout_ms);
 
-/// How long tidings_client_subscribe() waits for the server to acknowledge the topic. Default: 30 seconds. A client
-/// that was connected before waits this long for a lost connection to return. One that never was fails with its first
-/// attempt, unless the server answered 429 or 5xx: then it tries again within this time.
+/// How long a subscription that is waited for waits for the server's answer, 30 seconds unless set. It fails sooner with what
+/// is known: where the server cannot be reached, with the first try to connect that fails, whether or not the client was
+/// connected before; where it answers 429 or 5xx to the topic, with the second such answer. Where it answers so to the
+/// connection, that is tried again until the time is up.
 tidings_status tidings_client_options_set_subscribe_timeout(
     tidings_client_options *options, uint64_t timeout_ms);
+
+/// Whether the server is asked, with one small list request beside the first submit of a topic, if the topic of a collection
+/// can deliver anything. Default: true. PocketBase acknowledges every topic, also that of a collection that does not exist,
+/// that only superusers may list, or with a filter that it cannot evaluate, and then sends nothing.
+/// tidings_client_subscribe() then fails with TIDINGS_ERR_REFUSED and the status of the list (404, 403, 400); a subscription
+/// that is not waited for gets the state TIDINGS_SUBSCRIPTION_DENIED. An answer that may pass (429, 5xx, a timeout) fails
+/// nothing. Not asked for tidings_client_subscribe_topic() and for topics with headers.
+tidings_status tidings_client_options_set_verify_topics(tidings_client_options *options, bool wanted);
+
+/// How long events may gather before the socket is read again, in microseconds. Default: 250; at most 10,000, and 0 always
+/// reads at once. They gather only while more than about 4,000 come in a second: one wake-up then serves many.
+tidings_status tidings_client_options_set_gather(tidings_client_options *options, uint64_t longest_us);
 
 /// The least and the longest delay before a lost connection is tried again, 200 milliseconds and 20 seconds unless set.
 /// Each delay is drawn at random between the least and a ceiling that doubles with every failure, and after some seconds

@@ -142,6 +142,15 @@ impl Client {
         Ok(engine.outlet(id).map_or(SubscriptionState::Ended, |mailbox| mailbox.state(engine.is_live(id))))
     }
 
+    /// Why no event can come to a subscription whose state is [`Denied`](SubscriptionState::Denied); `None` otherwise.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    pub fn denial(&self, id: u64) -> Result<Option<Error>, Error> {
+        let engine = self.get()?.handle.engine();
+        Ok(engine.outlet(ListenerId(id)).and_then(|mailbox| mailbox.denial()))
+    }
+
     /// How many events were dropped from the queue of a subscription because they were not taken in time; 0 for an expired id.
     ///
     /// # Errors

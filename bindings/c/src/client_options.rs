@@ -288,6 +288,31 @@ pub extern "C" fn tidings_client_options_set_subscribe_timeout(
     set(options, || Ok(move |builder: ClientBuilder| builder.subscribe_timeout(timeout)))
 }
 
+/// Whether the server is asked, with one small list request beside the first submit of a topic, if the topic of a collection
+/// can deliver anything. Default: true. PocketBase acknowledges every topic, also that of a collection that does not exist,
+/// that only superusers may list, or with a filter that it cannot evaluate, and then sends nothing.
+/// tidings_client_subscribe() then fails with TIDINGS_ERR_REFUSED and the status of the list (404, 403, 400); a subscription
+/// that is not waited for gets the state TIDINGS_SUBSCRIPTION_DENIED. An answer that may pass (429, 5xx, a timeout) fails
+/// nothing. Not asked for tidings_client_subscribe_topic() and for topics with headers.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_client_options_set_verify_topics(
+    options: Option<&mut ClientOptions>,
+    wanted: bool,
+) -> Status {
+    set(options, || Ok(move |builder: ClientBuilder| builder.verify_topics(wanted)))
+}
+
+/// How long events may gather before the socket is read again, in microseconds. Default: 250; at most 10,000, and 0 always
+/// reads at once. They gather only while more than about 4,000 come in a second: one wake-up then serves many.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_client_options_set_gather(
+    options: Option<&mut ClientOptions>,
+    longest_us: u64,
+) -> Status {
+    let longest = Duration::from_micros(longest_us);
+    set(options, || Ok(move |builder: ClientBuilder| builder.gather(longest)))
+}
+
 /// The least and the longest delay before a lost connection is tried again, 200 milliseconds and 20 seconds unless set.
 /// Each delay is drawn at random between the least and a ceiling that doubles with every failure, and after some seconds
 /// is a third of the outage so far.

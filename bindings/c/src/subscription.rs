@@ -30,6 +30,9 @@ pub enum SubscriptionState {
     Interrupted = 3,
     /// The subscription has ended; also for an expired or unknown id.
     Ended = 4,
+    /// The server has acknowledged the topic, but no event can come: it refuses a list with the same options. Only for a
+    /// subscription that was not waited for; see tidings_client_options_set_verify_topics().
+    Denied = 5,
 }
 
 /// A tidings_subscription_state as a host passes it in: any number.
@@ -369,6 +372,7 @@ pub extern "C" fn tidings_client_subscription_state(client: Option<&Client>, id:
             Stands::Live => SubscriptionState::Live,
             Stands::Interrupted => SubscriptionState::Interrupted,
             Stands::Ended => SubscriptionState::Ended,
+            Stands::Denied => SubscriptionState::Denied,
             _ => SubscriptionState::Unknown,
         })
     })
@@ -377,7 +381,7 @@ pub extern "C" fn tidings_client_subscription_state(client: Option<&Client>, id:
 /// The name of a subscription's state, such as "live".
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_subscription_state_name(state: RawSubscriptionState) -> *const c_char {
-    name_of(state.0, &[c"unknown", c"pending", c"live", c"interrupted", c"ended"])
+    name_of(state.0, &[c"unknown", c"pending", c"live", c"interrupted", c"ended", c"denied"])
 }
 
 /// The number of events that a subscription has dropped because its queue was full; 0 for an expired id.

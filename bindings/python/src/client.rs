@@ -39,6 +39,7 @@ pub(crate) mod kind {
     pub(crate) const TOKEN_WANTED: u8 = 4;
     pub(crate) const WOKEN: u8 = 5;
     pub(crate) const NOTICE: u8 = 6;
+    pub(crate) const DENIED: u8 = 7;
 }
 
 #[pyclass(frozen, module = "tidings._tidings")]
@@ -215,8 +216,14 @@ impl Client {
             SubscriptionState::Pending => "pending",
             SubscriptionState::Live => "live",
             SubscriptionState::Interrupted => "interrupted",
+            SubscriptionState::Denied => "denied",
             _ => "ended",
         })
+    }
+
+    fn denial<'py>(&self, py: Python<'py>, id: u64) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let denial = self.client.denial(id).map_err(raise)?;
+        denial.as_ref().map(|why| exception(py, why)).transpose()
     }
 
     fn lost(&self, id: u64) -> PyResult<u64> {
@@ -398,6 +405,7 @@ fn in_python(py: Python<'_>, item: Item) -> PyResult<Bound<'_, PyAny>> {
             let request = TokenRequest { request: Mutex::new(Some(request)) };
             (kind::TOKEN_WANTED, request, None::<u8>).into_pyobject(py)?
         }
+        Item::Denied { topic, error } => (kind::DENIED, topic, exception(py, &error)?).into_pyobject(py)?,
         Item::Woken(number) => (kind::WOKEN, number, None::<u8>).into_pyobject(py)?,
         // A newer core has more to tell than this knows.
         _ => (u8::MAX, None::<u8>, None::<u8>).into_pyobject(py)?,

@@ -101,6 +101,7 @@ mod _tidings {
         module.add("TOKEN_WANTED", kind::TOKEN_WANTED)?;
         module.add("WOKEN", kind::WOKEN)?;
         module.add("NOTICE", kind::NOTICE)?;
+        module.add("DENIED", kind::DENIED)?;
         module.add("OVERFLOWS", PyTuple::new(module.py(), Overflow::ALL.map(Overflow::as_str))?)
     }
 }

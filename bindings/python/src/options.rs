@@ -40,6 +40,8 @@ pub(crate) fn client(url: &str, options: &Bound<'_, PyDict>) -> PyResult<Builder
             "connect_timeout" => builder.connect_timeout(seconds(&name, &value)?),
             "subscribe_timeout" => builder.subscribe_timeout(seconds(&name, &value)?),
             "identity_check" => builder.identity_check(seconds(&name, &value)?),
+            "verify_topics" => builder.verify_topics(value.extract()?),
+            "gather" => builder.gather(seconds(&name, &value)?),
             "heartbeat" => builder.heartbeat(seconds(&name, &value)?),
             "backoff" => {
                 let (min, max) = bounds(&name, &value)?;

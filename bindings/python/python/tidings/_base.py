@@ -42,7 +42,9 @@ class BaseClient(Generic[P]):
         token: str | None = None,
         token_provider: P | None = None,
         identity_check: float = IDENTITY_CHECK,
-        # Queues
+        # Topics and queues
+        verify_topics: bool = True,
+        gather: float = 250e-6,
         queue: int = 8192,
         overflow: Overflow = "drop_oldest",
         message_limit: int = 16 << 20,
@@ -82,6 +84,11 @@ class BaseClient(Generic[P]):
             identity_check: How often the server is asked whether it still accepts the client's identity;
                 PocketBase drops one silently, e.g. when the password changes. Not for RustBaaS.
 
+            verify_topics: Whether the server is asked, with one small list request, if a collection's topic can
+                deliver anything: PocketBase acknowledges every topic, also of a collection that does not exist.
+                What it refuses (404, 403, 400) fails `subscribe`.
+            gather: How long events may gather before the socket is read again, while thousands come in a second;
+                0 reads always at once.
             queue: How many events may be queued for each subscription.
             overflow: What a full queue does: ``"drop_oldest"``, ``"drop_newest"``, or ``"conflate"``, which
                 keeps the newest event of each record. Dropped events are counted and reported as a
@@ -130,6 +137,8 @@ class BaseClient(Generic[P]):
             # Set for RustBaaS it is refused; the default is not a setting.
             identity_check=None if rustbaas and identity_check == IDENTITY_CHECK else identity_check,
             heartbeat=heartbeat,
+            verify_topics=verify_topics,
+            gather=gather,
             # Set it holds for every reconnect; the default is not a setting.
             backoff=None if backoff == BACKOFF else backoff,
             message_limit=message_limit,

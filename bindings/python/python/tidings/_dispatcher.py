@@ -223,8 +223,8 @@ class Dispatcher:
         self._is_calling = True
         try:
             if self._news:
-                kind, what, _ = self._news.popleft()
-                self._report(kind, what)
+                kind, what, value = self._news.popleft()
+                self._report(kind, what, value)
             else:
                 self._turn()
         finally:
@@ -274,7 +274,7 @@ class Dispatcher:
             self.attend()
         return self._callbacks.get(id)
 
-    def _report(self, kind: int, what: Any) -> None:
+    def _report(self, kind: int, what: Any, value: Any) -> None:
         if kind == _tidings.STATE:
             self._journal.state(what)
             self._changed()
@@ -282,6 +282,8 @@ class Dispatcher:
         elif kind == _tidings.DISCONNECTED:
             self._journal.disconnected(what)
             self._handlers.call(self._handlers.on_disconnect, what)
+        elif kind == _tidings.DENIED:
+            self._journal.denied(what, value)
 
     def _answer(self, request: _tidings.TokenRequest) -> None:
         """Asks the host on a thread of its own: it may take its time, and may use this client's callbacks."""

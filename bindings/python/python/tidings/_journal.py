@@ -67,6 +67,11 @@ class Journal:
         if topics:
             self.log(logging.DEBUG, "a stream is gone; %d topics are still wanted", len(topics))
 
+    def denied(self, topic: str, why: BaseException) -> None:
+        """A topic that was not waited for is acknowledged, and no event can come."""
+        text = "no event of %s can come: the server refuses a list with the same options: %s"
+        self.log(logging.WARNING, text, without_options(topic), why)
+
     def notice(self, event: Event[Any]) -> None:
         """A callback gets a notice."""
         topic = without_options(event.topic)

@@ -233,7 +233,7 @@ class Pump:
         if batch is None:
             self.stop()
             return
-        for kind, what, _ in batch:
+        for kind, what, value in batch:
             if kind == _tidings.WOKEN:
                 if waiter := self._waiters.get(what):
                     wake(waiter)
@@ -244,6 +244,8 @@ class Pump:
             elif kind == _tidings.DISCONNECTED:
                 self._journal.disconnected(what)
                 self._notify(self._handlers.on_disconnect, what)
+            elif kind == _tidings.DENIED:
+                self._journal.denied(what, value)
             elif kind == _tidings.TOKEN_WANTED:
                 self.spawn(self._answer(what))
 

@@ -46,12 +46,23 @@ class BaseListener:
     @property
     def state(self) -> str:
         """``"pending"`` until the server has acknowledged the topic, then ``"live"``, or ``"interrupted"`` while the
-        client is reconnecting, and at last ``"ended"``.
+        client is reconnecting, and at last ``"ended"``. ``"denied"`` if it was not waited for, the server has
+        acknowledged the topic, and no event can come: see `denial`.
 
         Raises:
             ForkedError: The client belongs to the parent process.
         """
         return self._owner.native.subscription_state(self._id)
+
+    @property
+    def denial(self) -> BaseException | None:
+        """Why no event can come while the state is ``"denied"``: the server's answer to a list with the same
+        options, such as 404 for a collection that does not exist. None otherwise.
+
+        Raises:
+            ForkedError: The client belongs to the parent process.
+        """
+        return self._owner.native.denial(self._id)
 
     @property
     def lost(self) -> int:
