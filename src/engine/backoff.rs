@@ -191,28 +191,56 @@ mod tests {
         let long = Some(60 * S);
         for (cause, lived, ours, hosts_own, servers, both_over) in [
             // Unless set; with `backoff(5 s, 6 s)`; after `retry: 3000`; after `retry: 30000`, over the ceiling of 20 s.
-            (Cause::Ended, long, (0 * MS, 50 * MS), (5 * S, 6 * S), (3 * S, 4500 * MS), (30 * S, 45 * S)),
-            (Cause::Lost, long, (0 * MS, 100 * MS), (5 * S, 6 * S), (3 * S, 4500 * MS), (30 * S, 45 * S)),
             (
                 Cause::Ended,
-                Some(0 * S),
-                (0 * MS, 250 * MS),
+                long,
+                (Duration::ZERO, 50 * MS),
                 (5 * S, 6 * S),
                 (3 * S, 4500 * MS),
                 (30 * S, 45 * S),
             ),
             (
                 Cause::Lost,
-                Some(0 * S),
-                (0 * MS, 250 * MS),
+                long,
+                (Duration::ZERO, 100 * MS),
                 (5 * S, 6 * S),
                 (3 * S, 4500 * MS),
                 (30 * S, 45 * S),
             ),
-            (Cause::Fresh, None, (0 * MS, 250 * MS), (5 * S, 6 * S), (3 * S, 4500 * MS), (30 * S, 45 * S)),
+            (
+                Cause::Ended,
+                Some(Duration::ZERO),
+                (Duration::ZERO, 250 * MS),
+                (5 * S, 6 * S),
+                (3 * S, 4500 * MS),
+                (30 * S, 45 * S),
+            ),
+            (
+                Cause::Lost,
+                Some(Duration::ZERO),
+                (Duration::ZERO, 250 * MS),
+                (5 * S, 6 * S),
+                (3 * S, 4500 * MS),
+                (30 * S, 45 * S),
+            ),
+            (
+                Cause::Fresh,
+                None,
+                (Duration::ZERO, 250 * MS),
+                (5 * S, 6 * S),
+                (3 * S, 4500 * MS),
+                (30 * S, 45 * S),
+            ),
             (Cause::Failed, None, (200 * MS, 400 * MS), (5 * S, 6 * S), (3 * S, 4500 * MS), (30 * S, 45 * S)),
             (Cause::Ended, None, (200 * MS, 400 * MS), (5 * S, 6 * S), (3 * S, 4500 * MS), (30 * S, 45 * S)),
-            (Cause::IdentityChanged, long, (0 * S, 0 * S), (0 * S, 0 * S), (0 * S, 0 * S), (0 * S, 0 * S)),
+            (
+                Cause::IdentityChanged,
+                long,
+                (Duration::ZERO, Duration::ZERO),
+                (Duration::ZERO, Duration::ZERO),
+                (Duration::ZERO, Duration::ZERO),
+                (Duration::ZERO, Duration::ZERO),
+            ),
         ] {
             let now = Instant::now();
             let delay = |least: Duration, floor: Duration, bounds: Bounds| {
@@ -223,10 +251,10 @@ mod tests {
                 })
             };
             let what = format!("{cause:?} {lived:?}");
-            assert_spread(&what, delay(0 * S, 0 * S, Bounds::default()), ours.0, ours.1);
-            assert_spread(&what, delay(5 * S, 0 * S, hosts), hosts_own.0, hosts_own.1);
-            assert_spread(&what, delay(0 * S, 3 * S, Bounds::default()), servers.0, servers.1);
-            assert_spread(&what, delay(0 * S, 30 * S, Bounds::default()), both_over.0, both_over.1);
+            assert_spread(&what, delay(Duration::ZERO, Duration::ZERO, Bounds::default()), ours.0, ours.1);
+            assert_spread(&what, delay(5 * S, Duration::ZERO, hosts), hosts_own.0, hosts_own.1);
+            assert_spread(&what, delay(Duration::ZERO, 3 * S, Bounds::default()), servers.0, servers.1);
+            assert_spread(&what, delay(Duration::ZERO, 30 * S, Bounds::default()), both_over.0, both_over.1);
         }
     }
 
@@ -236,7 +264,8 @@ mod tests {
         let mut rng = fastrand::Rng::with_seed(7);
         let mut backoff = Backoff::new();
         let mut tries = |backoff: &mut Backoff| {
-            let mut delays = (0..40).map(|_| backoff.after(now, Cause::Lost, Some(0 * S), bounds, &mut rng));
+            let mut delays =
+                (0..40).map(|_| backoff.after(now, Cause::Lost, Some(Duration::ZERO), bounds, &mut rng));
             delays.by_ref().take_while(|delay| *delay < bounds.min).count() >= 8
                 && delays.all(|delay| delay >= bounds.min)
         };
