@@ -175,7 +175,7 @@ impl Client {
     /// open.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] when the system gives no descriptor, and [`Error::Forked`].
+    /// [`Error::Network`] when the system gives no descriptor, and [`Error::Forked`].
     #[cfg(unix)]
     pub fn descriptor(&self) -> Result<super::Descriptor, Error> {
         let made = self.inner.get()?.batches.descriptor();
