@@ -186,7 +186,7 @@ impl Client {
     /// is open.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] when the descriptor cannot be created, and [`Error::Forked`].
+    /// [`Error::Network`] when the descriptor cannot be created, and [`Error::Forked`].
     #[cfg(unix)]
     pub fn descriptor(&self) -> Result<super::Descriptor, Error> {
         let made = self.inner.get()?.batches.descriptor();

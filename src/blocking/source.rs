@@ -141,7 +141,7 @@ impl EventSource {
     /// [`Client::descriptor`](super::Client::descriptor).
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] when the system gives no descriptor, and [`Error::Forked`].
+    /// [`Error::Network`] when the system gives no descriptor, and [`Error::Forked`].
     #[cfg(unix)]
     pub fn descriptor(&self) -> Result<super::Descriptor, Error> {
         let made = self.inner.get()?.ahead.inbox.descriptor();
