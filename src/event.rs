@@ -575,6 +575,17 @@ mod tests {
     }
 
     #[test]
+    fn a_gap_began_by_the_clock_on_the_wall_as_long_ago_as_by_the_other() {
+        let ago = Duration::from_secs(90);
+        let before = SystemTime::now() - ago;
+        let since = Instant::now() - ago;
+        let gap = Gap { since, until: Instant::now(), reason: GapReason::Disconnected };
+        let began = gap.since_system_time();
+        let apart = began.duration_since(before).or_else(|_| before.duration_since(began)).unwrap();
+        assert!(apart < Duration::from_secs(1), "{apart:?}");
+    }
+
+    #[test]
     fn a_record_whose_id_was_stripped_keeps_its_action() {
         let event = event(r#"{"record":{"title":"x"},"action":"create"}"#);
         assert_eq!((event.action(), event.record_id()), (Action::Create, None));

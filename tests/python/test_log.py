@@ -109,6 +109,7 @@ def test_unsubscribing_is_no_disconnection(hub: Hub, lines: Callable[[int], list
 
 def test_a_server_that_is_not_there_is_one_line(lines: Callable[[int], list[str]]) -> None:
     with Client("http://127.0.0.1:9", name="nobody") as client:
+        assert (client.state.retry_in, client.state.offline_seconds) == (None, None)
         client.collection("posts").subscribe("*", print, wait=False)
         soon(lambda: client.stats()["disconnects"]["lost"] >= 3)
         (line,) = lines(logging.WARNING)

@@ -26,7 +26,7 @@ def is_patched() -> bool:
 
 def wait(what: Waitable, timeout: float | None) -> bool:
     """Waits until it is ready, or the time is up, which gives False. Ctrl-C is answered meanwhile."""
-    if not is_patched():
+    if not is_patched() or not hasattr(what, "ring"):  # There is none on Windows.
         return what.wait(timeout)
     # What is wrong with the timeout is said there.
     if what.wait(timeout if timeout is not None and not timeout > 0 else 0):
