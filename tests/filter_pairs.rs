@@ -4,6 +4,7 @@
 //!
 //! `TIDINGS_PAIRS` says how many pairs (120,000 unless set), `TIDINGS_SEED` replays a run. Run it with another server
 //! through `TIDINGS_POCKETBASE`.
+#![cfg(feature = "async-io")]
 
 // The evaluator is no part of the crate's interface, so it is compiled here again.
 #[allow(dead_code, unused_imports, unreachable_pub, reason = "this test uses a part of it")]

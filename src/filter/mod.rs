@@ -154,3 +154,8 @@ pub(crate) fn check(text: &str) -> Result<(), SyntaxError> {
         _ => Ok(()),
     }
 }
+
+/// The same for what may become a part of a filter: what more text could mend is no error.
+pub(crate) fn check_part(text: &str) -> Result<(), SyntaxError> {
+    check(text).or_else(|error| if error.is_open { Ok(()) } else { Err(error) })
+}

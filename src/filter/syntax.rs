@@ -15,6 +15,9 @@ const MAX_DEPTH: usize = 100;
 const MAX_COMPARISONS: usize = 200;
 /// Bytes of a filter in a list request; and 0.22 takes fewer.
 pub(super) const MAX_BYTES: usize = 3_500;
+const LEFT: &str = "a field or a value";
+const RIGHT: &str = "a field or a value after the sign";
+
 /// Calls within calls.
 const MAX_CALL_DEPTH: usize = 3;
 
@@ -73,6 +76,8 @@ pub(crate) struct SyntaxError {
     pub(crate) reason: String,
     /// No server takes it. Otherwise only this parser does not.
     pub(crate) is_certain: bool,
+    /// More text before or after could mend it.
+    pub(crate) is_open: bool,
 }
 
 impl fmt::Display for SyntaxError {
@@ -85,7 +90,7 @@ pub(super) fn parse(text: &str, grammar: Grammar) -> Result<Tree, SyntaxError> {
     if let Some(at) = text.find('\0') {
         let column = text[..at].chars().count() + 1;
         let reason = "a NUL character, which servers take for an end or for nothing".to_owned();
-        return Err(SyntaxError { column, reason, is_certain: false });
+        return Err(SyntaxError { column, reason, is_certain: false, is_open: false });
     }
     let mut parser = Parser { text, at: 0, end: text.len(), grammar, comparisons: 0 };
     parser.group(0)
@@ -128,7 +133,7 @@ impl<'a> Parser<'a> {
             let begin = self.at;
             step = match step {
                 Step::Left => {
-                    let left = self.operand("a field or a value")?;
+                    let left = self.operand(LEFT)?;
                     Step::Sign(left, begin)
                 }
                 Step::Sign(left, from) => {
@@ -136,7 +141,7 @@ impl<'a> Parser<'a> {
                     Step::Right(left, from, op, any)
                 }
                 Step::Right(left, from, op, any) => {
-                    let right = self.operand("a field or a value after the sign")?;
+                    let right = self.operand(RIGHT)?;
                     self.count(from)?;
                     let source = self.text[from..self.at].to_owned();
                     put(Tree::Compare(Box::new(Comparison { left, op, any, right, source })), or);
@@ -170,7 +175,8 @@ impl<'a> Parser<'a> {
         let mut at = open;
         let close = loop {
             let Some(character) = self.text[at..self.end].chars().next() else {
-                return Err(self.error_at(open, "the `(` is not closed: `)` is expected before the end,"));
+                let reason = "the `(` is not closed: `)` is expected before the end,";
+                return Err(SyntaxError { is_open: true, ..self.error_at(open, reason) });
             };
             match character {
                 '(' => level += 1,
@@ -223,7 +229,11 @@ impl<'a> Parser<'a> {
             Some('-' | '0'..='9') => self.number(),
             Some(c) if c.is_ascii_alphabetic() || matches!(c, '_' | '@' | '#') => self.name(0),
             Some(c) if is_sign(c) || matches!(c, '&' | '|') => {
-                Err(self.error_at(self.at, format!("{wanted} is expected and not `{c}`")))
+                let error = self.error_at(self.at, format!("{wanted} is expected and not `{c}`"));
+                Err(SyntaxError {
+                    is_open: error.is_open || self.comparisons == 0 && wanted == LEFT,
+                    ..error
+                })
             }
             _ => Err(self.unexpected()),
         }
@@ -382,7 +392,9 @@ impl<'a> Parser<'a> {
     fn no_sign(&self) -> SyntaxError {
         match self.peek() {
             Some(c) if c.is_ascii_graphic() && !matches!(c, ')' | ';' | ',') => {
-                self.error_at(self.at, format!("a sign such as `=` or `~` is expected and not `{c}`"))
+                let error =
+                    self.error_at(self.at, format!("a sign such as `=` or `~` is expected and not `{c}`"));
+                SyntaxError { is_open: error.is_open || self.comparisons == 0, ..error }
             }
             _ => self.unexpected(),
         }
@@ -423,7 +435,9 @@ impl<'a> Parser<'a> {
 
     fn error_at(&self, at: usize, reason: impl Into<String>) -> SyntaxError {
         let column = self.text[..at].chars().count() + 1;
-        SyntaxError { column, reason: reason.into(), is_certain: true }
+        let rest = self.text[at..].trim();
+        let is_open = rest.is_empty() || rest.starts_with(')');
+        SyntaxError { column, reason: reason.into(), is_certain: true, is_open }
     }
 }
 

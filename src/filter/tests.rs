@@ -248,6 +248,18 @@ fn what_a_server_may_take_is_no_error() {
     assert!(check(&vec!["n=1"; 201].join("||")).is_err());
 }
 
+#[test]
+fn a_part_may_lack_what_comes_before_and_after() {
+    for part in ["", "'a' 1 true", "= 1", "&& a = 1", "a = 1 ||", "(a = 1", "a = 1)", "a", "a ="] {
+        assert!(check_part(part).is_ok(), "{part}: {:?}", check_part(part));
+    }
+    for part in
+        ["a == 1", "a = = 1", "a = 1 b = 2", "a = 1 & b = 2", "a = 'b", "a = 1.", "a = é", "a = 1 && = 2"]
+    {
+        assert!(check_part(part).is_err(), "{part}");
+    }
+}
+
 fn plan(filter: &str) -> Plan {
     let mut filter = Filter::parse(filter, Dialect::New).unwrap();
     filter.know(&schema());
