@@ -119,6 +119,9 @@ mod event;
 #[cfg(not(target_family = "wasm"))]
 mod event_source;
 #[cfg(not(target_family = "wasm"))]
+#[allow(dead_code, unused_imports, reason = "the live view will use what the hub and the client do not")]
+mod filter;
+#[cfg(not(target_family = "wasm"))]
 mod http;
 #[cfg(all(feature = "hub", not(target_family = "wasm")))]
 pub mod hub;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::Error;
+use crate::{Error, filter::check_part};
 
 /// Replaces the placeholders `{:name}` of a filter expression with `values`, quoted so that no value can change the
 /// meaning of the expression.
@@ -24,7 +24,9 @@ use crate::Error;
 /// [`Error::InvalidArgument`] when
 /// - `values` is not a map with text keys;
 /// - a placeholder has no value, has no closing brace, or stands between quotes;
-/// - a text contains a NUL character, which would end the expression.
+/// - a text contains a NUL character, which would end the expression;
+/// - the expression has a syntax error that no server takes, and that more text before or after it cannot mend. The column
+///   is that of `expression`.
 pub fn filter(expression: &str, values: impl Serialize) -> Result<String, Error> {
     let values =
         serde_json::to_value(values).map_err(|error| Error::argument("filter", error.to_string()))?;
@@ -36,11 +38,14 @@ pub fn filter(expression: &str, values: impl Serialize) -> Result<String, Error>
     let is_open = |value: &Value| value.as_str().is_some_and(|text| text.ends_with('\\'));
     let guarded = values.values().any(is_open);
     let mut out = String::with_capacity(expression.len());
+    // The same with texts of the placeholders' length, so that columns stay what they are.
+    let mut outline = String::with_capacity(expression.len());
     let mut rest = expression;
     let mut quote_open = None;
     while let Some(at) = rest.find("{:") {
         let (before, place) = rest.split_at(at);
         out.push_str(before);
+        outline.push_str(before);
         quote_open = quote_after(quote_open, before);
         let Some(end) = place.find('}') else {
             return Err(Error::argument(
@@ -58,9 +63,12 @@ pub fn filter(expression: &str, values: impl Serialize) -> Result<String, Error>
             .get(name)
             .ok_or_else(|| Error::argument("filter", format!("the placeholder {{:{name}}} has no value")))?;
         out.push_str(&literal(name, value, guarded)?);
+        outline.push_str(&format!("'{}'", "x".repeat(name.chars().count() + 1)));
         rest = &place[end + 1..];
     }
     out.push_str(rest);
+    outline.push_str(rest);
+    check_part(&outline).map_err(|error| Error::argument("filter", error.to_string()))?;
     Ok(out)
 }
 
@@ -147,8 +155,16 @@ mod tests {
         assert!(filter("{:x}", json!({"y": 1})).unwrap_err().to_string().contains("{:x}"));
         assert!(filter("{:x}", json!({"x": "a\0"})).unwrap_err().to_string().contains("NUL"));
         assert!(filter("{:x}", json!([1])).is_err());
-        assert_eq!(filter("a = 1 && {b", json!({})).unwrap(), "a = 1 && {b");
+        assert_eq!(filter("a = '{b'", json!({})).unwrap(), "a = '{b'");
         assert!(filter("a = {:a", json!({"a": 1})).unwrap_err().to_string().contains("not closed"));
+    }
+
+    #[test]
+    fn a_syntax_error_is_named_with_its_column() {
+        let error = filter("title = {:title} && n == {:n}", json!({"title": "a", "n": 1})).unwrap_err();
+        assert!(error.to_string().contains("`==`") && error.to_string().ends_with("at column 23"), "{error}");
+        assert!(filter("a = {:a} b = 2", json!({"a": 1})).is_err());
+        assert_eq!(filter("&& a = {:a} ||", json!({"a": 1})).unwrap(), "&& a = 1 ||");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 pub(crate) mod auth;
 mod collection;
-pub(crate) mod filter;
+mod filter;
 mod oauth2;
 mod realtime;
 pub(crate) mod request;

@@ -90,7 +90,7 @@ impl Subscribe {
     /// [`Client::filter`](crate::Client::filter) to insert values from outside safely.
     ///
     /// PocketBase sends nothing when a record stops matching, and nothing at all when the expression names an unknown
-    /// field.
+    /// field. A syntax error that no server takes is [`Error::InvalidArgument`] with its column, before the network.
     pub fn filter(self, expression: impl Into<String>) -> Self {
         self.query("filter", expression.into())
     }
@@ -220,6 +220,10 @@ impl Subscribe {
         let Self { handle, topic, limits, reader, mut only_if, id_for_callback, timeout, is_checked, .. } =
             self;
         let key = handle.dialect.key(&topic)?;
+        // The filter of a topic that is not of records may be anything.
+        if is_checked && let Some(filter) = topic.query.get("filter").filter(|filter| !filter.is_empty()) {
+            crate::filter::check(filter).map_err(|error| Error::argument("filter", error.to_string()))?;
+        }
         let check = is_checked.then(|| handle.dialect.check(&topic)).flatten();
         let mailbox = match reader {
             Reader::Callback(mut callback) => {

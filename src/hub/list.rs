@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::clock;
-use super::filter::{Filter, Found, Names};
 use super::records::{Collection, Kind, Look, Requester, may_be_made};
 use super::refusal::Refusal;
 use super::state::State;
+use crate::filter::{Answer, Dialect, Filter, Found, Kind as FieldKind, Kinds, Source};
 
 impl State {
     pub(super) fn list(&self, key: &str, requester: &Requester) -> Result<Value, Refusal> {
@@ -38,7 +38,7 @@ impl State {
         let filter = match given("filter") {
             None => None,
             Some(text) => {
-                let filter = Filter::parse(text).map_err(|_| Refusal::vague())?;
+                let filter = Filter::parse(text, Dialect::New).map_err(|_| Refusal::vague())?;
                 self.check_filter(&filter, collection, requester)?;
                 Some(filter)
             }
@@ -48,7 +48,7 @@ impl State {
             .filter(|record| self.may_see(collection, record, requester, Look::List))
             .filter(|record| {
                 let lens = Lens { state: self, collection, record, requester };
-                filter.as_ref().is_none_or(|filter| filter.matches(&lens))
+                filter.as_ref().is_none_or(|filter| lens.passes(filter))
             })
             .collect();
         if let Some(order) = given("sort") {
@@ -81,35 +81,35 @@ impl State {
         collection: &Collection,
         requester: &Requester,
     ) -> Result<(), Refusal> {
-        for path in filter.paths() {
-            let first = path[0].as_str();
-            let known = match first {
-                "@request" | "@collection" if !requester.superuser => {
+        for name in filter.names() {
+            let (path, _) = name.split_once(':').unwrap_or((name, ""));
+            let path: Vec<&str> = path.split('.').collect();
+            let is_known = match path[0] {
+                first @ ("@request" | "@collection") if !requester.superuser => {
                     let message = format!("Only superusers can filter by {first}.");
                     return Err(Refusal::new(403, message));
                 }
-                "@request" => true,
-                macro_name if macro_name.starts_with('@') => {
-                    path.len() == 1 && clock::macro_value(&macro_name[1..]).is_some()
-                }
-                _ => self.knows_path(collection, path),
+                "@collection" => false,
+                // What other macros there are, the filter knows.
+                first if first.starts_with('@') => true,
+                first if ["true", "false", "null"].contains(&first.to_ascii_lowercase().as_str()) => true,
+                _ => self.knows_path(collection, &path),
             };
-            if !known {
+            if !is_known {
                 return Err(Refusal::vague());
             }
         }
-        Ok(())
+        if filter.is_refused() { Err(Refusal::vague()) } else { Ok(()) }
     }
 
-    fn knows_path(&self, collection: &Collection, path: &[String]) -> bool {
-        if !collection.knows(&path[0]) {
+    fn knows_path(&self, collection: &Collection, path: &[&str]) -> bool {
+        if !collection.knows(path[0]) {
             return false;
         }
-        match collection.relations.get(&path[0]) {
-            Some(target) if path.len() > 1 => {
-                self.collection(target).is_some_and(|target| self.knows_path(target, &path[1..]))
-            }
-            _ => true,
+        match collection.relations.get(path[0]) {
+            _ if path.len() == 1 => true,
+            Some(target) => self.collection(target).is_some_and(|target| self.knows_path(target, &path[1..])),
+            None => collection.may_be_entered(path[0]),
         }
     }
 
@@ -124,7 +124,7 @@ impl State {
                 keys.push((descending, None));
                 continue;
             }
-            let path: Vec<String> = name.trim().split('.').map(str::to_owned).collect();
+            let path: Vec<&str> = name.trim().split('.').collect();
             if path[0].is_empty() || !self.knows_path(collection, &path) {
                 return Err(Refusal::vague());
             }
@@ -163,12 +163,13 @@ impl State {
     }
 
     /// The values at the end of a path, through relations and into JSON.
-    fn walk(&self, collection: &Collection, record: &Value, path: &[String]) -> Vec<Found> {
-        let value = &record[&path[0]];
+    fn walk(&self, collection: &Collection, record: &Value, path: &[&str]) -> Vec<Found> {
+        let value = &record[path[0]];
         if path.len() == 1 {
-            return vec![Found { value: value.clone(), in_json: false }];
+            let kind = collection.kind_of(path[0], value, false);
+            return vec![Found { value: value.clone(), kind, in_json: false }];
         }
-        if let Some(target) = collection.relations.get(&path[0]) {
+        if let Some(target) = collection.relations.get(path[0]) {
             let Some(target) = self.collection(target) else {
                 return Vec::new();
             };
@@ -177,15 +178,15 @@ impl State {
             return records.flat_map(|record| self.walk(target, record, &path[1..])).collect();
         }
         let inner = path[1..].iter().try_fold(value, |value, step| match value {
-            Value::Object(object) => object.get(step),
+            Value::Object(object) => object.get(*step),
             Value::Array(items) => items.get(step.parse::<usize>().ok()?),
             _ => None,
         });
-        vec![Found { value: inner.cloned().unwrap_or(Value::Null), in_json: true }]
+        vec![Found { value: inner.cloned().unwrap_or(Value::Null), kind: FieldKind::Json, in_json: true }]
     }
 }
 
-/// A record through which a filter resolves its names.
+/// A record as a filter sees it.
 pub(super) struct Lens<'a> {
     pub(super) state: &'a State,
     pub(super) collection: &'a Collection,
@@ -193,25 +194,43 @@ pub(super) struct Lens<'a> {
     pub(super) requester: &'a Requester,
 }
 
-impl Names for Lens<'_> {
-    fn resolve(&self, path: &[String]) -> Vec<Found> {
-        let plain = |value: Value| vec![Found { value, in_json: false }];
-        let text = |text: Option<&String>| plain(text.map_or(Value::Null, |text| json!(text)));
-        match path[0].as_str() {
-            "@request" => match path.get(1).map(String::as_str) {
-                Some("auth") => {
-                    let auth = self.state.request(self.requester).auth.unwrap_or_default();
-                    plain(path.get(2).map_or(Value::Null, |field| auth[field].clone()))
-                }
-                Some("query") => text(path.get(2).and_then(|name| self.requester.query.get(name))),
-                Some("headers") => text(path.get(2).and_then(|name| self.requester.headers.get(name))),
-                _ => plain(Value::Null),
-            },
-            name if name.starts_with('@') => {
-                plain(clock::macro_value(&name[1..]).map_or(Value::Null, Value::from))
-            }
-            _ => self.state.walk(self.collection, self.record, path),
+impl Lens<'_> {
+    pub(super) fn passes(&self, filter: &Filter) -> bool {
+        filter.evaluate(self, clock::now_ms()) == Answer::In
+    }
+}
+
+impl Source for Lens<'_> {
+    fn value(&self, field: &str) -> Option<&Value> {
+        let value = &self.record[field];
+        // `true` is a field only where there is one.
+        if value.is_null() && !self.collection.knows(field) { None } else { Some(value) }
+    }
+
+    fn kinds(&self, field: &str, is_entered: bool) -> Option<Kinds> {
+        Some(self.collection.kind_of(field, &self.record[field], is_entered).into())
+    }
+
+    fn beyond(&self, path: &[&str]) -> Option<Vec<Found>> {
+        if path[0] != "@request" {
+            return Some(self.state.walk(self.collection, self.record, path));
         }
+        let text = |text: Option<&String>| text.map_or(Value::Null, |text| json!(text));
+        let value = match path.get(1).copied() {
+            Some("auth") => {
+                let auth = self.state.request(self.requester).auth.unwrap_or_default();
+                path.get(2).map_or(Value::Null, |field| auth[*field].clone())
+            }
+            Some("query") => text(path.get(2).and_then(|name| self.requester.query.get(*name))),
+            Some("headers") => text(path.get(2).and_then(|name| self.requester.headers.get(*name))),
+            _ => Value::Null,
+        };
+        Some(vec![Found { value, kind: FieldKind::Text, in_json: false }])
+    }
+
+    // Who may see an address is for the hub's rules.
+    fn hides_email(&self) -> bool {
+        false
     }
 }
 

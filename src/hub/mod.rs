@@ -50,7 +50,6 @@ mod auth;
 mod batch;
 mod clock;
 mod faults;
-mod filter;
 mod gzip;
 mod list;
 mod oauth2;
@@ -199,6 +198,35 @@ impl Hub {
     pub fn collection(&self, name: &str, fields: Value) -> String {
         let fields = object(fields);
         self.declare(name, Kind::Base, |collection| collection.declared = Some(fields))
+    }
+
+    /// The same with fields as PocketBase describes them, from 0.23 on: a list of objects with `name`, `type`, and
+    /// `maxSelect` and `collectionId` (an id or a name) where they have them. A filter then compares as it does there:
+    /// a JSON field is strict, a select field with several values has `:each`.
+    ///
+    /// ```
+    /// let hub = tidings::hub::Hub::start()?;
+    /// hub.schema("posts", serde_json::json!([
+    ///     { "name": "title", "type": "text" },
+    ///     { "name": "tags", "type": "select", "maxSelect": 3 },
+    /// ]));
+    /// let post = hub.create("posts", serde_json::json!({ "title": "Hello" }));
+    /// assert_eq!(post["tags"], serde_json::json!([]));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If `fields` is not a list, or a relation's collection is not there.
+    pub fn schema(&self, name: &str, fields: Value) -> String {
+        let list = fields.as_array().expect("a list of fields").clone();
+        self.declare(name, Kind::Base, |_| {});
+        for field in list.iter().filter(|field| field["type"] == "relation") {
+            let target = field["collectionId"].as_str().unwrap_or("");
+            let target = self.shared.look().collection(target).map(|target| target.name.clone());
+            let target = target.expect("the collection of the relation");
+            self.relation(name, field["name"].as_str().unwrap_or(""), &target);
+        }
+        self.declare(name, Kind::Base, |collection| collection.describe(&list))
     }
 
     /// Makes `field` of a collection a relation: it holds the id of a record in

@@ -207,7 +207,7 @@ impl State {
             Some(Err(_)) => false,
             Some(Ok(filter)) => {
                 self.check_filter(filter, collection, requester).is_ok()
-                    && filter.matches(&Lens { state: self, collection, record, requester })
+                    && Lens { state: self, collection, record, requester }.passes(filter)
             }
         }
     }

@@ -12,6 +12,7 @@ use super::clock;
 use super::gzip;
 use super::refusal::Refusal;
 use super::state::State;
+use crate::filter::{Kind as FieldKind, Schema};
 
 /// A rule set from outside: may this request see this record?
 pub(super) type Rule = Arc<dyn Fn(&super::Request, &Value) -> bool + Send + Sync>;
@@ -31,6 +32,8 @@ pub(super) struct Collection {
     /// The declared fields with the values that absent ones take. Undeclared
     /// collections keep whatever they are given.
     pub(super) declared: Option<Map<String, Value>>,
+    /// What fields are, where that was said.
+    pub(super) kinds: BTreeMap<String, FieldKind>,
     /// Relation fields and the collections that they point to.
     pub(super) relations: BTreeMap<String, String>,
     pub(super) list_rule: Option<Rule>,
@@ -116,6 +119,7 @@ impl Collection {
             id,
             kind,
             declared: None,
+            kinds: BTreeMap::new(),
             relations: BTreeMap::new(),
             list_rule: None,
             view_rule: None,
@@ -150,6 +154,49 @@ impl Collection {
             || self.relations.contains_key(field)
             || self.seen.contains(field)
             || nothing_known
+    }
+
+    /// Declares fields as PocketBase describes them.
+    pub(super) fn describe(&mut self, fields: &[Value]) {
+        let schema = Schema::of_collection(&json!({ "fields": fields })).unwrap_or_default();
+        let names = fields.iter().filter_map(|field| field["name"].as_str());
+        let own = names.filter(|name| !SYSTEM_FIELDS.contains(name));
+        self.kinds = own.filter_map(|name| Some((name.to_owned(), schema.kinds(name).only()?))).collect();
+        let empty = |kind: &FieldKind| match kind {
+            FieldKind::Number => json!(0),
+            FieldKind::Bool => json!(false),
+            FieldKind::Json => Value::Null,
+            FieldKind::Point => json!({ "lon": 0, "lat": 0 }),
+            FieldKind::Choices | FieldKind::Relations => json!([]),
+            FieldKind::Text | FieldKind::Choice | FieldKind::Relation => json!(""),
+        };
+        self.declared = Some(self.kinds.iter().map(|(name, kind)| (name.clone(), empty(kind))).collect());
+    }
+
+    /// What a field is: as declared, or as its value looks; `is_entered` by a path that leads on.
+    pub(super) fn kind_of(&self, field: &str, value: &Value, is_entered: bool) -> FieldKind {
+        if let Some(kind) = self.kinds.get(field) {
+            return *kind;
+        }
+        if self.relations.contains_key(field) {
+            return if value.is_array() { FieldKind::Relations } else { FieldKind::Relation };
+        }
+        let declared = self.declared.as_ref().and_then(|fields| fields.get(field));
+        match declared.unwrap_or(value) {
+            Value::Null if declared.is_none() && !is_entered => FieldKind::Text,
+            Value::String(_) => FieldKind::Text,
+            Value::Number(_) => FieldKind::Number,
+            Value::Bool(_) => FieldKind::Bool,
+            Value::Array(items) if items.iter().all(Value::is_string) && !is_entered => FieldKind::Choices,
+            Value::Null | Value::Array(_) | Value::Object(_) => FieldKind::Json,
+        }
+    }
+
+    /// Whether a path may lead into a field: not if it was declared as something else than JSON.
+    pub(super) fn may_be_entered(&self, field: &str) -> bool {
+        let is_declared = self.declared.as_ref().is_some_and(|fields| fields.contains_key(field));
+        let kind = self.kind_of(field, &Value::Null, true);
+        !is_declared || matches!(kind, FieldKind::Json | FieldKind::Point)
     }
 
     fn put(&mut self, id: &str, record: Value) {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::filter::{Filter, Unparsable};
+use crate::filter::{Dialect, Filter, SyntaxError};
 
 /// One submitted topic with its options read.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(super) struct Options {
     pub(super) query: BTreeMap<String, String>,
     pub(super) headers: BTreeMap<String, String>,
     /// The parsed `query.filter`; an unparsable one lets nothing through.
-    pub(super) filter: Option<Result<Filter, Unparsable>>,
+    pub(super) filter: Option<Result<Filter, SyntaxError>>,
 }
 
 impl Topic {
@@ -34,7 +34,7 @@ impl Topic {
         }
         options.filter = match options.query.get("filter").map(String::as_str) {
             None | Some("") => None,
-            Some(filter) => Some(Filter::parse(filter)),
+            Some(filter) => Some(Filter::parse(filter, Dialect::New)),
         };
         Self { key: key.to_owned(), options }
     }
