@@ -55,6 +55,12 @@ impl Payload {
         ended.push('\0');
         Self(ended.into_boxed_str())
     }
+
+    /// For queues, which ask for the size with each event and each listener: no look for the border of a character.
+    fn bytes(&self) -> &[u8] {
+        let ended = self.0.as_bytes();
+        &ended[..ended.len().saturating_sub(1)]
+    }
 }
 
 impl Deref for Payload {
@@ -338,7 +344,10 @@ impl Event {
 
     /// The payload as received, valid UTF-8; empty for notices.
     pub fn raw(&self) -> &[u8] {
-        self.text().as_bytes()
+        match &self.0.content {
+            Content::Message { data, .. } | Content::Connect { data } => data.bytes(),
+            _ => b"",
+        }
     }
 
     /// The same with a NUL behind it, for bindings to C; `None` for notices.
