@@ -553,13 +553,14 @@ tidings_status tidings_client_options_set_verify_topics(tidings_client_options *
 /// reads at once. They gather only while more than about 4,000 come in a second: one wake-up then serves many.
 tidings_status tidings_client_options_set_gather(tidings_client_options *options, uint64_t longest_us);
 
-/// The least and the longest delay before a lost connection is tried again, 200 milliseconds and 20 seconds unless set.
-/// Each delay is drawn at random between the least and a ceiling that doubles with every failure, and after some seconds
-/// is a third of the outage so far.
+/// The shortest and the longest delay before a lost connection is tried again. Default: 200 milliseconds and 20 seconds.
+/// Each delay is drawn at random between the shortest and a ceiling that doubles with every failure, and after some seconds
+/// is a third of the outage so far. A stream that was live for a second resets the ceiling.
 ///
-/// Unless set, a stream that was live is tried again within 100 milliseconds (250 where it had lived for less than a
-/// second), ten times and once more for each three seconds of a live stream. Once set, every reconnect keeps the least
-/// delay, but for one: after a change of the user a new stream is opened at once.
+/// Unless these are set, a stream that was live is replaced sooner, within 50 to 250 milliseconds; for ten times, and once
+/// more for each three seconds that a stream is live. Once set, the shortest delay holds for these attempts too, but not
+/// for the new stream after another user has signed in. A server's `retry:` raises the shortest delay, up to 5 minutes,
+/// and its Retry-After a single one, up to an hour.
 tidings_status tidings_client_options_set_backoff(
     tidings_client_options *options, uint64_t min_ms, uint64_t max_ms);
 
