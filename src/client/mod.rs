@@ -487,8 +487,8 @@ impl ClientBuilder {
     /// failure.
     ///
     /// Once set, the least delay is kept by every reconnect, also by these, but for one: after a change of the user a new
-    /// stream is opened at once. A server's `retry:` raises the least delay, up to five minutes, and `Retry-After` each single one, up to
-    /// an hour; where that is over the longest, delays are drawn between it and half as much more.
+    /// stream is opened at once. A server's `retry:` raises the least delay, up to five minutes, and `Retry-After` each
+    /// single one, up to an hour; where `retry:` is over the longest, delays are drawn between it and half as much more.
     pub fn backoff(mut self, min: Duration, max: Duration) -> Self {
         self.engine.backoff = Bounds { min, max };
         self
