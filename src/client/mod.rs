@@ -482,12 +482,13 @@ impl ClientBuilder {
     ///
     /// Unless set, 200 milliseconds and 20 seconds, and what worked need not wait: after a stream that was live the first
     /// try is made within 50 ms where the server ended it in good order, within 100 ms where it was lost, and within 250 ms
-    /// where it had lived for less than a second, was forgotten by the server, or is tried again since the network changed. There
-    /// are ten such tries, and one more for each three seconds of a live stream; others wait as after a failure.
+    /// where it had lived for less than a second, was forgotten by the server, or is tried again since the network
+    /// changed. There are ten such tries, and one more for each three seconds of a live stream; others wait as after a
+    /// failure.
     ///
-    /// Once set, the least delay is kept by every reconnect, also by these, but for one: after a change of the user a new stream is
-    /// opened at once. A server's `retry:` raises the least delay, up to five minutes, and `Retry-After` each single one, up to
-    /// an hour; where that is over the longest, delays are drawn between it and half as much more.
+    /// Once set, the least delay is kept by every reconnect, also by these, but for one: after a change of the user a new
+    /// stream is opened at once. A server's `retry:` raises the least delay, up to five minutes, and `Retry-After` each
+    /// single one, up to an hour; where `retry:` is over the longest, delays are drawn between it and half as much more.
     pub fn backoff(mut self, min: Duration, max: Duration) -> Self {
         self.engine.backoff = Bounds { min, max };
         self

@@ -18,8 +18,8 @@
 //! 4. **Drain the outputs** ([`Engine::poll_output`]) to `None`, in order and without the lock. An [`Output::Drop`] that is
 //!    late keeps a stream alive that a later [`Output::Open`] replaces; one that is skipped leaks it.
 //! 5. **Answer each output** once, as it says: an `Open` with `opened`, `received`…, `ended`; a `Submit` with `submitted`; a
-//!    `WantToken` with `token_provided`; a `Check` with `checked`. Without an answer its deadline passes, and the stream counts as lost. What a `Drop`
-//!    named needs no answer.
+//!    `WantToken` with `token_provided`; a `Check` with `checked`. Without an answer its deadline passes, and the stream
+//!    counts as lost. What a `Drop` named needs no answer.
 //! 6. **Ask for the deadline** ([`Engine::deadline`]) and sleep until then or until the next input: it moves with every input,
 //!    both ways. An engine that is asked late is late; one that is not asked does not reconnect.
 //!
@@ -32,8 +32,8 @@
 //! 4. What the network brings: `stream.rs` (head, messages and end of a stream), `submit.rs` (its set of topics), `token.rs`
 //!    (whose it is; `credentials.rs` and `identity.rs` are what it knows).
 //! 5. `second.rs`, `hand_over.rs`, `pairing.rs`: from one stream to the next without a loss.
-//! 6. `registry.rs`, `queue.rs`: who listens, and what waits for them. `dialect/`: what differs between servers. `state.rs`: what
-//!    the host sees.
+//! 6. `registry.rs`, `queue.rs`: who listens, and what waits for them. `dialect/`: what differs between servers.
+//!    `state.rs`: what the host sees.
 //!
 //! What each input does in each state is the table in `table.rs`; what holds at all times, and which check holds it, is
 //! listed in `simulation/checks.rs`.
@@ -71,15 +71,14 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod token;
+#[cfg(test)]
+mod wrong_clock;
 
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
-
-#[cfg(test)]
-mod wrong_clock;
 
 pub(crate) use self::{
     backoff::{Backoff, Bounds, LONGEST_FLOOR, LONGEST_RETRY_AFTER},
