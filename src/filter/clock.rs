@@ -80,8 +80,12 @@ impl Moment {
         })
     }
 
-    /// For how long it stays what it is. Those that only change from day to day may be looked at each day.
-    pub(super) fn step(self) -> u64 {
+    /// When it may be another one next. Those that change with the month or the year may be looked at each day.
+    pub(super) fn next_step(self, now: u64) -> u64 {
+        now / self.step() * self.step() + self.step()
+    }
+
+    fn step(self) -> u64 {
         match self {
             Self::Now | Self::Yesterday | Self::Tomorrow => 1,
             Self::Second => SECOND,

@@ -50,7 +50,8 @@ pub(crate) struct Found {
 
 impl Source for Value {
     fn value(&self, field: &str) -> Option<&Value> {
-        self.get(field)
+        // In each payload, and no fields: a filter that names them is refused.
+        if matches!(field, "collectionId" | "collectionName" | "expand") { None } else { self.get(field) }
     }
 }
 

@@ -154,19 +154,6 @@ impl Schema {
             None => Kinds::ANY,
         }
     }
-
-    /// Whether a filter that names it is refused.
-    pub(crate) fn lacks(&self, name: &str) -> bool {
-        self.is_complete && !self.fields.contains_key(name)
-    }
-
-    pub(crate) fn knows(&self, name: &str) -> bool {
-        self.fields.contains_key(name)
-    }
-
-    pub(crate) fn set(&mut self, name: &str, kind: Kind) {
-        self.fields.insert(name.to_owned(), kind.into());
-    }
 }
 
 /// The name of a field and what it is; the latter stays open for types that this does not know.

@@ -133,6 +133,8 @@ mod tests {
             ("a_c", "abc", false),
             ("a_c%", "Abc_%", true),
             ("_", "abc", false),
+            ("__", "a_", true),
+            ("__", "ab", false),
             ("%", "", true),
             (r"\%", "Abc_%", true),
             (r"\%", "abc", false),

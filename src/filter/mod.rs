@@ -12,7 +12,7 @@
 //!
 //! What this knows of: a record as a payload shows it, a [`Schema`] (given, or learned from payloads), the time. What it
 //! does not know: other records, who asks, which version the server has (unless told by a [`Dialect`]). It holds for
-//! PocketBase's SQLite and its ordinary collections; BosBase keeps records in Postgres, where texts compare
+//! PocketBase's SQLite and its base and auth collections (in a view a text may be null); BosBase keeps records in Postgres, where texts compare
 //! differently: there use the parser alone.
 //!
 //! Everything that is said here about servers was seen on 0.40.6 and 0.22.26, and is asked of them again by

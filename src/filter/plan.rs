@@ -19,7 +19,8 @@ pub(crate) enum Plan {
     /// We do, and the result may change while nothing happens. The next time, in milliseconds since 1970, is
     /// the same for all records, or depends on each: then [`Filter::next_flip`] says it.
     ExactWithClock { next_flip: Option<u64> },
-    /// We do for some records. For the others the server has to be asked, because of these comparisons.
+    /// We do for some records. For the others the server has to be asked, because of these comparisons. If there is a time
+    /// among them, [`Filter::next_flip`] says when to do so again.
     Partly { ask: Vec<String> },
     /// The server does.
     ServerOnly { why: String },
@@ -66,10 +67,12 @@ impl Filter {
             return Plan::Partly { ask };
         }
         let moments: Vec<Moment> = comparisons.iter().flat_map(|comparison| comparison.moments()).collect();
-        match moments.iter().map(|moment| moment.step()).min() {
+        match moments.iter().map(|moment| moment.next_step(now)).min() {
             None => Plan::Exact,
-            Some(1) => Plan::ExactWithClock { next_flip: None },
-            Some(step) => Plan::ExactWithClock { next_flip: Some(now / step * step + step) },
+            Some(_) if moments.iter().any(|moment| moment.is_flowing()) => {
+                Plan::ExactWithClock { next_flip: None }
+            }
+            next_flip => Plan::ExactWithClock { next_flip },
         }
     }
 
@@ -174,21 +177,29 @@ fn is_exact(field: &Field, op: Op, other: &Operand) -> bool {
 }
 
 impl Comparison {
-    fn moments(&self) -> impl Iterator<Item = Moment> {
-        [&self.left, &self.right].into_iter().filter_map(|operand| match operand {
-            Operand::Moment(moment) => Some(*moment),
-            _ => None,
-        })
+    fn moments(&self) -> Vec<Moment> {
+        fn collect(operand: &Operand, found: &mut Vec<Moment>) {
+            match operand {
+                Operand::Moment(moment) => found.push(*moment),
+                Operand::Strftime { time, .. } => collect(time, found),
+                Operand::Distance(at) => at.iter().for_each(|operand| collect(operand, found)),
+                Operand::Value { .. } | Operand::Field(_) | Operand::Word { .. } | Operand::Server(_) => {}
+            }
+        }
+        let mut found = Vec::new();
+        collect(&self.left, &mut found);
+        collect(&self.right, &mut found);
+        found
     }
 
     fn next_flip(&self, record: &Value, now: u64) -> Option<u64> {
         let (moment, other) = match (&self.left, &self.right) {
             (Operand::Moment(moment), other) | (other, Operand::Moment(moment)) => (*moment, other),
-            _ => return None,
+            // Within a call: it may change with each step.
+            _ => return self.moments().iter().map(|moment| moment.next_step(now)).min(),
         };
-        let step = moment.step();
         if !moment.is_flowing() {
-            return Some(now / step * step + step);
+            return Some(moment.next_step(now));
         }
         let is_plain = |field: &Field| field.path.is_empty() && field.modifier == Modifier::None;
         match other {

@@ -45,6 +45,8 @@ fn in_out_and_unknown() {
     assert_eq!(alone("author.name = 'b'", json!({"author": "u1"})), Answer::Unknown);
     assert_eq!(alone("n > 3 && author.name = 'b'", json!({"n": 1, "author": "u1"})), Answer::Out);
     assert_eq!(alone("n > 3 || author.name = 'b'", json!({"n": 4, "author": "u1"})), Answer::In);
+    // Which collection it is stands in each record, and is no field.
+    assert_eq!(alone("collectionName = 'a'", json!({"collectionName": "a"})), Answer::Unknown);
     // Hidden, or left out by `fields`.
     assert_eq!(alone("x = ''", json!({})), Answer::Unknown);
 }
@@ -324,4 +326,5 @@ fn flips_are_found_to_the_millisecond() {
     assert_eq!(next("d < @now", json!({"d": 5})), None);
     assert_eq!(next("n = @hour", json!({"n": 5})), Some(1_767_326_400_000));
     assert_eq!(next("t = 'a'", json!({"t": "a"})), None);
+    assert_eq!(next("t = 'a' || strftime('%S', @now) = '05'", json!({"t": "a"})), Some(NOW + 1));
 }
