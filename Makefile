@@ -12,7 +12,7 @@ THREADS    ?= 8
 # What tests want of the system.
 PACKAGES   := nginx iproute2 gcc g++ clang cmake pkg-config valgrind libevent-dev
 
-.PHONY: test test-c test-python c python header soak bench bench-guard lint lint-c lint-python demo tools tools-c fmt clean
+.PHONY: test test-c test-python c python header soak bench bench-guard lint lint-c lint-python audit demo tools tools-c fmt clean
 .PHONY: $(PACKAGES)
 
 test: tools
@@ -34,6 +34,13 @@ lint: lint-c
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --all-features
 	$(CARGO) check --manifest-path fuzz/Cargo.toml
 	$(CARGO) package --allow-dirty --quiet
+	@if $(CARGO) audit --version >/dev/null 2>&1; then $(MAKE) audit; \
+	else echo "No audit: cargo-audit is not installed."; fi
+
+# What RustSec knows of the crates of both lock files. `cargo install cargo-audit`; the list comes from a Git host.
+audit:
+	$(CARGO) audit
+	$(CARGO) audit --file bench/Cargo.lock
 
 # The C library, in build/, ready for `cmake --install build --prefix PREFIX`.
 c: cmake
