@@ -148,7 +148,7 @@ pub use delivery::mailbox::SubscriptionState;
 #[cfg(not(target_family = "wasm"))]
 pub use engine::{Disconnects, Overflow, Reason, State, Stats};
 #[cfg(not(target_family = "wasm"))]
-pub use error::{Error, NetworkError, Refusal};
+pub use error::{Cut, Error, NetworkError, ProtocolError, Refusal};
 #[cfg(not(target_family = "wasm"))]
 pub use event::{Action, Event, Gap, GapReason};
 #[cfg(not(target_family = "wasm"))]

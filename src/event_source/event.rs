@@ -101,7 +101,7 @@ impl SourceMessage {
     /// [`Error::Protocol`] when the data is not JSON or does not fit `T`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
         serde_json::from_str(self.data())
-            .map_err(|error| Error::Protocol(format!("the data of the message: {error}")))
+            .map_err(|error| Error::protocol(format!("the data of the message: {error}")))
     }
 }
 
