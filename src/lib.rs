@@ -153,7 +153,7 @@ pub use error::{Cut, Error, NetworkError, ProtocolError, Refusal};
 pub use event::{Action, Event, Gap, GapReason};
 #[cfg(not(target_family = "wasm"))]
 pub use event_source::{
-    EventSource, EventSourceBuilder, Opened, Policy, SourceEvent, SourceHandle, SourceMessage,
+    EventSource, EventSourceBuilder, Opened, Policy, SourceEvent, SourceHandle, SourceMessage, SourceRequest,
 };
 
 /// The programs of the pages in `docs/`.
