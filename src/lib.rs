@@ -161,6 +161,8 @@ pub use event_source::{
 mod pages {
     #[doc = include_str!("../docs/cookbook.md")]
     struct Cookbook;
+    #[doc = include_str!("../docs/event-source.md")]
+    struct EventSources;
     #[doc = include_str!("../docs/notices.md")]
     struct Notices;
     #[doc = include_str!("../docs/states.md")]
