@@ -1,4 +1,4 @@
-//! Follows any stream of server-sent events and prints what it brings.
+//! Follows any stream of server-sent events and prints what it delivers.
 //!
 //! `cargo run --example event_source -- http://127.0.0.1:8090/stream [LAST-EVENT-ID]`
 

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `GET /` | 200 and `{"name", "capabilities": […]}`, the optional features that may be tested |
 //! | `POST /` | opens a stream; 201 with its address in `Location`, or 400 |
-//! | `POST /streams/N` | `{"command": "restart"}` drops the connection and connects again; `{"command": "listen", "listen": {"type": "…"}}` is accepted, as all types are told anyway; 202, 400 or 404 |
+//! | `POST /streams/N` | `{"command": "restart"}` drops the connection and connects again; `{"command": "listen", "listen": {"type": "…"}}` is accepted, as all types are reported anyway; 202, 400 or 404 |
 //! | `DELETE /streams/N` | closes the stream; 204 or 404 |
 //! | `DELETE /` | ends the program; 204 |
 //!
@@ -24,7 +24,7 @@
 //! {"kind": "error", "error": "…"}
 //! ```
 //!
-//! An error is told whenever a stream ends, breaks or is refused, but not for a restart.
+//! An error is reported whenever a stream ends, breaks or is refused, but not for a restart.
 
 use std::{
     collections::HashMap,
@@ -58,8 +58,8 @@ use smol::{
 };
 use tidings::{Client, Error, EventSource, SourceEvent, SourceHandle, rt};
 
+/// By the names that the published suite knows.
 const CAPABILITIES: [&str; 12] = [
-    "204",
     "bom",
     "comments",
     "cr-only",
@@ -71,6 +71,7 @@ const CAPABILITIES: [&str; 12] = [
     "read-timeout",
     "report",
     "restart",
+    "server-directed-shutdown-request",
 ];
 
 /// The largest request, in bytes.
@@ -166,7 +167,8 @@ impl Service {
     /// Opens a stream, and returns its number.
     fn open(&self, body: &[u8]) -> Result<u64, String> {
         let wanted: Wanted = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-        let mut builder = EventSource::builder(&wanted.stream_url).comments(true);
+        // The suite wants every method to reconnect, with its body.
+        let mut builder = EventSource::builder(&wanted.stream_url).comments(true).reconnect(true);
         for (name, value) in &wanted.headers {
             builder = builder.header(name, value);
         }

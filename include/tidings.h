@@ -40,6 +40,7 @@
 //         tidings-callbacks  one for each client with a callback (Linux shows the first 15 characters of the name)
 //         tidings-resolve    one for each DNS lookup, while it lasts
 //         tidings-token      one for each token request, while the token callback runs
+//         tidings-connect    one for each connection of an event source with a connect callback, while that runs
 //         tidings-log        one while a log callback is set
 //     They block all signals but SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP and SIGABRT. So signals go to your own threads, and
 //     sigwait() works. A process started by a callback inherits that signal mask: reset it, for example with
@@ -257,7 +258,7 @@ typedef enum tidings_gap_reason {
     TIDINGS_GAP_REASON_OTHER = 4,
 } tidings_gap_reason;
 
-/// What an event of an event source tells.
+/// The kind of an event of an event source.
 typedef enum tidings_source_kind {
     /// Something that this library's header did not know, or NULL.
     TIDINGS_SOURCE_KIND_UNKNOWN = 0,
@@ -267,13 +268,16 @@ typedef enum tidings_source_kind {
     TIDINGS_SOURCE_KIND_MESSAGE = 2,
     /// A comment; only if wanted.
     TIDINGS_SOURCE_KIND_COMMENT = 3,
-    /// A message was larger than the limit and is lost. Its id counts.
+    /// A message was larger than the limit and was dropped. Its id counts.
     TIDINGS_SOURCE_KIND_TOO_LARGE = 4,
     /// There is no stream: it ended, broke, fell silent, or could not be opened. The source tries again.
     TIDINGS_SOURCE_KIND_DISCONNECTED = 5,
-    /// The last one: the source will not try again. See tidings_source_event_error(); without one the stream ended in an
-    /// orderly way, and the source was to be used once.
+    /// The last one: the source will not try again. See tidings_source_event_error(); without an error the stream ended in
+    /// an orderly way, and the source takes one answer.
     TIDINGS_SOURCE_KIND_CLOSED = 6,
+    /// The stream ended within this message, and the source ends with it. No blank line came after it, so by the standard
+    /// it is dropped, and it may be cut anywhere. Some servers leave out the blank line after their last message.
+    TIDINGS_SOURCE_KIND_UNFINISHED = 7,
 } tidings_source_kind;
 
 /// The severity of a log line.
@@ -327,11 +331,15 @@ typedef struct tidings_response tidings_response;
 /// A client for any stream of server-sent events: the EventSource of the WHATWG HTML standard, for programs.
 typedef struct tidings_source tidings_source;
 
-/// One thing told by an event source. It never changes.
+/// One event of an event source. It never changes.
 typedef struct tidings_source_event tidings_source_event;
 
-/// The options of event sources to be. What is not set is as it is without options.
+/// Options for creating event sources. Unset options keep their defaults.
 typedef struct tidings_source_options tidings_source_options;
+
+/// What one connection of an event source is made with. Only the callback that is given one may use it, until it returns.
+/// Texts are copied.
+typedef struct tidings_source_request tidings_source_request;
 
 /// A state with its details. Immutable.
 typedef struct tidings_state_info tidings_state_info;
@@ -365,9 +373,12 @@ typedef void (*tidings_event_callback)(const tidings_event *event, void *user_da
 /// Called with the URL that the user has to visit. The text belongs to the call.
 typedef void (*tidings_open_callback)(const char *url, void *user_data);
 
-/// Called with the HTTP status of an answer that is no event stream: 200 if the status was that and the content type
-/// something else than text/event-stream. True to try again, false to end with the error.
+/// Called with the HTTP status of an answer that is not an event stream: 200 if its content type is not accepted. True to
+/// try again, false to end with the error.
 typedef bool (*tidings_status_callback)(int status, void *user_data);
+
+/// Called before each connection of an event source, to set what it is made with.
+typedef void (*tidings_connect_callback)(tidings_source_request *request, void *user_data);
 
 /// Called with each line. The text belongs to the call.
 typedef void (*tidings_log_callback)(tidings_log_level level, const char *line, void *user_data);
@@ -434,15 +445,26 @@ const char *tidings_status_name(tidings_status status);
 /// The kind of error; TIDINGS_OK for NULL.
 tidings_status tidings_error_status(const tidings_error *error);
 
-/// With TIDINGS_ERR_REFUSED, the HTTP status of the server's answer, such as 403; otherwise 0.
+/// With TIDINGS_ERR_REFUSED, the HTTP status of the server's answer, such as 403; 200 with TIDINGS_ERR_PROTOCOL if an event
+/// source was not answered with an event stream; otherwise 0.
 uint16_t tidings_error_http_status(const tidings_error *error);
 
 /// One line for people that says what went wrong, with the server's own message if it sent one.
 const char *tidings_error_message(const tidings_error *error);
 
-/// With TIDINGS_ERR_REFUSED, the body of the server's answer as received, up to 64 KiB; otherwise NULL. `*len` is set
+/// The body of the server's answer as received, up to 64 KiB; NULL if tidings_error_http_status() is 0. `*len` is set
 /// to its length, or to 0. A NUL that is not counted follows the body, which may contain any bytes.
 const char *tidings_error_body(const tidings_error *error, size_t *len);
+
+/// A header of the server's answer; NULL if there is none or it is not text. Names are not case-sensitive.
+const char *tidings_error_header(const tidings_error *error, const char *name);
+
+/// The name, in lower case, of the header at `index` of the server's answer, for tidings_error_header(); NULL if `index` is
+/// out of range.
+const char *tidings_error_header_name(const tidings_error *error, size_t index);
+
+/// How many messages an event source had delivered before the one answer that it takes was cut; -1 for any other error.
+int64_t tidings_error_messages(const tidings_error *error);
 
 /// How long the server asked to wait before the next attempt (Retry-After), in milliseconds; -1 if it did not.
 int64_t tidings_error_retry_after_ms(const tidings_error *error);
@@ -1080,109 +1102,110 @@ tidings_status tidings_client_stats(
 
 // ---- Options of an event source ---------------------------------------------------------------------------
 
-/// Options that are all as they are without. Never NULL. They can be used for any number of event sources.
-///
-/// Functions that set an option return TIDINGS_ERR_NULL_ARGUMENT or TIDINGS_ERR_INVALID_UTF8; whether a value can be used
-/// is told by tidings_source_new().
+/// Creates an options object with all defaults, for any number of event sources. Never NULL. A value that cannot be used is
+/// reported by tidings_source_new().
 ///
 /// Threads: any. The options are yours: free them with tidings_source_options_free().
 tidings_source_options *tidings_source_options_new(void);
 
-/// Frees options. Sources made with them are not concerned.
-///
-/// Threads: one at a time. NULL is allowed.
+/// Frees options. Sources created with them are not affected.
 void tidings_source_options_free(tidings_source_options *options);
 
-/// The method, any but CONNECT and HEAD. Unless set it is GET, and POST where there is a body.
-///
-/// Threads: one at a time. The text is copied.
+/// The method: any but CONNECT and HEAD. The default is GET, and POST if there is a body. It also decides what happens when
+/// the stream ends: see tidings_source_options_set_reconnect().
 tidings_status tidings_source_options_set_method(tidings_source_options *options, const char *method);
 
-/// Adds a header for each request; the last of a name counts. Values are taken for secrets, except those of a few names
-/// that never are one.
-///
-/// Threads: one at a time. The texts are copied.
+/// Adds a header to each request; a later one replaces an earlier one of the same name. Values are treated as secrets,
+/// except those of a few names that never hold one.
 tidings_status tidings_source_options_add_header(
     tidings_source_options *options, const char *name, const char *header_value);
 
-/// A body of `len` bytes at `data`, sent again with each reconnect. Set its Content-Type as a header.
-///
-/// Threads: one at a time. The bytes are copied.
+/// The body of each request: `len` bytes at `data`. It makes POST the default method. Set its Content-Type as a header.
 tidings_status tidings_source_options_set_body(tidings_source_options *options, const void *data, size_t len);
 
 /// A token, sent as "Authorization: Bearer ..." to the origin of the URL and to no other.
-///
-/// Threads: one at a time. The token is copied.
 tidings_status tidings_source_options_set_token(tidings_source_options *options, const char *token);
 
-/// The id to begin after, as kept from tidings_source_last_event_id(). Empty is the same as none.
-///
-/// Threads: one at a time. The text is copied.
+/// The id to continue after, as saved from tidings_source_last_event_id(). Empty means none.
 tidings_status tidings_source_options_set_last_event_id(tidings_source_options *options, const char *id);
 
-/// How long no byte may come before the stream is taken for lost and opened again; comments count. No limit unless set.
-///
-/// Threads: one at a time.
+/// How long a stream may be silent before it counts as lost; comments count as activity. No limit by default.
 tidings_status tidings_source_options_set_read_timeout(tidings_source_options *options, uint64_t timeout_ms);
 
-/// How long a connection may take until it can be written to: name, TCP, proxy and TLS. 10 seconds unless set.
-///
-/// Threads: one at a time.
+/// The timeout for connecting: DNS, TCP, proxy and TLS. The default is 10 seconds.
 tidings_status tidings_source_options_set_connect_timeout(
     tidings_source_options *options, uint64_t timeout_ms);
 
-/// The reconnection time to begin with, 1 second unless set. The server's "retry:" replaces it.
-///
-/// Threads: one at a time.
+/// The reconnection time to begin with; the default is 1 second. The server's "retry:" replaces it.
 tidings_status tidings_source_options_set_retry(tidings_source_options *options, uint64_t time_ms);
 
-/// The bounds of the back-off after failures, 200 milliseconds and 20 seconds unless set.
-///
-/// Threads: one at a time.
+/// The bounds of the back-off after failures. The defaults are 200 milliseconds and 20 seconds.
 tidings_status tidings_source_options_set_backoff(
     tidings_source_options *options, uint64_t min_ms, uint64_t max_ms);
 
-/// Never reconnects: when the stream ends, or cannot be opened, the source ends. For requests that must not be repeated,
-/// such as a prompt to a language model.
+/// Whether the source makes its request again when the stream has ended.
 ///
-/// Threads: one at a time.
+/// By default the method decides. GET reconnects, as the standard says: that is how feeds of changes are read. Every other
+/// method takes one answer, since the request may have effects: a prompt sent twice is answered and paid for twice, and its
+/// answers run into each other. A client must not repeat such a request on its own (RFC 9110, section 9.2.2). So with one
+/// answer
+///
+/// - the request is repeated only until the answer has begun, and only if the server cannot have acted on it: there was no
+///   connection, or the status was 429, 503 or 529, with or without Retry-After;
+/// - at most 3 tries are made within 60 seconds;
+/// - once bytes of a 200 have arrived, an end is the end: TIDINGS_SOURCE_KIND_CLOSED, without an error after an orderly one,
+///   or with an error and the number of messages before the cut, see tidings_error_messages().
+///
+/// True reconnects with any method, false takes one answer with GET too.
+tidings_status tidings_source_options_set_reconnect(tidings_source_options *options, bool wanted);
+
+/// How many connections in a row may fail before the source ends with the last error; at least 1. A stream that delivers a
+/// message, or lasts for a minute, begins a new count. By default a source that reconnects never gives up. Setting this or
+/// tidings_source_options_set_retry_for() replaces both defaults.
+tidings_status tidings_source_options_set_max_tries(tidings_source_options *options, uint32_t tries);
+
+/// For how long failed connections are repeated, counted from the first failing one. It ends early if the next try would be
+/// later than that, for example because of a long Retry-After.
+tidings_status tidings_source_options_set_retry_for(tidings_source_options *options, uint64_t time_ms);
+
+/// Sets no limit of tries or of time.
+tidings_status tidings_source_options_set_retry_forever(tidings_source_options *options);
+
+/// A content type to accept besides text/event-stream, for servers that label their streams wrongly, such as "text/plain".
+/// May be called more than once. Empty accepts an answer without a content type.
+tidings_status tidings_source_options_add_accept_type(
+    tidings_source_options *options, const char *content_type);
+
+/// Makes the request once: when the stream ends, or cannot be opened, the source ends. Unlike
+/// tidings_source_options_set_reconnect() with false it is not repeated before the answer either.
 tidings_status tidings_source_options_set_once(tidings_source_options *options);
 
-/// Whether comments are told too. They are not unless set.
-///
-/// Threads: one at a time.
+/// Whether comments are delivered too. The default is no.
 tidings_status tidings_source_options_set_comments(tidings_source_options *options, bool wanted);
 
-/// The largest message taken, in bytes, 16 MiB unless set. A larger one is told as TIDINGS_SOURCE_KIND_TOO_LARGE.
-///
-/// Threads: one at a time.
+/// The largest message accepted, in bytes; the default is 16 MiB. A larger one is dropped and reported as
+/// TIDINGS_SOURCE_KIND_TOO_LARGE.
 tidings_status tidings_source_options_set_message_limit(tidings_source_options *options, size_t bytes);
 
-/// What to call itself to the server: "tidings/VERSION" unless set.
-///
-/// Threads: one at a time. The text is copied.
+/// The User-Agent; the default is "tidings/VERSION".
 tidings_status tidings_source_options_set_user_agent(tidings_source_options *options, const char *name);
 
-/// Certificates to trust besides those of the system, in PEM: `len` bytes at `pem`.
-///
-/// Threads: one at a time. The bytes are copied.
+/// Certificates to trust in addition to those of the system, in PEM: `len` bytes at `pem`.
 tidings_status tidings_source_options_set_ca_pem(
     tidings_source_options *options, const void *pem, size_t len);
 
 /// The certificate to show to servers that ask for one: its chain and its key, in PEM.
-///
-/// Threads: one at a time. The bytes are copied.
 tidings_status tidings_source_options_set_client_certificate(
     tidings_source_options *options, const void *chain_pem, size_t chain_len, const void *key_pem,
     size_t key_len);
 
-/// The proxy, as "http://user:password@host:port", instead of what the environment says. NULL stands for none at all.
-///
-/// Threads: one at a time. The text is copied.
+/// The proxy, as "http://user:password@host:port", instead of what the environment says. NULL means none.
 tidings_status tidings_source_options_set_proxy(tidings_source_options *options, const char *url);
 
-/// Sets what to ask about an answer that is no event stream. Unless set, 408, 425, 429 and 5xx are tried again, and
-/// everything else ends the source. It replaces the callback before it, and NULL takes that away.
+/// Sets the callback that decides about answers that are not an event stream. By default a source that reconnects tries
+/// again after 408, 425, 429 and 5xx, one that takes one answer after 429, 503 and 529, and everything else ends the
+/// source. It is not called for 204, which ends the source for good, nor, with one answer, for any 2xx. It replaces an
+/// earlier callback; NULL removes it.
 ///
 /// Threads: one at a time; the callback runs on the thread of the source, which waits for it, and may call anything.
 /// `user_data` passes to the options, until the callback is replaced, and to the sources made with them meanwhile, and is
@@ -1191,22 +1214,58 @@ tidings_status tidings_source_options_on_status(
     tidings_source_options *options, tidings_status_callback callback, void *user_data,
     tidings_drop_callback drop);
 
+/// Sets the callback that gives the token, the headers and the URL of each connection, so that a stream that is open for
+/// days survives the expiry of its token. It replaces an earlier callback; NULL removes it.
+///
+/// Threads: one at a time; the callback runs on a thread of its own, may block and may call anything, and
+/// tidings_source_close() does not wait for it. `user_data` passes to the options, until the callback is replaced, and to
+/// the sources created with them meanwhile, and is dropped with the last of them, and not while the callback runs.
+tidings_status tidings_source_options_on_connect(
+    tidings_source_options *options, tidings_connect_callback callback, void *user_data,
+    tidings_drop_callback drop);
+
+/// Sets another URL for this connection. The headers, the token and the body of the options are sent to it, whatever its
+/// origin.
+///
+/// Threads: that of the callback.
+tidings_status tidings_source_request_set_url(tidings_source_request *request, const char *url);
+
+/// Sets the token of this connection, sent as "Authorization: Bearer ...".
+///
+/// Threads: that of the callback.
+tidings_status tidings_source_request_set_token(tidings_source_request *request, const char *token);
+
+/// Adds a header to this connection; it replaces one of the options with the same name. Its value is treated as a secret.
+///
+/// Threads: that of the callback.
+tidings_status tidings_source_request_add_header(
+    tidings_source_request *request, const char *name, const char *header_value);
+
+/// There is nothing to connect with, and why, in a text for people. It counts as a failed connection, with
+/// TIDINGS_ERR_TOKEN_PROVIDER, and is tried again after a delay.
+///
+/// Threads: that of the callback.
+tidings_status tidings_source_request_fail(tidings_source_request *request, const char *message);
+
 // ---- Event sources ----------------------------------------------------------------------------------------
 
-/// Makes an event source, which connects at once, on a thread of its own. It reads ahead 64 events, or 1 MiB and one
-/// event, and no further: then the server has to wait. `options` may be NULL.
+/// Creates an event source, which connects at once, on a thread of its own. It reads ahead up to 64 events, or 1 MiB and
+/// one event; then the server has to wait. `options` may be NULL.
+///
+/// The method decides what the end of a stream means. GET reconnects until the source is closed. Every other method takes
+/// one answer, since its request may have effects: see tidings_source_options_set_reconnect().
 ///
 /// The query of the URL is sent, and a fragment ignored. "user:password@" before the host is sent as Basic authorization,
 /// unless there is a token or a header Authorization.
 ///
 /// Threads: any. `*source` is yours: free it with tidings_source_free(). `options` are only read and stay yours. Returns
-/// TIDINGS_ERR_INVALID_URL, TIDINGS_ERR_INVALID_ARGUMENT for an option that cannot be used, and TIDINGS_ERR_NETWORK when
-/// the system gives no thread.
+/// TIDINGS_ERR_INVALID_URL, TIDINGS_ERR_INVALID_ARGUMENT for an option that cannot be used, and an error if no thread can be
+/// created.
 tidings_status tidings_source_new(
     const char *url, const tidings_source_options *options, tidings_source **source, tidings_error **error);
 
 /// Waits for the next event, but not longer than `timeout_ms` milliseconds: then it returns TIDINGS_OK, and `*event` is
-/// NULL. With 0 it does not wait, with a negative time-out it waits for ever.
+/// NULL. With 0 it does not wait, with a negative timeout it waits indefinitely.
 ///
 /// Threads: any; when several wait, each event goes to one of them. `*event` is yours: free it with
 /// tidings_source_event_free(). Returns TIDINGS_ERR_CLOSED, at once, when there is nothing more: after
@@ -1224,19 +1283,19 @@ int32_t tidings_source_fd(tidings_source *source);
 /// Threads: any.
 tidings_state tidings_source_state(tidings_source *source);
 
-/// The id that is in force after the last event that was taken, to be kept and given to
+/// The id that is in force after the last event that was taken. Save it, and pass it to
 /// tidings_source_options_set_last_event_id() when the program starts again. Empty if there is none.
 ///
 /// Threads: any. `*id` is yours: free it with tidings_string_free(). Returns TIDINGS_ERR_FORKED in a forked child.
 tidings_status tidings_source_last_event_id(tidings_source *source, char **id, tidings_error **error);
 
-/// Drops the connection, if there is one, and connects again at once, with the id of the last message. What has been read
-/// already is still told. After the end it does nothing.
+/// Drops the connection, if there is one, and makes the request again at once, with the id of the last message and whatever
+/// the method. What has been read already is still delivered. After the end it does nothing.
 ///
 /// Threads: any. Returns TIDINGS_ERR_FORKED in a forked child.
 tidings_status tidings_source_restart(tidings_source *source, tidings_error **error);
 
-/// Closes the source: what was not taken is dropped, and whoever waits gets TIDINGS_ERR_CLOSED. It returns when its socket
+/// Closes the source: what was not taken is dropped, and waiting calls return TIDINGS_ERR_CLOSED. It returns when its socket
 /// and its thread are gone. The source still has to be freed. Closing once more does nothing.
 ///
 /// Threads: any. Returns TIDINGS_ERR_FORKED in a forked child, and does nothing there.
@@ -1248,57 +1307,43 @@ tidings_status tidings_source_close(tidings_source *source, tidings_error **erro
 /// forked child it leaves the parent's source alone.
 void tidings_source_free(tidings_source *source);
 
-/// What the event tells.
-///
-/// Threads: any.
+/// The kind of the event.
 tidings_source_kind tidings_source_event_kind(const tidings_source_event *event);
 
-/// The name of a kind in lower case, such as "message"; "unknown" for any other number. Never NULL.
-///
-/// Threads: any. The text is static.
+/// The name of a kind, such as "message".
 const char *tidings_source_kind_name(tidings_source_kind kind);
 
 /// The event type of a message, "message" unless the server named another; NULL for other kinds.
-///
-/// Threads: any. The text belongs to the event.
 const char *tidings_source_event_name(const tidings_source_event *event);
 
 /// The data of a message, or the text of a comment, with a NUL after it, and in `*len`, which may be NULL, its length
-/// without that: the text may hold a NUL itself. NULL and 0 for other kinds.
-///
-/// Threads: any. The text belongs to the event.
+/// without that: the text may hold a NUL itself. Empty data is "". NULL and 0 for other kinds.
 const char *tidings_source_event_data(const tidings_source_event *event, size_t *len);
 
 /// The last event id in force with a message, or "" if there is none; NULL for other kinds.
-///
-/// Threads: any. The text belongs to the event.
 const char *tidings_source_event_id(const tidings_source_event *event);
 
 /// With TIDINGS_SOURCE_KIND_DISCONNECTED, why.
-///
-/// Threads: any.
 tidings_reason tidings_source_event_reason(const tidings_source_event *event);
 
 /// With TIDINGS_SOURCE_KIND_DISCONNECTED what happened, and with TIDINGS_SOURCE_KIND_CLOSED what ended the source, with HTTP
 /// status 204 if the server asked it to stop; NULL otherwise.
-///
-/// Threads: any. The error belongs to the event.
 const tidings_error *tidings_source_event_error(const tidings_source_event *event);
 
 /// With TIDINGS_SOURCE_KIND_DISCONNECTED, in how many milliseconds from now the source tries again; -1 otherwise.
-///
-/// Threads: any.
 int64_t tidings_source_event_retry_in_ms(const tidings_source_event *event);
 
 /// With TIDINGS_SOURCE_KIND_OPEN, a header of the answer; NULL when there is none or it is not text. Names are not
 /// case-sensitive.
-///
-/// Threads: any. The text belongs to the event.
 const char *tidings_source_event_header(const tidings_source_event *event, const char *name);
 
+/// With TIDINGS_SOURCE_KIND_OPEN, the HTTP status, which is 200; 0 otherwise.
+uint16_t tidings_source_event_http_status(const tidings_source_event *event);
+
+/// With TIDINGS_SOURCE_KIND_OPEN, the URL of the stream, after redirects; its query may hold secrets. NULL otherwise.
+const char *tidings_source_event_url(const tidings_source_event *event);
+
 /// Frees an event of an event source.
-///
-/// Threads: one at a time. NULL is allowed.
 void tidings_source_event_free(tidings_source_event *event);
 
 // ---- Log --------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@
 #include <exception>
 #include <functional>
 #include <initializer_list>
+#include <map>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -50,20 +51,32 @@ public:
         if (auto ms = tidings_error_retry_after_ms(from); ms >= 0) {
             retry_after_ = milliseconds(ms);
         }
+        if (auto messages = tidings_error_messages(from); messages >= 0) {
+            messages_ = static_cast<std::uint64_t>(messages);
+        }
+        for (std::size_t i = 0; const char *name = tidings_error_header_name(from, i); i++) {
+            headers_.emplace(name, tidings_error_header(from, name));
+        }
     }
 
     tidings_status status() const noexcept { return status_; }
-    /// With TIDINGS_ERR_REFUSED, the server's HTTP status; otherwise 0.
+    /// The HTTP status of the server's answer; 0 if there was none.
     std::uint16_t http_status() const noexcept { return http_status_; }
-    /// With TIDINGS_ERR_REFUSED, the body of the server's answer.
+    /// The body of the server's answer.
     const std::string &body() const noexcept { return body_; }
+    /// The headers of the server's answer, with their names in lower case.
+    const std::map<std::string, std::string> &headers() const noexcept { return headers_; }
     std::optional<milliseconds> retry_after() const noexcept { return retry_after_; }
+    /// The number of messages before the answer of an event source was cut.
+    std::optional<std::uint64_t> messages() const noexcept { return messages_; }
 
 private:
     tidings_status status_;
     std::uint16_t http_status_;
     std::string body_;
+    std::map<std::string, std::string> headers_;
     std::optional<milliseconds> retry_after_;
+    std::optional<std::uint64_t> messages_;
 };
 
 /// A handler for exceptions that leave a callback. It runs on the thread of that callback; what it throws itself ends the process.
@@ -679,6 +692,27 @@ private:
 
 // ---- Event sources ------------------------------------------------------------------------------------------
 
+/// What one connection of an event source is made with, for the callback that is given one, until it returns.
+class source_request {
+public:
+    explicit source_request(tidings_source_request *raw) noexcept : raw_(raw) {}
+    source_request &url(const std::string &url) {
+        detail::check(tidings_source_request_set_url(raw_, url.c_str()));
+        return *this;
+    }
+    source_request &token(const std::string &token) {
+        detail::check(tidings_source_request_set_token(raw_, token.c_str()));
+        return *this;
+    }
+    source_request &header(const std::string &name, const std::string &value) {
+        detail::check(tidings_source_request_add_header(raw_, name.c_str(), value.c_str()));
+        return *this;
+    }
+
+private:
+    tidings_source_request *raw_;
+};
+
 /// Options for creating event sources. See tidings_source_options_...().
 class source_options {
 public:
@@ -705,6 +739,15 @@ public:
         return set(tidings_source_options_set_backoff, detail::count(min), detail::count(max));
     }
     source_options &once() { return set(tidings_source_options_set_once); }
+    source_options &reconnect(bool wanted) { return set(tidings_source_options_set_reconnect, wanted); }
+    source_options &max_tries(std::uint32_t tries) { return set(tidings_source_options_set_max_tries, tries); }
+    source_options &retry_for(milliseconds time) {
+        return set(tidings_source_options_set_retry_for, detail::count(time));
+    }
+    source_options &retry_forever() { return set(tidings_source_options_set_retry_forever); }
+    source_options &accept_type(const std::string &content_type) {
+        return set(tidings_source_options_add_accept_type, content_type.c_str());
+    }
     source_options &comments(bool wanted = true) { return set(tidings_source_options_set_comments, wanted); }
     source_options &message_limit(std::size_t bytes) { return set(tidings_source_options_set_message_limit, bytes); }
     source_options &user_agent(const std::string &name) {
@@ -718,7 +761,25 @@ public:
     }
     source_options &proxy(const std::string &url) { return set(tidings_source_options_set_proxy, url.c_str()); }
     source_options &no_proxy() { return set(tidings_source_options_set_proxy, nullptr); }
-    /// Whether to try again after an answer that is no event stream, by its HTTP status; an empty function removes it.
+    /// Sets what each connection is made with. The function runs on a thread of its own; if it throws, the connection
+    /// counts as failed. An empty function removes it.
+    source_options &on_connect(std::function<void(source_request &)> function) {
+        using function_type = std::function<void(source_request &)>;
+        tidings_connect_callback callback = [](tidings_source_request *raw, void *data) {
+            bool is_done = false;
+            detail::guarded([&] {
+                source_request request(raw);
+                (*static_cast<function_type *>(data))(request);
+                is_done = true;
+            });
+            if (!is_done) {
+                tidings_source_request_fail(raw, "the function has thrown an exception");
+            }
+        };
+        void *data = function ? detail::given(std::move(function)) : nullptr;
+        return set(tidings_source_options_on_connect, data ? callback : nullptr, data, detail::drop<function_type>);
+    }
+    /// Whether to try again after an answer that is not an event stream, by its HTTP status; an empty function removes it.
     source_options &on_status(std::function<bool(int)> function) {
         using function_type = std::function<bool(int)>;
         tidings_status_callback callback = [](int status, void *data) {
@@ -767,6 +828,9 @@ public:
     std::optional<std::string_view> header(const std::string &name) const noexcept {
         return detail::view(tidings_source_event_header(raw_.get(), name.c_str()));
     }
+    /// Of an open stream.
+    std::uint16_t http_status() const noexcept { return tidings_source_event_http_status(raw_.get()); }
+    std::optional<std::string_view> url() const noexcept { return detail::view(tidings_source_event_url(raw_.get())); }
 
 private:
     detail::owned<tidings_source_event, tidings_source_event_free> raw_;

@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
+use hyper::header::HeaderMap;
 use serde_json::Value;
 
 use crate::{http::HttpError, shown::shown};
@@ -54,7 +55,18 @@ pub enum Error {
         after: Duration,
     },
     /// The answer does not follow the expected protocol: it is not HTTP, not an event stream, or not JSON.
-    Protocol(String),
+    Protocol(ProtocolError),
+    /// An event source has reached a limit of [tries](crate::EventSourceBuilder::max_tries) or of
+    /// [time](crate::EventSourceBuilder::retry_for). [`status`](Self::status), [`refusal`](Self::refusal) and
+    /// [`cut`](Self::cut) are those of the last failure.
+    GaveUp {
+        /// How many connections in a row have failed.
+        tries: u32,
+        /// The time from the first of them to the last failure.
+        after: Duration,
+        /// The last failure.
+        why: Arc<Error>,
+    },
     /// The client was closed.
     Closed,
     /// The client was created in the parent process, before a `fork()`. See [`blocking`](crate::blocking#fork).
@@ -62,24 +74,42 @@ pub enum Error {
 }
 
 impl Error {
-    /// The HTTP status, if the server answered.
+    /// The HTTP status of [`refusal`](Self::refusal).
     ///
     /// ```
     /// assert_eq!(tidings::Error::Closed.status(), None);
     /// ```
     pub fn status(&self) -> Option<u16> {
+        self.refusal().map(Refusal::status)
+    }
+
+    /// The server's answer, if it refused the request. Of an [`EventSource`](crate::EventSource) also an answer with status
+    /// 200 that is not an event stream, such as an error in JSON.
+    pub fn refusal(&self) -> Option<&Refusal> {
         match self {
-            Self::Refused(refusal) => Some(refusal.status()),
+            Self::Refused(refusal) => Some(refusal),
+            Self::Protocol(error) => error.answer.as_ref(),
+            Self::GaveUp { why, .. } => why.refusal(),
             _ => None,
         }
     }
 
-    /// The server's answer, if it refused the request.
-    pub fn refusal(&self) -> Option<&Refusal> {
+    /// How much of the answer had arrived, if an [`EventSource`](crate::EventSource) has ended because its stream broke.
+    pub fn cut(&self) -> Option<&Cut> {
         match self {
-            Self::Refused(refusal) => Some(refusal),
+            Self::Network(error) => error.0.downcast_ref(),
+            Self::GaveUp { why, .. } => why.cut(),
             _ => None,
         }
+    }
+
+    pub(crate) fn protocol(text: impl Into<ProtocolError>) -> Self {
+        Self::Protocol(text.into())
+    }
+
+    /// What answered, with all that it said.
+    pub(crate) fn unexpected_answer(text: String, answer: Refusal) -> Self {
+        Self::Protocol(ProtocolError { text, answer: Some(answer) })
     }
 
     pub(crate) fn unsupported(what: impl Into<String>, reason: impl Into<String>) -> Self {
@@ -112,7 +142,7 @@ impl From<HttpError> for Error {
             error @ (HttpError::Protocol { .. }
             | HttpError::BadRedirect { .. }
             | HttpError::Encoded { .. }
-            | HttpError::TooManyRedirects { .. }) => Self::Protocol(error.to_string()),
+            | HttpError::TooManyRedirects { .. }) => Self::protocol(error.to_string()),
             error => Self::Network(NetworkError::new(error)),
         }
     }
@@ -129,7 +159,11 @@ impl fmt::Display for Error {
             Self::TokenProvider(text) => write!(f, "the token provider failed: {text}"),
             Self::Network(error) => error.fmt(f),
             Self::Timeout { what, after } => write!(f, "{what} took longer than {after:?}"),
-            Self::Protocol(what) => f.write_str(what),
+            Self::Protocol(error) => error.fmt(f),
+            Self::GaveUp { tries, after, why } => {
+                let tries = if *tries == 1 { "1 try".to_owned() } else { format!("{tries} tries") };
+                write!(f, "gave up after {tries} in {:.1} s: {why}", after.as_secs_f64())
+            }
             Self::Closed => f.write_str("the client is closed"),
             Self::Forked => f.write_str(
                 "the client belongs to the parent of this forked process; create a new client here",
@@ -151,6 +185,7 @@ impl fmt::Debug for Error {
             Self::Network(_) => "Network",
             Self::Timeout { .. } => "Timeout",
             Self::Protocol(_) => "Protocol",
+            Self::GaveUp { .. } => "GaveUp",
             Self::Closed => "Closed",
             Self::Forked => "Forked",
         };
@@ -161,12 +196,46 @@ impl fmt::Debug for Error {
 /// The text says all there is, down to the first cause: a chain of sources would say it again.
 impl std::error::Error for Error {}
 
-/// A server's answer with a status other than success.
+/// What is wrong with an answer. Its text is for people.
+#[derive(Clone)]
+pub struct ProtocolError {
+    text: String,
+    answer: Option<Refusal>,
+}
+
+impl From<String> for ProtocolError {
+    fn from(text: String) -> Self {
+        Self { text, answer: None }
+    }
+}
+
+impl From<&str> for ProtocolError {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+impl fmt::Display for ProtocolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for ProtocolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.text, f)
+    }
+}
+
+/// A server's answer: one with a status other than success, or, from an [`EventSource`](crate::EventSource), one that is
+/// not an event stream.
 #[derive(Clone)]
 pub struct Refusal(Arc<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     status: u16,
+    headers: HeaderMap,
     message: String,
     body: Vec<u8>,
     retry_after: Option<Duration>,
@@ -182,14 +251,22 @@ const SHOWN: usize = 500;
 impl Refusal {
     pub(crate) fn new(status: u16, body: Vec<u8>, retry_after: Option<Duration>) -> Self {
         let message = message_in(&body).unwrap_or_default();
-        Self(Arc::new(Inner { status, message, body, retry_after, request: None, coding: None }))
+        let headers = HeaderMap::new();
+        Self(Arc::new(Inner { status, headers, message, body, retry_after, request: None, coding: None }))
     }
 
-    /// Adds what was asked, and the coding of the body.
-    pub(crate) fn of(mut self, request: String, coding: Option<String>) -> Self {
-        if let Some(inner) = Arc::get_mut(&mut self.0) {
-            (inner.request, inner.coding) = (Some(request), coding);
-        }
+    /// Adds what was asked, the coding of the body, and the headers.
+    pub(crate) fn of(mut self, request: String, coding: Option<String>, headers: HeaderMap) -> Self {
+        let inner = Arc::make_mut(&mut self.0);
+        (inner.request, inner.coding, inner.headers) = (Some(request), coding, headers);
+        self
+    }
+
+    /// Looks for the message also where servers other than PocketBase, and gateways, put it. Not done for all: the engine
+    /// reads meaning into whether there is one.
+    pub(crate) fn of_any_server(mut self) -> Self {
+        let message = self.json().as_ref().and_then(any_message).map(str::to_owned);
+        Arc::make_mut(&mut self.0).message = message.unwrap_or_default();
         self
     }
 
@@ -198,10 +275,21 @@ impl Refusal {
         self.0.status
     }
 
-    /// The `message` of the server's JSON body, or the `error` in it, or the `message` of that; else an empty string. It is
-    /// as the server sent it: in `Display` and `Debug` it is cut, and control characters are escaped.
+    /// The `message` of the server's JSON body, or the `error` in it, or the `message` of that; else an empty string. For an
+    /// [`EventSource`](crate::EventSource) also the other usual forms, such as `{"detail": "…"}`. It is as the server sent
+    /// it: in `Display` and `Debug` it is cut, and control characters are escaped.
     pub fn message(&self) -> &str {
         &self.0.message
+    }
+
+    /// A header of the answer, if it is there and is text. Names are not case-sensitive.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.0.headers.get(name)?.to_str().ok()
+    }
+
+    /// The headers of the answer that are text, with their names in lower case.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        text_headers(&self.0.headers)
     }
 
     /// The body as received, at most 64 KiB of it.
@@ -296,6 +384,50 @@ impl fmt::Debug for NetworkError {
     }
 }
 
+/// How much of an answer an [`EventSource`](crate::EventSource) has received before the stream broke: see [`Error::cut`].
+#[derive(Clone, Debug)]
+pub struct Cut {
+    messages: u64,
+    why: Error,
+}
+
+impl Cut {
+    pub(crate) fn new(messages: u64, why: Error) -> Self {
+        Self { messages, why }
+    }
+
+    /// The number of whole messages that this connection has delivered.
+    pub fn messages(&self) -> u64 {
+        self.messages
+    }
+
+    /// What has broken the stream: [`Error::Network`], or [`Error::Timeout`] if nothing arrived for too long.
+    pub fn why(&self) -> &Error {
+        &self.why
+    }
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.messages == 1 { "" } else { "s" };
+        write!(f, "the stream was cut after {} message{plural}: {}", self.messages, self.why)
+    }
+}
+
+impl std::error::Error for Cut {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.why {
+            Error::Network(error) => Some(&*error.0),
+            _ => None,
+        }
+    }
+}
+
+/// Headers that are text.
+pub(crate) fn text_headers(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)))
+}
+
 /// Invalid JSON, or JSON of another shape. serde quotes the unexpected value, which may be a token: the error says only
 /// what was expected, and where.
 pub(crate) fn unexpected(what: &str, error: &serde_json::Error) -> Error {
@@ -306,7 +438,7 @@ pub(crate) fn unexpected(what: &str, error: &serde_json::Error) -> Error {
         Some(at) => text[at..].to_owned(),
         None => format!("an unexpected value at line {} column {}", error.line(), error.column()),
     };
-    Error::Protocol(format!("{what}: {shown}"))
+    Error::protocol(format!("{what}: {shown}"))
 }
 
 /// A server's words for people, where it or a gateway before it puts them.
@@ -319,6 +451,19 @@ fn message_in(body: &[u8]) -> Option<String> {
     let Body { message, error } = serde_json::from_slice(body).ok()?;
     let inner = error.as_ref().and_then(|error| error.get("message")).cloned();
     [message, inner, error].into_iter().flatten().find_map(|words| words.as_str().map(str::to_owned))
+}
+
+/// The message in the JSON of any server: `{"error": {"message": …}}` as of OpenAI and Anthropic, `{"error": "…"}`,
+/// `{"detail": "…"}` or `{"detail": [{"msg": "…"}]}` as of FastAPI, `{"title": …}` as of RFC 9457.
+fn any_message(json: &Value) -> Option<&str> {
+    const NAMES: [&str; 7] = ["message", "error_description", "error", "detail", "errors", "msg", "title"];
+
+    match json {
+        Value::String(text) => Some(text.as_str()).filter(|text| !text.is_empty()),
+        Value::Array(list) => list.iter().find_map(any_message),
+        Value::Object(fields) => NAMES.iter().find_map(|name| any_message(fields.get(*name)?)),
+        _ => None,
+    }
 }
 
 /// The operating system has no more of it.
@@ -345,7 +490,7 @@ mod tests {
     use super::*;
 
     fn refusal(body: &str) -> Refusal {
-        Refusal::new(418, body.into(), None).of("GET http://h/p".into(), None)
+        Refusal::new(418, body.into(), None).of("GET http://h/p".into(), None, HeaderMap::new())
     }
 
     #[test]
@@ -362,8 +507,11 @@ mod tests {
         ] {
             assert_eq!(refusal(body).to_string(), format!("GET http://h/p: the server answered 418{text}"));
         }
-        let packed =
-            Refusal::new(502, vec![0x1f, 0x8b], None).of("GET http://h/p".into(), Some("gzip".into()));
+        let packed = Refusal::new(502, vec![0x1f, 0x8b], None).of(
+            "GET http://h/p".into(),
+            Some("gzip".into()),
+            HeaderMap::new(),
+        );
         assert!(packed.to_string().ends_with("502, in a body encoded as gzip, which was not asked for"));
     }
 
@@ -393,5 +541,35 @@ mod tests {
         assert!(std::error::Error::source(&error).is_none(), "the text says it already");
         let Error::Network(network) = error else { panic!() };
         assert_eq!(network.kind(), Some(std::io::ErrorKind::ConnectionRefused));
+    }
+
+    #[test]
+    fn the_message_of_any_server_is_found() {
+        for (body, message) in [
+            (
+                r#"{"error": {"message": "Rate limit reached", "type": "requests", "code": null}}"#,
+                "Rate limit reached",
+            ),
+            (
+                r#"{"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}"#,
+                "Overloaded",
+            ),
+            (r#"{"error": "model not found"}"#, "model not found"),
+            (r#"{"error": "invalid_grant", "error_description": "It has expired"}"#, "It has expired"),
+            (r#"{"detail": "Not authenticated"}"#, "Not authenticated"),
+            (r#"{"detail": [{"loc": ["body"], "msg": "field required"}]}"#, "field required"),
+            (
+                r#"{"jsonrpc": "2.0", "id": 1, "error": {"code": -32000, "message": "No session"}}"#,
+                "No session",
+            ),
+            (r#"{"title": "Forbidden", "status": 403}"#, "Forbidden"),
+            (r#"{"message": "", "error": "second"}"#, "second"),
+            (r#"{"status": 500}"#, ""),
+            ("<html>", ""),
+            (&"[".repeat(100_000), ""),
+        ] {
+            let refusal = Refusal::new(500, body.into(), None).of_any_server();
+            assert_eq!(refusal.message(), message, "{:.80}", body);
+        }
     }
 }

@@ -449,7 +449,7 @@ impl Event {
     /// The error of a payload that is there and that nobody can read, for a parser other than ours.
     #[doc(hidden)]
     pub fn unreadable_because(&self, why: &str) -> Error {
-        Error::Protocol(format!("{}: {why}", self.cannot_be_read()))
+        Error::protocol(format!("{}: {why}", self.cannot_be_read()))
     }
 
     fn cannot_be_read(&self) -> String {

@@ -148,12 +148,12 @@ pub use delivery::mailbox::SubscriptionState;
 #[cfg(not(target_family = "wasm"))]
 pub use engine::{Disconnects, Overflow, Reason, State, Stats};
 #[cfg(not(target_family = "wasm"))]
-pub use error::{Error, NetworkError, Refusal};
+pub use error::{Cut, Error, NetworkError, ProtocolError, Refusal};
 #[cfg(not(target_family = "wasm"))]
 pub use event::{Action, Event, Gap, GapReason};
 #[cfg(not(target_family = "wasm"))]
 pub use event_source::{
-    EventSource, EventSourceBuilder, Opened, Policy, SourceEvent, SourceHandle, SourceMessage,
+    EventSource, EventSourceBuilder, Opened, Policy, SourceEvent, SourceHandle, SourceMessage, SourceRequest,
 };
 
 /// The programs of the pages in `docs/`.
@@ -161,6 +161,8 @@ pub use event_source::{
 mod pages {
     #[doc = include_str!("../docs/cookbook.md")]
     struct Cookbook;
+    #[doc = include_str!("../docs/event-source.md")]
+    struct EventSources;
     #[doc = include_str!("../docs/notices.md")]
     struct Notices;
     #[doc = include_str!("../docs/states.md")]

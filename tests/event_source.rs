@@ -264,7 +264,7 @@ fn redirects_of_each_kind_are_followed_with_the_method_they_ask_for() {
     ] {
         let server = Server::start();
         let url = server.url("/old");
-        let mut builder = eager(&url).method(sent).token("t").last_event_id("9");
+        let mut builder = eager(&url).method(sent).reconnect(true).token("t").last_event_id("9");
         if sent != "GET" {
             builder = builder.body("question");
         }
@@ -418,10 +418,11 @@ fn large_messages_arrive_whole_and_too_large_ones_are_told() {
 }
 
 #[test]
-fn post_and_report_send_their_body_with_each_reconnect() {
+fn post_and_report_send_their_body_with_each_reconnect_if_they_are_to_reconnect() {
     for method in [Some("POST"), Some("REPORT"), None] {
         let server = Server::start();
-        let mut builder = eager(&server.url("/")).json(&serde_json::json!({"hello": "world"}));
+        let mut builder =
+            eager(&server.url("/")).reconnect(true).json(&serde_json::json!({"hello": "world"}));
         if let Some(method) = method {
             builder = builder.method(method);
         }
@@ -630,6 +631,9 @@ fn what_cannot_work_is_refused_before_the_network() {
         (EventSource::builder(url).backoff(Duration::ZERO, Duration::ZERO), "back-off"),
         (EventSource::builder(url).retry(Duration::MAX), "retry"),
         (EventSource::builder(url).message_limit(0), "message limit"),
+        (EventSource::builder(url).max_tries(0), "limit of tries"),
+        (EventSource::builder(url).retry_for(Duration::MAX), "time limit"),
+        (EventSource::builder(url).once().reconnect(true), "reconnect"),
         (EventSource::builder(url).proxy("socks5://127.0.0.1"), "proxy"),
     ] {
         let error = builder.build().unwrap_err().to_string();

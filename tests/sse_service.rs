@@ -72,7 +72,16 @@ fn a_suite_can_drive_an_event_source_over_http() {
     let (streams, callbacks) = (Server::start(), Server::start());
 
     let about: Value = service.send("GET", "/", None).json().unwrap();
-    for capability in ["comments", "headers", "last-event-id", "post", "read-timeout", "report", "restart"] {
+    for capability in [
+        "comments",
+        "headers",
+        "last-event-id",
+        "post",
+        "read-timeout",
+        "report",
+        "restart",
+        "server-directed-shutdown-request",
+    ] {
         assert!(about["capabilities"].as_array().unwrap().iter().any(|known| known == capability));
     }
 
@@ -127,6 +136,16 @@ fn a_suite_can_drive_an_event_source_over_http() {
     assert_eq!(service.refuses("POST", "/", json!({"callbackUrl": "http://127.0.0.1/"})), Some(400));
     let bad = json!({"streamUrl": "ftp://127.0.0.1/", "callbackUrl": "http://127.0.0.1/"});
     assert_eq!(service.refuses("POST", "/", bad), Some(400));
+
+    // 204 is the server's wish that nobody comes back.
+    let wanted =
+        json!({"streamUrl": streams.url("/"), "callbackUrl": callbacks.url("/"), "initialDelayMs": 0});
+    service.send("POST", "/", wanted);
+    streams.accept_stream().end();
+    assert_eq!(callback(&callbacks).1["kind"], "error");
+    streams.accept().answer(204, "", "");
+    assert_eq!(callback(&callbacks).1["kind"], "error");
+    assert_eq!(streams.unaccepted(), 0);
 
     assert_eq!(service.send("DELETE", "/", None).status(), 204);
     assert!(service.process.wait().unwrap().success());

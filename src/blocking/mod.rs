@@ -41,8 +41,8 @@
 //! # Threads
 //! All types here are `Send`, and [`Client`] is `Sync`: any call may be made from any thread and from any callback, and
 //! none holds a lock while it waits. The thread `tidings` does the I/O; `tidings-callbacks` runs callbacks, if there are
-//! any; each call of a [token provider](Builder::token_provider) has a thread of its own while it lasts. On Unix they all
-//! block signals.
+//! any; each call of a [token provider](Builder::token_provider), and of what is
+//! [asked on a thread](EventSource::ask_on_thread), has a thread of its own while it lasts. On Unix they all block signals.
 //!
 //! # Fork
 //! Threads do not survive `fork()`. In the child, every call on a client of the parent returns [`Error::Forked`], and dropping
@@ -59,7 +59,7 @@ mod source;
 mod subscription;
 
 #[cfg(any(feature = "async-io", feature = "tokio"))]
-pub use self::source::EventSource;
+pub use self::source::{ConnectQuestion, EventSource, Questions, SourceItem, StatusQuestion};
 pub use self::{
     call::Call,
     client::{Builder, Client},

@@ -11,11 +11,11 @@ use std::{
 };
 
 use event_listener::{Event as Notification, listener};
-use futures::StreamExt;
+use futures::{StreamExt, channel::oneshot};
 
 use super::process::Owned;
 use crate::{
-    Error, EventSourceBuilder, SourceEvent, SourceHandle, State,
+    Error, EventSourceBuilder, Policy, SourceEvent, SourceHandle, SourceRequest, State,
     delivery::inbox::{Contents, Inbox},
     lock::lock,
 };
@@ -23,7 +23,7 @@ use crate::{
 /// An [`EventSource`](crate::EventSource) with a background thread that reads it: for hosts that block, or poll a
 /// descriptor.
 ///
-/// It reads ahead 64 events, or 1 MiB and one event, and no further: then the server has to wait. Dropping it closes it.
+/// It reads ahead up to 64 events, or 1 MiB and one event; then the server has to wait. Dropping it closes it.
 pub struct EventSource {
     inner: Owned<Inner>,
 }
@@ -44,8 +44,7 @@ struct Ahead {
 }
 
 struct Read {
-    /// With the id that is in force after each.
-    events: VecDeque<(SourceEvent, Arc<str>)>,
+    items: VecDeque<SourceItem>,
     bytes: usize,
     state: State,
     /// Nothing more comes.
@@ -54,14 +53,67 @@ struct Read {
 
 impl Default for Read {
     fn default() -> Self {
-        Self { events: VecDeque::new(), bytes: 0, state: State::Closed { why: None }, is_over: false }
+        Self { items: VecDeque::new(), bytes: 0, state: State::Closed { why: None }, is_over: false }
     }
 }
 
 impl Contents for Read {
     fn is_empty(&self) -> bool {
-        self.events.is_empty() && !self.is_over
+        self.items.is_empty() && !self.is_over
     }
+}
+
+/// What is taken from the queue of an [`EventSource`]. Bindings whose hosts answer questions on the thread that takes
+/// need this; everybody else takes [events](EventSource::next).
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SourceItem {
+    /// An event, with the last event id in force after it.
+    Event(SourceEvent, Arc<str>),
+    /// What is the next connection to be made with? See [`EventSourceBuilder::on_connect`].
+    ConnectAsked(ConnectQuestion),
+    /// What is to be done about an answer that is not an event stream? See [`EventSourceBuilder::on_status`].
+    StatusAsked(StatusQuestion),
+}
+
+/// A question of [`SourceItem::ConnectAsked`]. The source waits for the answer. Dropping it counts as a failure.
+#[derive(Debug)]
+pub struct ConnectQuestion(oneshot::Sender<Result<SourceRequest, String>>);
+
+impl ConnectQuestion {
+    /// Answers, with the text of an error if there is no answer. Harmless if the source has been closed meanwhile.
+    pub fn answer(self, answer: Result<SourceRequest, String>) {
+        _ = self.0.send(answer);
+    }
+}
+
+/// A question of [`SourceItem::StatusAsked`]. The source waits for the answer. Dropping it stands for
+/// [`Policy::Default`].
+#[derive(Debug)]
+pub struct StatusQuestion {
+    status: u16,
+    answer: oneshot::Sender<Policy>,
+}
+
+impl StatusQuestion {
+    /// The HTTP status; 200 if the content type was not accepted.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Answers. Harmless if the source has been closed meanwhile.
+    pub fn answer(self, policy: Policy) {
+        _ = self.answer.send(policy);
+    }
+}
+
+/// Which questions come through the queue.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Questions {
+    /// [`SourceItem::ConnectAsked`], before each connection.
+    pub connect: bool,
+    /// [`SourceItem::StatusAsked`].
+    pub status: bool,
 }
 
 /// How much is read ahead of who takes.
@@ -69,25 +121,49 @@ const EVENTS: usize = 64;
 const BYTES: usize = 1 << 20;
 
 impl EventSource {
-    /// An event source with the default settings.
+    /// Creates an event source with the default settings.
     ///
     /// # Errors
-    /// [`Error::InvalidUrl`], and when the system gives no thread.
+    /// [`Error::InvalidUrl`], and an error if no thread can be created.
     #[cfg(any(feature = "async-io", feature = "tokio"))]
     pub fn new(url: &str) -> Result<Self, Error> {
         Self::build(crate::EventSource::builder(url))
     }
 
-    /// An event source with settings of your own. It begins to connect at once; a runtime that was set is not used.
+    /// Creates an event source with other settings. It begins to connect at once; a runtime that was set is not used.
     ///
     /// # Errors
-    /// What is wrong with a setting, or that the system gives no thread.
+    /// What is wrong with a setting, or that no thread can be created.
     #[cfg(any(feature = "async-io", feature = "tokio"))]
     pub fn build(builder: EventSourceBuilder) -> Result<Self, Error> {
+        Self::build_asking(builder, Questions::default())
+    }
+
+    /// The same for a host that answers questions on the threads that call [`next_item`](Self::next_item). While nobody
+    /// takes a question, the source waits.
+    ///
+    /// # Errors
+    /// As of [`build`](Self::build).
+    #[cfg(any(feature = "async-io", feature = "tokio"))]
+    pub fn build_asking(mut builder: EventSourceBuilder, questions: Questions) -> Result<Self, Error> {
         let (runtime, block_on) = crate::driver::background::own_runtime()?;
+        let ahead = Arc::new(Ahead { inbox: Inbox::new(), room: Notification::new() });
+        if questions.connect {
+            let asks = ahead.clone();
+            builder = builder.on_connect(move || {
+                let answer = asks.ask(|answer| SourceItem::ConnectAsked(ConnectQuestion(answer)));
+                async { answer.await.unwrap_or_else(|_| Err("it did not answer".to_owned())) }
+            });
+        }
+        if questions.status {
+            let asks = ahead.clone();
+            builder = builder.ask_status(Arc::new(move |status| {
+                let answer = asks.ask(|answer| SourceItem::StatusAsked(StatusQuestion { status, answer }));
+                Box::pin(async { answer.await.unwrap_or(Policy::Default) })
+            }));
+        }
         let mut source = builder.runtime_arc(runtime).build()?;
         let handle = source.handle();
-        let ahead = Arc::new(Ahead { inbox: Inbox::new(), room: Notification::new() });
         ahead.inbox.look(|read| read.state = source.state());
         let mut id: Arc<str> = source.last_event_id().into();
         let last_event_id = Mutex::new(id.clone());
@@ -112,26 +188,68 @@ impl EventSource {
         Ok(Self { inner: Owned::new(Inner { ahead, handle, last_event_id, thread }) })
     }
 
+    /// [`EventSourceBuilder::on_connect`] for a host that blocks: each question runs on a thread of its own, which
+    /// [`close`](Self::close) does not wait for.
+    pub fn ask_on_thread(
+        builder: EventSourceBuilder,
+        ask: impl Fn() -> Result<SourceRequest, String> + Send + Sync + 'static,
+    ) -> EventSourceBuilder {
+        let ask = Arc::new(ask);
+        builder.on_connect(move || {
+            let ask = ask.clone();
+            let (answer, answered) = oneshot::channel();
+            // A panic drops the sender, which counts as a failure.
+            let asks = move || _ = answer.send(ask());
+            let started = crate::thread::spawn("tidings-connect", asks);
+            async move {
+                started
+                    .map_err(|error| format!("the operating system could not create a thread: {error}"))?;
+                answered.await.unwrap_or_else(|_| Err("it panicked".to_owned()))
+            }
+        })
+    }
+
     /// Waits for the next event: `Ready(None)` after the last one, which is [`SourceEvent::Closed`], and when the source
-    /// is closed here; `Pending` when the limit has passed. With `None` it waits for ever. Any thread may take; each event
-    /// goes to one of them.
+    /// is closed here; `Pending` when the limit has passed. With `None` it waits indefinitely. Any thread may take; each
+    /// event goes to one of them. A question is dropped.
     ///
     /// # Errors
     /// [`Error::Forked`].
     pub fn next(&self, limit: Option<Duration>) -> Result<Poll<Option<SourceEvent>>, Error> {
-        let Inner { ahead, last_event_id, .. } = self.inner.get()?;
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
-        let taken = ahead.inbox.take(deadline, |read| match read.events.pop_front() {
-            Some((event, id)) => {
-                read.bytes -= size(&event);
-                *lock(last_event_id) = id;
-                Some(Some(event))
+        loop {
+            return Ok(match self.take(deadline)? {
+                Poll::Ready(Some(SourceItem::Event(event, _))) => Poll::Ready(Some(event)),
+                Poll::Ready(Some(_)) => continue,
+                Poll::Ready(None) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            });
+        }
+    }
+
+    /// [`next`](Self::next) with the [questions](Self::build_asking).
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    pub fn next_item(&self, limit: Option<Duration>) -> Result<Poll<Option<SourceItem>>, Error> {
+        self.take(limit.and_then(|limit| Instant::now().checked_add(limit)))
+    }
+
+    fn take(&self, deadline: Option<Instant>) -> Result<Poll<Option<SourceItem>>, Error> {
+        let Inner { ahead, last_event_id, .. } = self.inner.get()?;
+        let taken = ahead.inbox.take(deadline, |read| match read.items.pop_front() {
+            Some(item) => {
+                if let SourceItem::Event(event, id) = &item {
+                    read.bytes -= size(event);
+                    *lock(last_event_id) = id.clone();
+                }
+                Some(Some(item))
             }
             None => read.is_over.then_some(None),
         });
         ahead.room.notify(usize::MAX);
         Ok(match taken {
-            Ok(Some(event)) => Poll::Ready(event),
+            Ok(Some(item)) => Poll::Ready(item),
             Ok(None) => Poll::Pending,
             Err(_) => Poll::Ready(None),
         })
@@ -173,7 +291,7 @@ impl EventSource {
         Ok(())
     }
 
-    /// Closes the source and waits until its socket and its thread are gone. Whoever waits for an event gets `Ready(None)`.
+    /// Closes the source and waits until its socket and its thread are gone. Waiting callers get `Ready(None)`.
     /// In a forked child it does nothing.
     pub fn close(&self) {
         if let Ok(inner) = self.inner.get() {
@@ -189,7 +307,7 @@ impl EventSource {
 
 impl Inner {
     fn close(&self) {
-        // First, so that nobody is told of the end that this makes.
+        // First, so that the end that this makes is reported to nobody.
         self.ahead.inbox.close();
         self.handle.close();
         self.ahead.room.notify(usize::MAX);
@@ -208,7 +326,7 @@ impl Ahead {
         let bytes = size(&event);
         loop {
             listener!(self.room => room);
-            let is_full = |read: &mut Read| read.events.len() >= EVENTS || read.bytes >= BYTES;
+            let is_full = |read: &mut Read| read.items.len() >= EVENTS || read.bytes >= BYTES;
             if !self.inbox.look(is_full) {
                 break;
             }
@@ -216,15 +334,24 @@ impl Ahead {
         }
         self.inbox.put(|read| {
             read.bytes += bytes;
-            read.events.push_back((event, id));
+            read.items.push_back(SourceItem::Event(event, id));
         });
+    }
+
+    /// Puts a question into the queue. There is one at a time, so it needs no room.
+    fn ask<A>(&self, question: impl FnOnce(oneshot::Sender<A>) -> SourceItem) -> oneshot::Receiver<A> {
+        let (answer, answered) = oneshot::channel();
+        self.inbox.put(|read| read.items.push_back(question(answer)));
+        answered
     }
 }
 
 /// About how much memory an event takes.
 fn size(event: &SourceEvent) -> usize {
     match event {
-        SourceEvent::Message(message) => message.data().len() + message.id().len() + message.event().len(),
+        SourceEvent::Message(message) | SourceEvent::Unfinished(message) => {
+            message.data().len() + message.id().len() + message.event().len()
+        }
         SourceEvent::Comment(text) => text.len(),
         _ => 0,
     }

@@ -95,7 +95,7 @@ impl OAuth2 {
         }
         let code = match (answer["code"].as_str(), answer["error"].as_str()) {
             (_, Some(error)) if !error.is_empty() => {
-                return Err(Error::Protocol(format!(
+                return Err(Error::protocol(format!(
                     "the OAuth2 provider refused the login: {}",
                     shown(error, 200)
                 )));
@@ -165,7 +165,7 @@ impl Site {
     fn auth_url(&self) -> Result<&str, Error> {
         let url = self.auth_url.as_deref().or(self.old_auth_url.as_deref());
         url.ok_or_else(|| {
-            Error::Protocol(format!("the server gives no URL for {:?}", shown(&self.name, 100)))
+            Error::protocol(format!("the server gives no URL for {:?}", shown(&self.name, 100)))
         })
     }
 }
@@ -186,7 +186,7 @@ impl Methods {
 ///
 /// It is opened in a browser, so it must be a page, and one that nobody on the way can replace.
 fn address(auth_url: &str, redirect: &str, state: &str) -> Result<Url, Error> {
-    let bad = |why: String| Error::Protocol(format!("the server's URL of the OAuth2 provider {why}"));
+    let bad = |why: String| Error::protocol(format!("the server's URL of the OAuth2 provider {why}"));
     let mut url = Url::parse(auth_url).map_err(|error| bad(format!("cannot be read: {error}")))?;
     if url.scheme() != "https" && !(url.scheme() == "http" && is_this_machine(&url)) {
         let scheme = shown(url.scheme(), 20);

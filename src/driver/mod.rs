@@ -330,7 +330,7 @@ async fn submit(
         Ok(response)
             if is_type(&response.headers, "text/html") || is_type(&response.headers, "text/event-stream") =>
         {
-            Err(Failure::Lost(Error::Protocol(format!(
+            Err(Failure::Lost(Error::protocol(format!(
                 "{} did not take the topics but answered with something else: is a redirect, a proxy or a login \
                  page in the way?",
                 response.url.host_str().unwrap_or_default()
@@ -394,11 +394,12 @@ async fn refused(shared: &Shared, response: Response) -> Failure {
 pub(crate) async fn refusal(runtime: &dyn Runtime, response: Response) -> Refusal {
     let status = response.status.as_u16();
     let retry_after = retry_after(&response.headers);
+    let headers = response.headers.clone();
     let mut timer = runtime.new_timer(runtime.now() + REFUSAL_TIMEOUT);
     let alarm = poll_fn(move |cx| timer.as_mut().poll(cx));
     let (request, coding) = (response.asked(), response.coding().map(str::to_owned));
     let body = response.body.beginning(REFUSAL_LIMIT, alarm).await;
-    Refusal::new(status, body, retry_after).of(request, coding)
+    Refusal::new(status, body, retry_after).of(request, coding, headers)
 }
 
 /// How long `Retry-After` asks to wait. A date in it is compared with the server's own clock where it tells that, since
@@ -424,7 +425,7 @@ pub(crate) fn is_type(headers: &HeaderMap, wanted: &str) -> bool {
 pub(crate) fn not_a_stream(response: &Response) -> Error {
     let host = response.url.host_str().unwrap_or_default();
     let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    Error::Protocol(format!(
+    Error::protocol(format!(
         "{host} answered with {} where an event stream was expected: is it the right URL, or is a proxy or a \
          login page in the way?",
         content_type.map_or("no content type".into(), |name| shown(name, 100)),

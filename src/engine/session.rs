@@ -381,7 +381,7 @@ impl Session {
         }
         let (_, why) = self.offline.as_ref()?;
         Some(why.error().cloned().unwrap_or_else(|| {
-            Error::Protocol(format!("no stream lasted until the topics were acknowledged: {why}"))
+            Error::protocol(format!("no stream lasted until the topics were acknowledged: {why}"))
         }))
     }
 }

@@ -1,26 +1,26 @@
-//! What an event source tells.
+//! What an event source delivers and reports.
 
 use std::{fmt, time::Instant};
 
-use hyper::header::HeaderMap;
+use hyper::{StatusCode, header::HeaderMap};
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use crate::{Error, Reason, client::server_url, engine::dialect::is_transient, sse};
+use crate::{Error, Reason, client::server_url, engine::dialect::is_transient, error::text_headers, sse};
 
 /// One item of an [`EventSource`](super::EventSource): a message, or a change of the connection.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum SourceEvent {
     /// A stream is open. After the first one, each means that the source has reconnected; whether messages in between
-    /// are lost depends on whether the server goes by `Last-Event-ID`.
+    /// are lost depends on whether the server honours `Last-Event-ID`.
     Open(Opened),
     /// A message.
     Message(SourceMessage),
     /// A comment, without the colon and one space after it, cut at 64 KiB. Only with
     /// [`comments`](super::EventSourceBuilder::comments).
     Comment(String),
-    /// A message was larger than [`message_limit`](super::EventSourceBuilder::message_limit) and is lost. Its id
+    /// A message was larger than [`message_limit`](super::EventSourceBuilder::message_limit) and was dropped. Its id
     /// counts.
     TooLarge {
         /// The limit in bytes; 64 KiB if it was the event type or the id that was too long.
@@ -33,11 +33,16 @@ pub enum SourceEvent {
         /// When the source tries again.
         retry_at: Instant,
     },
+    /// The stream ended within this message, and the source ends with it: [`Closed`](Self::Closed) follows. No blank line
+    /// came after it, so by the standard it is dropped, and it may be cut anywhere. Some servers leave out the blank line
+    /// after their last message.
+    Unfinished(SourceMessage),
     /// The last item: the source will not try again.
     Closed {
-        /// What the server said or what cannot work; [`Error::Refused`] with status 204 if the server asked the source
-        /// to stop. `None` if the host closed it, or if the stream ended in an orderly way after
-        /// [`once`](super::EventSourceBuilder::once).
+        /// What the server answered or what cannot work: [`Error::Refused`] with status 204 if the server asked the
+        /// source to stop, [`Error::GaveUp`] at a limit of tries or time, an error with a [`cut`](Error::cut) if a
+        /// stream broke that is not requested again. `None` if the host closed the source, or if the stream ended in an
+        /// orderly way and is [not requested again](super::EventSourceBuilder::reconnect).
         why: Option<Error>,
     },
 }
@@ -101,7 +106,7 @@ impl SourceMessage {
     /// [`Error::Protocol`] when the data is not JSON or does not fit `T`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
         serde_json::from_str(self.data())
-            .map_err(|error| Error::Protocol(format!("the data of the message: {error}")))
+            .map_err(|error| Error::protocol(format!("the data of the message: {error}")))
     }
 }
 
@@ -120,16 +125,22 @@ impl fmt::Debug for SourceMessage {
 /// The head of the answer that opened a stream.
 #[derive(Clone)]
 pub struct Opened {
+    status: StatusCode,
     url: Url,
     headers: HeaderMap,
 }
 
 impl Opened {
-    pub(super) fn new(url: Url, headers: HeaderMap) -> Self {
-        Self { url, headers }
+    pub(super) fn new(status: StatusCode, url: Url, headers: HeaderMap) -> Self {
+        Self { status, url, headers }
     }
 
-    /// Where the stream is, after redirects.
+    /// The HTTP status, which is 200.
+    pub fn status(&self) -> u16 {
+        self.status.as_u16()
+    }
+
+    /// The URL of the stream, after redirects. Its query may hold secrets.
     pub fn url(&self) -> &str {
         self.url.as_str()
     }
@@ -138,12 +149,18 @@ impl Opened {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
+
+    /// The headers of the answer that are text, with their names in lower case.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        text_headers(&self.headers)
+    }
 }
 
 impl fmt::Debug for Opened {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The query may hold a token, the headers a cookie.
         f.debug_struct("Opened")
+            .field("status", &self.status())
             .field("url", &server_url::without_secrets(self.url.as_str()))
             .finish_non_exhaustive()
     }
@@ -157,11 +174,14 @@ pub enum Policy {
     Retry,
     /// End with the error.
     Fail,
+    /// What the source does without a policy: [`Policy::of`] if it reconnects; if it takes
+    /// [one answer](super::EventSourceBuilder::reconnect), `Retry` for 429, 503 and 529 and `Fail` for everything else.
+    Default,
 }
 
 impl Policy {
-    /// What a source does unless told otherwise: `Retry` for 408, 425, 429 and 5xx, which tell of a moment and not of a
-    /// mistake, and `Fail` for everything else.
+    /// What a source that reconnects does by default: `Retry` for 408, 425, 429 and 5xx, which are usually temporary, and
+    /// `Fail` for everything else.
     ///
     /// ```
     /// use tidings::Policy;

@@ -9,8 +9,8 @@ fn settings() -> Settings {
         retry: SECOND,
         backoff: Bounds { min: Duration::from_millis(200), max: 20 * SECOND },
         read_timeout: None,
-        once: false,
-        on_status: Arc::new(Policy::of),
+        repeat: Repeat::Always,
+        limits: Limits::default(),
     }
 }
 
@@ -19,11 +19,19 @@ fn machine(settings: Settings) -> Machine {
 }
 
 fn opened() -> Opened {
-    Opened::new("http://host/".parse().unwrap(), hyper::HeaderMap::new())
+    Opened::new(hyper::StatusCode::OK, "http://host/".parse().unwrap(), hyper::HeaderMap::new())
 }
 
 fn refused(status: u16, retry_after: Option<Duration>) -> Option<Failure> {
-    Some(Failure::Refused(Refusal::new(status, Vec::new(), retry_after)))
+    refused_by(Policy::Default, status, retry_after)
+}
+
+fn refused_by(policy: Policy, status: u16, retry_after: Option<Duration>) -> Option<Failure> {
+    Some(Failure::Refused(Refusal::new(status, Vec::new(), retry_after), policy))
+}
+
+fn unsent() -> Option<Failure> {
+    Some(Failure::Unsent(Error::Protocol("nobody is there".into())))
 }
 
 fn lost() -> Option<Failure> {
@@ -169,21 +177,21 @@ fn retry_after_is_respected_up_to_an_hour() {
 #[test]
 fn statuses_end_or_retry_as_the_policy_says_and_204_always_ends() {
     let now = Instant::now();
-    let ends = |status, on_status: Arc<dyn Fn(u16) -> Policy + Send + Sync>| {
-        let mut machine = machine(Settings { on_status, ..settings() });
+    let ends = |status, policy| {
+        let mut machine = machine(settings());
         machine.step(now);
-        machine.ended(now, refused(status, None));
+        machine.ended(now, refused_by(policy, status, None));
         matches!(drain(&mut machine)[..], [SourceEvent::Closed { why: Some(_) }])
     };
     for status in [201, 204, 206, 301, 304, 400, 401, 403, 404, 410] {
-        assert!(ends(status, Arc::new(Policy::of)), "{status}");
+        assert!(ends(status, Policy::Default), "{status}");
     }
     for status in [408, 425, 429, 500, 502, 503, 504, 599] {
-        assert!(!ends(status, Arc::new(Policy::of)), "{status}");
-        assert!(ends(status, Arc::new(|_| Policy::Fail)), "{status}");
+        assert!(!ends(status, Policy::Default), "{status}");
+        assert!(ends(status, Policy::Fail), "{status}");
     }
-    assert!(!ends(404, Arc::new(|_| Policy::Retry)));
-    assert!(ends(204, Arc::new(|_| Policy::Retry)));
+    assert!(!ends(404, Policy::Retry));
+    assert!(ends(204, Policy::Retry));
 }
 
 #[test]
@@ -216,13 +224,205 @@ fn once_never_reconnects() {
         (|machine, now| machine.ended(now, refused(503, None)), true),
     ];
     for (cause, is_error) in causes {
-        let mut machine = machine(Settings { once: true, ..settings() });
+        let mut machine = machine(Settings { repeat: Repeat::Never, ..settings() });
         open(&mut machine, now);
         drain(&mut machine);
         cause(&mut machine, now);
         let [SourceEvent::Closed { why }] = &drain(&mut machine)[..] else { panic!() };
         assert_eq!((why.is_some(), machine.step(now)), (is_error, Step::End));
     }
+}
+
+fn one_answer() -> Machine {
+    let repeat = Repeat::UntilAnswered;
+    machine(Settings { repeat, limits: repeat.limits(), read_timeout: Some(SECOND), ..settings() })
+}
+
+/// The error of a source that has ended, and nothing else.
+fn closed(machine: &mut Machine) -> Option<Error> {
+    match &drain(machine)[..] {
+        [SourceEvent::Closed { why }] => why.clone(),
+        items => panic!("{items:?}"),
+    }
+}
+
+#[test]
+fn the_method_decides_how_often_a_request_is_made() {
+    for (method, repeat) in [
+        ("GET", Repeat::Always),
+        ("HEAD", Repeat::Always),
+        ("POST", Repeat::UntilAnswered),
+        ("REPORT", Repeat::UntilAnswered),
+        ("PUT", Repeat::UntilAnswered),
+    ] {
+        assert_eq!(Repeat::of(&method.parse().unwrap()), repeat, "{method}");
+    }
+}
+
+#[test]
+fn a_request_for_one_answer_is_made_again_only_if_nothing_can_have_been_done() {
+    let now = Instant::now();
+    let again = |failure| {
+        let mut machine = one_answer();
+        machine.step(now);
+        machine.ended(now, failure);
+        matches!(drain(&mut machine)[..], [SourceEvent::Disconnected { .. }])
+    };
+    assert!(again(unsent()));
+    assert!(!again(lost()));
+    assert!(!again(Some(Failure::Hopeless(Error::Closed))));
+    for status in 201..600 {
+        assert_eq!(again(refused(status, None)), matches!(status, 429 | 503 | 529), "{status}");
+    }
+    assert!(again(refused(429, Some(SECOND))));
+    // The host may know more about a status, but not about an answer that has begun.
+    assert!(again(refused_by(Policy::Retry, 502, None)));
+    assert!(!again(refused_by(Policy::Fail, 503, None)));
+    for status in [200, 202, 204] {
+        assert!(!again(refused_by(Policy::Retry, status, None)), "{status}");
+    }
+    assert!(!again(Some(Failure::NotAStream(Error::Closed, Policy::Retry))));
+}
+
+#[test]
+fn once_an_answer_has_begun_its_end_is_the_end() {
+    type Cause = fn(&mut Machine, Instant);
+
+    let now = Instant::now();
+    let causes: [(Cause, Option<&str>); 3] = [
+        (|machine, now| machine.ended(now, None), None),
+        (|machine, now| machine.ended(now, lost()), Some("the stream was cut after 2 messages: lost")),
+        (
+            |machine, now| machine.silent(now),
+            Some("the stream was cut after 2 messages: the next byte took longer than 1s"),
+        ),
+    ];
+    for repeat in [Repeat::UntilAnswered, Repeat::Never] {
+        for (cause, text) in causes {
+            let mut machine = machine(Settings { repeat, read_timeout: Some(SECOND), ..settings() });
+            open(&mut machine, now);
+            machine.feed(b"data: 1\n\ndata: 2\n\n");
+            drain(&mut machine);
+            cause(&mut machine, now);
+            let why = closed(&mut machine);
+            assert_eq!(why.as_ref().map(ToString::to_string).as_deref(), text);
+            assert_eq!(why.and_then(|why| why.cut().map(Cut::messages)), text.map(|_| 2));
+            assert_eq!(machine.step(now), Step::End);
+        }
+    }
+}
+
+#[test]
+fn what_was_left_unfinished_at_the_end_is_reported() {
+    let now = Instant::now();
+    for (text, unfinished) in [
+        ("data: [DONE]", Some("[DONE]")),
+        ("data: [DONE]\n", Some("[DONE]")),
+        ("data: [DONE]\r", Some("[DONE]")),
+        ("data: a\ndata: b\r\n: note\nda", Some("a\nb")),
+        ("data: x\n\n: only a comm", None),
+        ("event: end\nid: 7\n", None),
+        ("data: x\n\n", None),
+    ] {
+        let mut machine = one_answer();
+        open(&mut machine, now);
+        machine.feed(text.as_bytes());
+        drain(&mut machine);
+        machine.ended(now, None);
+        let items = drain(&mut machine);
+        let found: Vec<_> = items
+            .iter()
+            .filter_map(|item| match item {
+                SourceEvent::Unfinished(message) => Some(message.data()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(found, Vec::from_iter(unfinished), "{text:?}");
+        assert!(matches!(items.last(), Some(SourceEvent::Closed { why: None })), "{items:?}");
+        // It is no message, so its id does not count.
+        assert_eq!(machine.last_event_id(), "");
+    }
+}
+
+#[test]
+fn a_limit_of_tries_or_of_time_ends_the_series() {
+    for repeat in [Repeat::Always, Repeat::UntilAnswered] {
+        for limits in [
+            Limits { tries: Some(4), time: None },
+            Limits { tries: None, time: Some(20 * SECOND) },
+            Limits { tries: Some(4), time: Some(20 * SECOND) },
+        ] {
+            for failure in [|| refused(429, None), || refused(503, Some(2 * SECOND)), unsent] {
+                let mut machine = machine(Settings { repeat, limits, ..settings() });
+                let start = Instant::now();
+                let mut now = start;
+                let mut tries = 0;
+                let why = loop {
+                    machine.step(now);
+                    tries += 1;
+                    machine.ended(now, failure());
+                    match machine.step(now) {
+                        Step::Wait(until) => now = until,
+                        step => break (step, machine.state()),
+                    }
+                };
+                let (Step::End, State::Closed { why: Some(error) }) = why else { panic!("{why:?}") };
+                let Error::GaveUp { tries: reported, after, .. } = &error else { panic!("{error}") };
+                assert_eq!((*reported, *after), (tries, now - start));
+                assert_eq!(error.status(), failure().and_then(status), "{error}");
+                assert!(limits.tries.is_none_or(|most| tries <= most), "{tries}");
+                assert!(limits.time.is_none_or(|most| now - start <= most), "{:?}", now - start);
+                assert!(tries > 2);
+            }
+        }
+    }
+}
+
+fn status(failure: Failure) -> Option<u16> {
+    match failure {
+        Failure::Refused(refusal, _) => Some(refusal.status()),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_retry_after_beyond_the_time_limit_is_not_waited_for() {
+    let mut machine = one_answer();
+    let now = Instant::now();
+    machine.step(now);
+    machine.ended(now, refused(429, Some(61 * SECOND)));
+    let error = closed(&mut machine).unwrap();
+    assert_eq!(error.to_string(), "gave up after 1 try in 0.0 s: the server answered 429");
+    assert_eq!(error.refusal().and_then(Refusal::retry_after), Some(61 * SECOND));
+}
+
+#[test]
+fn a_stream_that_works_begins_a_new_series() {
+    let limits = Limits { tries: Some(2), time: Some(100 * SECOND) };
+    let mut machine = machine(Settings { limits, ..settings() });
+    let mut now = Instant::now();
+    for _ in 0..50 {
+        machine.step(now);
+        machine.ended(now, lost());
+        now += delay(&mut machine, now);
+        open(&mut machine, now);
+        machine.feed(b"data: a\n\n");
+        machine.ended(now, lost());
+        now += delay(&mut machine, now);
+    }
+    // Streams without a message are failures.
+    for _ in 0..2 {
+        open(&mut machine, now);
+        drain(&mut machine);
+        machine.ended(now, None);
+        if let Step::Wait(until) = machine.step(now) {
+            now = until;
+        }
+    }
+    let State::Closed { why: Some(error) } = machine.state() else { panic!() };
+    let shown = error.to_string();
+    assert!(shown.starts_with("gave up after 2 tries in "), "{shown}");
+    assert!(shown.ends_with(": the server ended the stream without a message"), "{shown}");
 }
 
 #[test]
@@ -272,8 +472,7 @@ fn any_schedule_keeps_the_id_the_bounds_and_the_order() {
         let max = min + Duration::from_millis(rng.u64(0..30_000));
         let read_timeout = rng.bool().then(|| Duration::from_millis(rng.u64(1..90_000)));
         let retry = Duration::from_millis(rng.u64(0..3000));
-        let settings =
-            Settings { retry, backoff: Bounds { min, max }, read_timeout, once: false, ..settings() };
+        let settings = Settings { retry, backoff: Bounds { min, max }, read_timeout, ..settings() };
         let mut machine = Machine::new(settings, Decoder::new(), seed);
         let mut now = Instant::now();
         // What the server has told, and what has been seen.

@@ -1,6 +1,6 @@
 //! [`EventSource`]: any stream of server-sent events, whoever serves it.
 //!
-//! This room stands beside the client: it knows `http`, [`crate::sse`], [`crate::rt`] and the engine's back-off, and
+//! This module stands beside the client: it knows `http`, [`crate::sse`], [`crate::rt`] and the engine's back-off, and
 //! nothing of topics or backends. `machine.rs` decides everything, without I/O; `exchange.rs` is one request up to its
 //! stream; this file moves bytes and time between the two while it is polled.
 
@@ -21,20 +21,21 @@ use hyper::{
 use crate::{
     Error, State,
     driver::alarm::Alarm,
-    http::{HttpClient, Request},
+    http::{Request, Sent},
     lock::lock,
-    rt::Runtime,
 };
 
 mod builder;
 mod event;
 mod exchange;
 mod machine;
+mod request;
 
 pub use builder::EventSourceBuilder;
 pub use event::{Opened, Policy, SourceEvent, SourceMessage};
+pub use request::SourceRequest;
 
-use exchange::Exchange;
+use exchange::{Exchange, Terms};
 use machine::{Failure, Machine, Step};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -48,9 +49,27 @@ const BUDGET: usize = 64;
 /// A client for any stream of server-sent events (`text/event-stream`): the `EventSource` of the WHATWG HTML standard,
 /// for programs.
 ///
-/// It is a [`Stream`] of [`SourceEvent`]s that keeps one connection open, and reconnects with the id of the last
-/// message when it is lost, until it is closed, dropped, or told by the server to stop. The last item,
-/// [`SourceEvent::Closed`], says why there is no next.
+/// It is a [`Stream`] of [`SourceEvent`]s. With `GET` it keeps one connection open, and reconnects with the id of the last
+/// message when it is lost, until it is closed, dropped, or asked by the server to stop. With any other method it takes
+/// one answer, and repeats its request only while that is harmless: see [`reconnect`](EventSourceBuilder::reconnect). The
+/// last item, [`SourceEvent::Closed`], says why there is no next.
+///
+/// A prompt to a language model:
+///
+/// ```
+/// use serde_json::json;
+/// use tidings::EventSource;
+///
+/// # async fn example() -> Result<(), tidings::Error> {
+/// let prompt = json!({"stream": true, "messages": [{"role": "user", "content": "Hello"}]});
+/// let mut answer = EventSource::builder("https://llm.example/v1/chat").token("s3cret").json(&prompt).build()?;
+/// while let Some(message) = answer.next_message().await? {
+///     println!("{}", message.data());
+/// }
+/// # Ok(()) }
+/// ```
+///
+/// A feed of changes, with everything that happens to it:
 ///
 /// ```
 /// use futures::StreamExt;
@@ -62,7 +81,7 @@ const BUDGET: usize = 64;
 ///     match event {
 ///         SourceEvent::Message(message) => println!("{}: {}", message.event(), message.data()),
 ///         SourceEvent::Disconnected { why, .. } => println!("reconnecting: {why}"),
-///         SourceEvent::Closed { why: Some(why) } => println!("no more: {why}"),
+///         SourceEvent::Closed { why: Some(why) } => println!("closed: {why}"),
 ///         _ => {}
 ///     }
 /// }
@@ -70,35 +89,36 @@ const BUDGET: usize = 64;
 /// ```
 ///
 /// # Threads and executors
-/// All of its I/O happens while it is polled, in the task that polls it: there is no thread, nothing is spawned, and
-/// any executor will do. So the host's own pace is the limit: while it does not ask, nothing is read, the socket's
-/// buffers fill, and the server has to wait. No more than 16 KiB of the stream, and one message, are decoded ahead.
-/// A time-out that passed while nobody polled counts only if there is nothing to be read. Names of hosts are looked up
-/// on a thread that lives as long as the answer takes.
+/// All I/O happens while the source is polled, in the task that polls it: there is no thread, nothing is spawned, and any
+/// executor will do. This also gives back-pressure: while the host does not poll, nothing is read, the socket's buffers
+/// fill, and the server has to wait. No more than 16 KiB of the stream, and one message, are decoded ahead. A timeout that
+/// expired while nobody polled counts only if there is nothing to be read. Host names are resolved on a thread that
+/// lives as long as the lookup.
 ///
 /// # Cancellation
-/// Dropping the future of `next()` loses nothing. Dropping the source closes its socket. A [`SourceHandle`] restarts
-/// or closes it from elsewhere.
+/// Dropping the future of `next()` loses nothing. Dropping the source closes its socket. A [`SourceHandle`] restarts or
+/// closes it from elsewhere.
 ///
 /// # What is sent
 /// `Accept: text/event-stream`, `Cache-Control: no-cache`, and what the [builder](EventSourceBuilder) was given. On a
-/// reconnect also `Last-Event-ID`, if the server has told an id that is not empty, and that HTTP can carry: one of up to 4 KiB; an empty
-/// `id:` takes it back.
+/// reconnect also `Last-Event-ID`, if the server has sent an id that is not empty, has at most 4 KiB, and consists of
+/// characters that HTTP can carry; an empty `id:` takes it back.
 ///
 /// # What ends it
 /// By default the status 204, any other status that is not 200 and that [trying again](Policy::of) will not change, a
-/// content type other than `text/event-stream`, and a redirect that cannot be followed. What the network does never ends
-/// it. Redirects (301, 302, 303, 307 and 308, ten in a row) are followed; 303 turns any method into `GET`, 301 and 302
-/// turn a `POST` into one; each reconnect begins at the first URL again. To another origin than the URL's, other than from
-/// `http` to `https` on the same host and the default ports, a redirect is followed only where the request carries
-/// nothing that could be a secret (a token, user and password, a header of yours, a query, a body), and never from
-/// `https` to `http`.
+/// content type other than `text/event-stream`, and a redirect that cannot be followed. If the source
+/// [reconnects](EventSourceBuilder::reconnect), no failure of the network ends it before a
+/// [limit](EventSourceBuilder::max_tries) that was set; otherwise the end of its stream does.
+///
+/// Redirects (301, 302, 303, 307 and 308, ten in a row) are followed; 303 turns any method into `GET`, 301 and 302 turn a
+/// `POST` into one; each reconnect begins at the first URL again. To another origin, other than from `http` to `https` on
+/// the same host and the default ports, a redirect is followed only if the request carries nothing that could be a secret
+/// (a token, user and password, a header of yours, a query, a body), and never from `https` to `http`.
 pub struct EventSource {
     machine: Machine,
     /// What each connection begins with.
     request: Request,
-    http: HttpClient,
-    runtime: Arc<dyn Runtime>,
+    terms: Arc<Terms>,
     alarm: Alarm,
     /// Read, and not decoded yet.
     chunk: Bytes,
@@ -127,15 +147,15 @@ enum Wish {
 }
 
 impl EventSource {
-    /// An event source with the default settings. Nothing is connected before it is polled.
+    /// Creates an event source with the default settings. Nothing is connected before it is polled.
     ///
     /// # Errors
-    /// [`Error::InvalidUrl`] when the URL is not one of `http` or `https` with a host.
+    /// [`Error::InvalidUrl`] unless the URL is an `http` or `https` URL with a host.
     pub fn new(url: &str) -> Result<Self, Error> {
         Self::builder(url).build()
     }
 
-    /// An event source with settings of your own.
+    /// Starts building an event source with other settings.
     ///
     /// ```
     /// use std::time::Duration;
@@ -152,16 +172,22 @@ impl EventSource {
         EventSourceBuilder::new(url)
     }
 
-    fn assemble(machine: Machine, request: Request, http: HttpClient, runtime: Arc<dyn Runtime>) -> Self {
+    fn assemble(machine: Machine, request: Request, terms: Terms) -> Self {
         let slot = Mutex::new(Slot { exchange: None, wish: Wish::None });
         let shared = Arc::new(Shared { slot, waker: AtomicWaker::new() });
-        Self { machine, request, http, runtime, alarm: Alarm::default(), chunk: Bytes::new(), shared }
+        Self {
+            machine,
+            request,
+            terms: Arc::new(terms),
+            alarm: Alarm::default(),
+            chunk: Bytes::new(),
+            shared,
+        }
     }
 
-    /// The next message, passing over everything else.
+    /// The next message, skipping changes of the connection.
     ///
-    /// `None` when the source is closed or has ended, and after an orderly end with
-    /// [`once`](EventSourceBuilder::once). May be dropped and called again without a loss.
+    /// `None` when the source is closed or has ended. The future may be dropped and another one awaited without a loss.
     ///
     /// ```
     /// # async fn example(mut source: tidings::EventSource) -> Result<(), tidings::Error> {
@@ -175,19 +201,25 @@ impl EventSource {
     /// ```
     ///
     /// # Errors
-    /// Once: what ended the source, see [`SourceEvent::Closed`].
+    /// What ended the source, once: see [`SourceEvent::Closed`]. And [`Error::Protocol`] for each message that was
+    /// [too large](SourceEvent::TooLarge), which would otherwise be missed without notice; the next call goes on after it.
     pub async fn next_message(&mut self) -> Result<Option<SourceMessage>, Error> {
         while let Some(event) = self.next().await {
             match event {
                 SourceEvent::Message(message) => return Ok(Some(message)),
                 SourceEvent::Closed { why: Some(why) } => return Err(why),
+                SourceEvent::TooLarge { limit } => {
+                    return Err(Error::protocol(format!(
+                        "a message was larger than {limit} bytes and was dropped"
+                    )));
+                }
                 _ => {}
             }
         }
         Ok(None)
     }
 
-    /// The id that is in force after the last item that was taken, to be kept and given to
+    /// The id that is in force after the last item that was taken. Save it, and pass it to
     /// [`last_event_id`](EventSourceBuilder::last_event_id) when the program starts again. Empty if there is none.
     pub fn last_event_id(&self) -> &str {
         self.machine.last_event_id()
@@ -202,13 +234,13 @@ impl EventSource {
         }
     }
 
-    /// Drops the connection, if there is one, and connects again at once, with the id of the last message. What has
-    /// been decoded already is still delivered. After the end it does nothing.
+    /// Drops the connection, if there is one, and makes the request again at once, with the id of the last message and
+    /// whatever the method. What has been decoded already is still delivered. After the end it does nothing.
     pub fn restart(&self) {
         self.shared.restart();
     }
 
-    /// Closes the source: the socket goes at once, what has not been taken is dropped, and the stream ends with
+    /// Closes the source: the socket is closed at once, what has not been taken is dropped, and the stream ends with
     /// [`SourceEvent::Closed`].
     pub fn close(&self) {
         self.shared.close();
@@ -237,11 +269,11 @@ impl EventSource {
     }
 
     fn connect(&mut self, last_event_id: Option<HeaderValue>) {
-        let mut request = self.request.clone();
+        let mut request = Request { sent: Sent::default(), ..self.request.clone() };
         if let Some(id) = last_event_id {
             request.headers.insert(LAST_EVENT_ID, id);
         }
-        let exchange = Exchange::start(self.http.clone(), self.runtime.clone(), request);
+        let exchange = Exchange::start(self.terms.clone(), request);
         self.shared.put(exchange);
     }
 
@@ -283,7 +315,7 @@ impl EventSource {
             None => {
                 self.shared.put(exchange);
                 let Some(silent_at) = silent_at else { return Poll::Pending };
-                if !self.alarm.poll(&*self.runtime, silent_at, cx) {
+                if !self.alarm.poll(&*self.terms.runtime, silent_at, cx) {
                     return Poll::Pending;
                 }
             }
@@ -309,14 +341,14 @@ impl Stream for EventSource {
                 this.machine.feed(&piece);
                 continue;
             }
-            let now = this.runtime.now();
+            let now = this.terms.runtime.now();
             let waits = match this.machine.step(now) {
                 Step::Connect(last_event_id) => {
                     this.connect(last_event_id);
                     false
                 }
                 Step::Exchange { silent_at } => this.poll_exchange(now, silent_at, cx).is_pending(),
-                Step::Wait(until) => !this.alarm.poll(&*this.runtime, until, cx),
+                Step::Wait(until) => !this.alarm.poll(&*this.terms.runtime, until, cx),
                 Step::End => return Poll::Ready(None),
             };
             if waits {
@@ -370,7 +402,7 @@ impl SourceHandle {
         self.shared.restart();
     }
 
-    /// See [`EventSource::close`]. The socket goes with the call, whether the source is being polled or not.
+    /// See [`EventSource::close`]. The socket is closed by the call, whether the source is being polled or not.
     pub fn close(&self) {
         self.shared.close();
     }

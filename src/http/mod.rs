@@ -38,7 +38,7 @@ mod trust;
 pub(crate) use self::body::Body;
 pub(crate) use self::error::HttpError;
 pub(crate) use self::redirect::Redirects;
-pub(crate) use self::request::{Request, Response, take_userinfo};
+pub(crate) use self::request::{Request, Response, Sent, take_userinfo};
 
 /// Sends requests. Cheap to clone; clones share their settings, cookies and TLS sessions.
 #[derive(Clone)]
@@ -100,6 +100,10 @@ impl Shared {
             let (response, cookies_changed) = self.exchange(&walk.request, walk.is_home).await?;
             let limit = self.config.max_redirects;
             if walk.follow(response.status, &response.headers, cookies_changed, limit)? {
+                // Whoever sends the whole request elsewhere has done nothing about it.
+                if matches!(response.status.as_u16(), 307 | 308) {
+                    walk.request.sent.set(false);
+                }
                 continue;
             }
             // One that refuses keeps its status, which says more than its body.
@@ -125,6 +129,7 @@ impl Shared {
             let cookies = self.cookies().header(&request.url, own, self.runtime.now());
             cookies.map(|cookies| wire.headers_mut().insert(header::COOKIE, cookies));
         }
+        request.sent.set(true);
         let arriving = Arc::default();
         let exchange = async {
             let started =

@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -36,6 +38,23 @@ pub(crate) struct Request {
     /// How long it may take until the head of the answer is there, redirects included.
     pub(crate) timeout: Option<Duration>,
     pub(crate) redirects: Redirects,
+    /// Whether a server may have begun to act on it.
+    pub(crate) sent: Sent,
+}
+
+/// Whether a server may have begun to act on a request. While not, a request that failed can be repeated without harm,
+/// whatever its method. Clones show the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sent(Arc<AtomicBool>);
+
+impl Sent {
+    pub(crate) fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set(&self, sent: bool) {
+        self.0.store(sent, Ordering::Relaxed);
+    }
 }
 
 impl Request {
@@ -48,6 +67,7 @@ impl Request {
             pin: None,
             timeout: None,
             redirects: Redirects::default(),
+            sent: Sent::default(),
         }
     }
 

@@ -50,6 +50,10 @@ static inline void ignore_token(tidings_token_request *request, void *user_data)
     tidings_token_request_free(request);
 }
 
+static inline void ignore_connect(tidings_source_request *request, void *user_data) {
+    (void)request, (void)user_data;
+}
+
 static inline tidings_client *new_client(void) {
     return connect_with(NULL);
 }
@@ -163,16 +167,37 @@ static inline tidings_token_request *new_token_request(void) {
     return atomic_exchange(&given, NULL);
 }
 
+static tidings_source_request *volatile lent_request;
+static atomic_bool is_lent;
+static tidings_source *lender;
+
+// Lends the request until the end: a callback of this kind has a thread of its own.
+static inline void lend(tidings_source_request *request, void *user_data) {
+    (void)user_data;
+    lent_request = request;
+    atomic_store(&is_lent, true);
+    while (atomic_load(&is_lent)) {
+        nap();
+    }
+}
+
 static inline void begin(void) {
     signal(SIGALRM, on_alarm);
     alarm(240);
     url = getenv("TIDINGS_HUB");
     CHECK(url != NULL);
     memset(long_text, 'x', sizeof long_text - 1);
+    tidings_source_options *options = tidings_source_options_new();
+    CHECK_OK(tidings_source_options_on_connect(options, lend, NULL, NULL));
+    CHECK_OK(tidings_source_new(url, options, &lender, &error));
+    tidings_source_options_free(options);
+    AWAIT(atomic_load(&is_lent));
 }
 
 static inline int end(void) {
     HERE("the end");
+    atomic_store(&is_lent, false);
+    tidings_source_free(lender);
     CHECK_OK(tidings_log_set(TIDINGS_LOG_LEVEL_OFF, NULL, NULL, NULL, &error));
     AWAIT(atomic_load(&counter.drops) >= wanted_drops);
     AWAIT(is_alone());

@@ -42,6 +42,7 @@ NUMBER = {
     # Never negative, which would be for ever.
     "int64_t": ["0", "1"],
     "uint16_t": ["0", "65535"],
+    "uint32_t": ["1", "0", "UINT32_MAX"],
     "bool": ["true", "false"],
 }
 # How an object is made; the first is as it should be.
@@ -61,6 +62,8 @@ MADE = {
     "tidings_source_event": ["new_source_event()", "NULL"],
     "tidings_token_request": ["new_token_request()", "NULL"],
 }
+# What a callback is lent, and so is never freed.
+LENT = {"tidings_source_request": ["lent_request", "NULL"]}
 CONSUMES = re.compile(r"_free$|^tidings_token_request_(answer|fail)$")
 ENUMS = ["status", "action", "state", "gap_reason", "reason", "subscription_state", "overflow", "source_kind", "log_level"]
 RANDOM_CALLS = 8
@@ -100,7 +103,7 @@ def values(function, kind, stars, what):
     if stars == 2 or (stars == 1 and kind in ("uint64_t", "size_t")):
         return [f"&out_{what}", "NULL"]
     if stars == 1:
-        return MADE[kind]
+        return MADE.get(kind) or LENT[kind]
     if kind in NUMBER:
         if kind == "size_t" and (what == "len" or what.endswith("_len")):
             return ["sizeof BYTES", "0"]

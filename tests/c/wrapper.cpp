@@ -167,19 +167,39 @@ static void an_empty_function_takes_the_handler_away() {
     tidings::source source(url + "/api/nothing", source_options);
     auto event = source.next(60s);
     CHECK(event->kind() == TIDINGS_SOURCE_KIND_CLOSED && event->error()->http_status() == 404);
+    CHECK(event->error()->headers().count("content-type") == 1 && !event->error()->messages());
 }
 
 static void sources_and_the_log() {
     std::atomic<int> lines{0};
     tidings::set_log(TIDINGS_LOG_LEVEL_DEBUG, [&](tidings_log_level, std::string_view line) { lines += !line.empty(); });
     tidings::source source(url + "/api/realtime", tidings::source_options().header("X-Test", "1").on_status([](int) { return false; }));
-    CHECK(source.next()->kind() == TIDINGS_SOURCE_KIND_OPEN);
+    auto opened = source.next();
+    CHECK(opened->kind() == TIDINGS_SOURCE_KIND_OPEN && opened->http_status() == 200 && opened->url() == url + "/api/realtime");
     auto message = source.next(60s);
     CHECK(message->name() == "PB_CONNECT" && !message->data().empty() && message->id() == source.last_event_id());
     CHECK(!source.next(1ms));
     {
         tidings::client client(url);
         auto posts = client.subscribe("posts", "*");
+    }
+    {
+        std::atomic<int> asked{0};
+        tidings::source_options options;
+        options.reconnect(true).retry_for(60s).accept_type("text/plain").backoff(1ms, 1ms).retry(1ms).max_tries(2);
+        options.on_connect([&](tidings::source_request &request) {
+            if (asked++ == 0) {
+                throw 1;
+            }
+            request.token("t").header("X-Test", "1").url(url + "/api/realtime");
+        });
+        static std::atomic<int> thrown{0};
+        auto before = tidings::on_exception([](std::exception_ptr) { thrown++; });
+        tidings::source asks(url + "/nowhere", options);
+        auto why = asks.next(60s);
+        CHECK(why->kind() == TIDINGS_SOURCE_KIND_DISCONNECTED && why->error()->status() == TIDINGS_ERR_TOKEN_PROVIDER);
+        CHECK(asks.next(60s)->kind() == TIDINGS_SOURCE_KIND_OPEN && asked == 2 && thrown == 1);
+        tidings::on_exception(before);
     }
     await([&] { return lines >= 1; });
     auto held = std::make_shared<int>(0);

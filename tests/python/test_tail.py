@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from conftest import Program, soon
@@ -69,17 +72,66 @@ def test_tells_json_of_raw_topics(hub: Hub, tail: Start) -> None:
     one.expect('"data": "[[[')
 
 
-@pytest.mark.parametrize("by_environment", [True, False])
-def test_a_token_says_who_to_be(hub: Hub, tail: Start, by_environment: bool) -> None:
+@pytest.mark.parametrize("way", ["environment", "file", "input"])
+def test_a_token_says_who_to_be(hub: Hub, program: Start, tmp_path: Path, way: str) -> None:
     ann = hub.add_user("users", "ann@example.com", "secret-1")
     token = hub.token("users", ann)
+    path = tmp_path / "token"
+    path.write_text(f"{token}\n")
+    options = {"environment": [], "file": ["--token-file", str(path)], "input": ["--token-file", "-"]}[way]
+    env = {"TIDINGS_TOKEN": token if way == "environment" else "not this one"}
+    one = program("", "-m", "tidings", "tail", *options, hub.url, "users/*", env=env)
+    if way == "input":
+        one.say(token)
+    soon(hub.topics)
     # Accounts are seen by their owners only.
-    if by_environment:
-        one = tail(hub.url, "users/*", env={"TIDINGS_TOKEN": token})
-    else:
-        one = tail("--token", token, hub.url, "users/*")
     hub.update("users", ann, {"name": "Ann"})
     one.expect(f"update users/* {ann}")
+
+
+def test_a_token_is_prompted_for_without_an_echo(hub: Hub) -> None:
+    ann = hub.add_user("users", "ann@example.com", "secret-1")
+    token = hub.token("users", ann)
+    command = [sys.executable, "-m", "tidings", "tail", "--ask-token", hub.url, "users/*"]
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execv(command[0], command)
+    shown = b""
+
+    def reads(wanted: bytes) -> bool:
+        nonlocal shown
+        shown += os.read(terminal, 4096)
+        return wanted in shown
+
+    try:
+        soon(lambda: reads(b"Token: "))
+        os.write(terminal, f"{token}\n".encode())
+        soon(hub.topics)
+        hub.update("users", ann, {"name": "Ann"})
+        soon(lambda: reads(f"update users/* {ann}".encode()))
+        assert token.encode() not in shown
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(terminal)
+
+
+def test_a_token_on_the_command_line_is_refused_and_not_repeated(
+    hub: Hub, program: Start, tmp_path: Path
+) -> None:
+    for given in (["--token", "s3cret"], ["--token=s3cret"]):
+        one = program("", "-m", "tidings", "tail", *given, hub.url, "posts/*")
+        assert one.wait() == 2
+        assert "TIDINGS_TOKEN" in one.error
+        assert "s3cret" not in one.error
+    for path in (tmp_path / "missing", tmp_path):
+        one = program("", "-m", "tidings", "tail", "--token-file", str(path), hub.url, "posts/*")
+        assert one.wait() == 1
+        assert one.error.startswith("tidings: cannot read the token from ")
+    (tmp_path / "empty").touch()
+    one = program("", "-m", "tidings", "tail", "--token-file", str(tmp_path / "empty"), hub.url, "posts/*")
+    assert one.wait() == 1
+    assert one.error == "tidings: invalid token: it is empty; leave the option out to be a guest"
 
 
 def test_errors_are_readable(hub: Hub, tail: Start) -> None:

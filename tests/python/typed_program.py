@@ -176,17 +176,35 @@ def event_source() -> None:
                     print(data)
                 case tidings.Disconnected(reason, retry_in, error):
                     print(reason, retry_in, error)
-                case tidings.Closed(error):
-                    print(error)
-                case tidings.Open(url):
-                    print(url)
+                case tidings.Closed(error, unfinished):
+                    print(error, unfinished)
+                case tidings.Open(url, status, headers):
+                    print(url, status, headers.get("x-request-id"))
                 case tidings.Comment(text):
                     print(text)
                 case tidings.TooLarge(limit):
                     print(limit)
 
 
+def prompt() -> None:
+    def again(status: int) -> bool | None:
+        return True if status == 502 else None
+
+    options = {"model": "m", "stream": True}
+    with EventSource("http://127.0.0.1/chat", json=options, on_status=again, max_tries=2) as source:
+        for message in source:
+            print(message.data)
+        print(source.ended)
+    with EventSource("http://127.0.0.1/flags", on_connect=lambda: tidings.SourceRequest(token="t")) as source:
+        print(source.next(timeout=1))
+
+
 async def async_event_source() -> None:
+    async def token() -> str | None:
+        return "t"
+
+    async with AsyncEventSource("http://127.0.0.1/flags", token_provider=token, retry_for=60) as source:
+        print(await source.next(timeout=1))
     async with AsyncEventSource("http://127.0.0.1/events") as source:
         async for message in source:
             print(message.data)

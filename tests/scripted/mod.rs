@@ -64,6 +64,16 @@ impl Server {
         peer
     }
 
+    /// How many connections were made up to now that were not accepted here.
+    pub(crate) fn unaccepted(&self) -> usize {
+        // Connections are accepted in order, so what comes before this one is all there is.
+        let last = TcpStream::connect(self.address).unwrap();
+        let is_last = |socket: &TcpStream| socket.peer_addr().unwrap() == last.local_addr().unwrap();
+        std::iter::from_fn(|| self.accepted.recv_timeout(PATIENCE).ok())
+            .take_while(|socket| !is_last(socket))
+            .count()
+    }
+
     /// The next connection, with an open stream.
     pub(crate) fn accept_stream(&self) -> Peer {
         let mut peer = self.accept();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    border::{free, milliseconds, put, value},
+    border::{Text, free, milliseconds, put, value},
     failure::{Error, Status},
 };
 
@@ -29,7 +29,8 @@ pub extern "C" fn tidings_error_status(error: Option<&Error>) -> Status {
     value(Status::Ok, || Some(error?.status))
 }
 
-/// With TIDINGS_ERR_REFUSED, the HTTP status of the server's answer, such as 403; otherwise 0.
+/// With TIDINGS_ERR_REFUSED, the HTTP status of the server's answer, such as 403; 200 with TIDINGS_ERR_PROTOCOL if an event
+/// source was not answered with an event stream; otherwise 0.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_error_http_status(error: Option<&Error>) -> u16 {
     value(0, || Some(error?.refusal.as_ref()?.status()))
@@ -41,7 +42,7 @@ pub extern "C" fn tidings_error_message(error: Option<&Error>) -> *const c_char 
     value(ptr::null(), || Some(error?.message.as_ptr()))
 }
 
-/// With TIDINGS_ERR_REFUSED, the body of the server's answer as received, up to 64 KiB; otherwise NULL. `*len` is set
+/// The body of the server's answer as received, up to 64 KiB; NULL if tidings_error_http_status() is 0. `*len` is set
 /// to its length, or to 0. A NUL that is not counted follows the body, which may contain any bytes.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_error_body(
@@ -55,6 +56,31 @@ pub extern "C" fn tidings_error_body(
     });
     put(len, body.map_or(0, |body| body.len() - 1));
     body.map_or(ptr::null(), |body| body.as_ptr().cast())
+}
+
+/// A header of the server's answer; NULL if there is none or it is not text. Names are not case-sensitive.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_error_header(error: Option<&Error>, name: Text<'_>) -> *const c_char {
+    value(ptr::null(), || {
+        let error = error?;
+        error.headers.keep(error.refusal.as_ref()?.header(name.optional("name").ok()??)?)
+    })
+}
+
+/// The name, in lower case, of the header at `index` of the server's answer, for tidings_error_header(); NULL if `index` is
+/// out of range.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_error_header_name(error: Option<&Error>, index: usize) -> *const c_char {
+    value(ptr::null(), || {
+        let error = error?;
+        error.headers.keep(error.refusal.as_ref()?.headers().nth(index)?.0)
+    })
+}
+
+/// How many messages an event source had delivered before the one answer that it takes was cut; -1 for any other error.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_error_messages(error: Option<&Error>) -> i64 {
+    value(-1, || i64::try_from(error?.messages?).ok())
 }
 
 /// How long the server asked to wait before the next attempt (Retry-After), in milliseconds; -1 if it did not.

@@ -5,9 +5,9 @@ use std::{
     sync::OnceLock,
 };
 
-use tidings_core::{Error as Cause, Refusal};
+use tidings_core::{Cut, Error as Cause, Refusal};
 
-use crate::text::c_text;
+use crate::text::{Texts, c_text};
 
 /// The result of a call. The numbers never change.
 #[repr(C)]
@@ -49,7 +49,7 @@ pub enum Status {
 
 impl Status {
     fn of(cause: &Cause) -> Self {
-        match cause {
+        match cause.cut().map_or(cause, Cut::why) {
             Cause::InvalidUrl { .. } => Self::ErrInvalidUrl,
             Cause::InvalidTopic { .. } => Self::ErrInvalidTopic,
             Cause::InvalidArgument { .. } => Self::ErrInvalidArgument,
@@ -61,6 +61,8 @@ impl Status {
             Cause::Protocol(_) => Self::ErrProtocol,
             Cause::Closed => Self::ErrClosed,
             Cause::Forked => Self::ErrForked,
+            // What gave up is of the kind of what made it so.
+            Cause::GaveUp { why, .. } => Self::of(why),
             _ => Self::ErrOther,
         }
     }
@@ -92,11 +94,22 @@ pub struct Error {
     pub(crate) refusal: Option<Refusal>,
     /// The body of the refusal with a NUL after it, made when first asked for.
     pub(crate) body: OnceLock<Box<[u8]>>,
+    /// Names and values of headers, made when first asked for.
+    pub(crate) headers: Texts,
+    /// Of an event source whose answer was cut.
+    pub(crate) messages: Option<u64>,
 }
 
 impl Error {
     pub(crate) fn new(status: Status, message: impl Into<Vec<u8>>) -> Self {
-        Self { status, message: c_text(message), refusal: None, body: OnceLock::new() }
+        Self {
+            status,
+            message: c_text(message),
+            refusal: None,
+            body: OnceLock::new(),
+            headers: Texts::default(),
+            messages: None,
+        }
     }
 
     pub(crate) fn null(argument: &str) -> Self {
@@ -115,7 +128,8 @@ impl Error {
 impl From<&Cause> for Error {
     fn from(cause: &Cause) -> Self {
         let refusal = cause.refusal().cloned();
-        Self { refusal, ..Self::new(Status::of(cause), cause.to_string()) }
+        let messages = cause.cut().map(Cut::messages);
+        Self { refusal, messages, ..Self::new(Status::of(cause), cause.to_string()) }
     }
 }
 

@@ -40,6 +40,7 @@
 //!         tidings-callbacks  one for each client with a callback (Linux shows the first 15 characters of the name)
 //!         tidings-resolve    one for each DNS lookup, while it lasts
 //!         tidings-token      one for each token request, while the token callback runs
+//!         tidings-connect    one for each connection of an event source with a connect callback, while that runs
 //!         tidings-log        one while a log callback is set
 //!     They block all signals but SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP and SIGABRT. So signals go to your own threads, and
 //!     sigwait() works. A process started by a callback inherits that signal mask: reset it, for example with

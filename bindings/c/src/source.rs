@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use tidings_core::{Opened, SourceEvent as Told, blocking};
+use tidings_core::{Opened, SourceEvent as Told, SourceMessage, blocking};
 
 use crate::{
     border::{ErrorOut, Text, answer, free, given, limit, milliseconds, put, value},
@@ -17,7 +17,7 @@ use crate::{
     source_options::SourceOptions,
     state::{Reason, State, kind},
     strings::OwnedText,
-    text::c_text,
+    text::{Texts, c_text},
 };
 
 /// A client for any stream of server-sent events: the EventSource of the WHATWG HTML standard, for programs.
@@ -26,7 +26,7 @@ pub struct Source {
     watched: Watched,
 }
 
-/// What an event of an event source tells.
+/// The kind of an event of an event source.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum SourceKind {
@@ -38,13 +38,16 @@ pub enum SourceKind {
     Message = 2,
     /// A comment; only if wanted.
     Comment = 3,
-    /// A message was larger than the limit and is lost. Its id counts.
+    /// A message was larger than the limit and was dropped. Its id counts.
     TooLarge = 4,
     /// There is no stream: it ended, broke, fell silent, or could not be opened. The source tries again.
     Disconnected = 5,
-    /// The last one: the source will not try again. See tidings_source_event_error(); without one the stream ended in an
-    /// orderly way, and the source was to be used once.
+    /// The last one: the source will not try again. See tidings_source_event_error(); without an error the stream ended in
+    /// an orderly way, and the source takes one answer.
     Closed = 6,
+    /// The stream ended within this message, and the source ends with it. No blank line came after it, so by the standard
+    /// it is dropped, and it may be cut anywhere. Some servers leave out the blank line after their last message.
+    Unfinished = 7,
 }
 
 /// A tidings_source_kind as a host passes it in: any number.
@@ -52,7 +55,7 @@ pub enum SourceKind {
 #[derive(Clone, Copy)]
 pub struct RawSourceKind(c_int);
 
-/// One thing told by an event source. It never changes.
+/// One event of an event source. It never changes.
 pub struct SourceEvent {
     kind: SourceKind,
     /// With a NUL at its end, since it mostly is text.
@@ -63,7 +66,8 @@ pub struct SourceEvent {
     error: Option<Error>,
     retry_at: Option<Instant>,
     opened: Option<Opened>,
-    headers: std::sync::Mutex<Vec<CString>>,
+    url: Option<CString>,
+    headers: Texts,
 }
 
 impl SourceEvent {
@@ -77,16 +81,22 @@ impl SourceEvent {
             error: None,
             retry_at: None,
             opened: None,
-            headers: std::sync::Mutex::default(),
+            url: None,
+            headers: Texts::default(),
+        };
+        let message = |kind, message: SourceMessage| Self {
+            name: Some(c_text(message.event())),
+            id: Some(c_text(message.id())),
+            data: Some(terminated(message.into_data())),
+            ..event(kind)
         };
         match told {
-            Told::Open(opened) => Self { opened: Some(opened), ..event(SourceKind::Open) },
-            Told::Message(message) => Self {
-                name: Some(c_text(message.event())),
-                id: Some(c_text(message.id())),
-                data: Some(terminated(message.into_data())),
-                ..event(SourceKind::Message)
-            },
+            Told::Open(opened) => {
+                let url = Some(c_text(opened.url()));
+                Self { opened: Some(opened), url, ..event(SourceKind::Open) }
+            }
+            Told::Message(text) => message(SourceKind::Message, text),
+            Told::Unfinished(text) => message(SourceKind::Unfinished, text),
             Told::Comment(text) => Self { data: Some(terminated(text)), ..event(SourceKind::Comment) },
             Told::TooLarge { .. } => event(SourceKind::TooLarge),
             Told::Disconnected { why, retry_at } => Self {
@@ -110,15 +120,18 @@ fn terminated(text: String) -> Box<[u8]> {
     bytes.into_boxed_slice()
 }
 
-/// Makes an event source, which connects at once, on a thread of its own. It reads ahead 64 events, or 1 MiB and one
-/// event, and no further: then the server has to wait. `options` may be NULL.
+/// Creates an event source, which connects at once, on a thread of its own. It reads ahead up to 64 events, or 1 MiB and
+/// one event; then the server has to wait. `options` may be NULL.
+///
+/// The method decides what the end of a stream means. GET reconnects until the source is closed. Every other method takes
+/// one answer, since its request may have effects: see tidings_source_options_set_reconnect().
 ///
 /// The query of the URL is sent, and a fragment ignored. "user:password@" before the host is sent as Basic authorization,
 /// unless there is a token or a header Authorization.
 ///
 /// Threads: any. `*source` is yours: free it with tidings_source_free(). `options` are only read and stay yours. Returns
-/// TIDINGS_ERR_INVALID_URL, TIDINGS_ERR_INVALID_ARGUMENT for an option that cannot be used, and TIDINGS_ERR_NETWORK when
-/// the system gives no thread.
+/// TIDINGS_ERR_INVALID_URL, TIDINGS_ERR_INVALID_ARGUMENT for an option that cannot be used, and an error if no thread can be
+/// created.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_new(
     url: Text<'_>,
@@ -142,7 +155,7 @@ pub extern "C" fn tidings_source_new(
 }
 
 /// Waits for the next event, but not longer than `timeout_ms` milliseconds: then it returns TIDINGS_OK, and `*event` is
-/// NULL. With 0 it does not wait, with a negative time-out it waits for ever.
+/// NULL. With 0 it does not wait, with a negative timeout it waits indefinitely.
 ///
 /// Threads: any; when several wait, each event goes to one of them. `*event` is yours: free it with
 /// tidings_source_event_free(). Returns TIDINGS_ERR_CLOSED, at once, when there is nothing more: after
@@ -187,7 +200,7 @@ pub extern "C" fn tidings_source_state(source: Option<&Source>) -> State {
     value(State::Unknown, || Some(kind(&source?.source.state().ok()?)))
 }
 
-/// The id that is in force after the last event that was taken, to be kept and given to
+/// The id that is in force after the last event that was taken. Save it, and pass it to
 /// tidings_source_options_set_last_event_id() when the program starts again. Empty if there is none.
 ///
 /// Threads: any. `*id` is yours: free it with tidings_string_free(). Returns TIDINGS_ERR_FORKED in a forked child.
@@ -205,8 +218,8 @@ pub extern "C" fn tidings_source_last_event_id(
     })
 }
 
-/// Drops the connection, if there is one, and connects again at once, with the id of the last message. What has been read
-/// already is still told. After the end it does nothing.
+/// Drops the connection, if there is one, and makes the request again at once, with the id of the last message and whatever
+/// the method. What has been read already is still delivered. After the end it does nothing.
 ///
 /// Threads: any. Returns TIDINGS_ERR_FORKED in a forked child.
 #[unsafe(no_mangle)]
@@ -214,7 +227,7 @@ pub extern "C" fn tidings_source_restart(source: Option<&Source>, error: ErrorOu
     answer(error, || Ok(given(source, "source")?.source.restart()?))
 }
 
-/// Closes the source: what was not taken is dropped, and whoever waits gets TIDINGS_ERR_CLOSED. It returns when its socket
+/// Closes the source: what was not taken is dropped, and waiting calls return TIDINGS_ERR_CLOSED. It returns when its socket
 /// and its thread are gone. The source still has to be freed. Closing once more does nothing.
 ///
 /// Threads: any. Returns TIDINGS_ERR_FORKED in a forked child, and does nothing there.
@@ -241,37 +254,37 @@ pub extern "C" fn tidings_source_free(source: Option<Box<Source>>) {
     free(source);
 }
 
-/// What the event tells.
-///
-/// Threads: any.
+/// The kind of the event.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_event_kind(event: Option<&SourceEvent>) -> SourceKind {
     value(SourceKind::Unknown, || Some(event?.kind))
 }
 
-/// The name of a kind in lower case, such as "message"; "unknown" for any other number. Never NULL.
-///
-/// Threads: any. The text is static.
+/// The name of a kind, such as "message".
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_kind_name(kind: RawSourceKind) -> *const c_char {
-    const NAMES: [&CStr; 7] =
-        [c"unknown", c"open", c"message", c"comment", c"too_large", c"disconnected", c"closed"];
+    const NAMES: [&CStr; 8] = [
+        c"unknown",
+        c"open",
+        c"message",
+        c"comment",
+        c"too_large",
+        c"disconnected",
+        c"closed",
+        c"unfinished",
+    ];
     let name = usize::try_from(kind.0).ok().and_then(|kind| NAMES.get(kind));
     name.unwrap_or(&NAMES[0]).as_ptr()
 }
 
 /// The event type of a message, "message" unless the server named another; NULL for other kinds.
-///
-/// Threads: any. The text belongs to the event.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_event_name(event: Option<&SourceEvent>) -> *const c_char {
     value(ptr::null(), || Some(event?.name.as_ref()?.as_ptr()))
 }
 
 /// The data of a message, or the text of a comment, with a NUL after it, and in `*len`, which may be NULL, its length
-/// without that: the text may hold a NUL itself. NULL and 0 for other kinds.
-///
-/// Threads: any. The text belongs to the event.
+/// without that: the text may hold a NUL itself. Empty data is "". NULL and 0 for other kinds.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_event_data(
     event: Option<&SourceEvent>,
@@ -283,16 +296,12 @@ pub extern "C" fn tidings_source_event_data(
 }
 
 /// The last event id in force with a message, or "" if there is none; NULL for other kinds.
-///
-/// Threads: any. The text belongs to the event.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_event_id(event: Option<&SourceEvent>) -> *const c_char {
     value(ptr::null(), || Some(event?.id.as_ref()?.as_ptr()))
 }
 
 /// With TIDINGS_SOURCE_KIND_DISCONNECTED, why.
-///
-/// Threads: any.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_event_reason(event: Option<&SourceEvent>) -> Reason {
     value(Reason::None, || Some(event?.reason))
@@ -300,16 +309,12 @@ pub extern "C" fn tidings_source_event_reason(event: Option<&SourceEvent>) -> Re
 
 /// With TIDINGS_SOURCE_KIND_DISCONNECTED what happened, and with TIDINGS_SOURCE_KIND_CLOSED what ended the source, with HTTP
 /// status 204 if the server asked it to stop; NULL otherwise.
-///
-/// Threads: any. The error belongs to the event.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_event_error(event: Option<&SourceEvent>) -> Option<&Error> {
     value(None, || Some(event?.error.as_ref()))
 }
 
 /// With TIDINGS_SOURCE_KIND_DISCONNECTED, in how many milliseconds from now the source tries again; -1 otherwise.
-///
-/// Threads: any.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_event_retry_in_ms(event: Option<&SourceEvent>) -> i64 {
     value(-1, || {
@@ -320,26 +325,27 @@ pub extern "C" fn tidings_source_event_retry_in_ms(event: Option<&SourceEvent>) 
 
 /// With TIDINGS_SOURCE_KIND_OPEN, a header of the answer; NULL when there is none or it is not text. Names are not
 /// case-sensitive.
-///
-/// Threads: any. The text belongs to the event.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_event_header(event: Option<&SourceEvent>, name: Text<'_>) -> *const c_char {
     value(ptr::null(), || {
         let event = event?;
-        let text = CString::new(event.opened.as_ref()?.header(name.optional("name").ok()??)?).ok()?;
-        let mut headers = event.headers.lock().ok()?;
-        let at = headers.iter().position(|known| *known == text).unwrap_or_else(|| {
-            headers.push(text);
-            headers.len() - 1
-        });
-        // What the list holds stays where it is in memory when the list grows.
-        Some(headers[at].as_ptr())
+        event.headers.keep(event.opened.as_ref()?.header(name.optional("name").ok()??)?)
     })
 }
 
+/// With TIDINGS_SOURCE_KIND_OPEN, the HTTP status, which is 200; 0 otherwise.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_source_event_http_status(event: Option<&SourceEvent>) -> u16 {
+    value(0, || Some(event?.opened.as_ref()?.status()))
+}
+
+/// With TIDINGS_SOURCE_KIND_OPEN, the URL of the stream, after redirects; its query may hold secrets. NULL otherwise.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_source_event_url(event: Option<&SourceEvent>) -> *const c_char {
+    value(ptr::null(), || Some(event?.url.as_ref()?.as_ptr()))
+}
+
 /// Frees an event of an event source.
-///
-/// Threads: one at a time. NULL is allowed.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_event_free(event: Option<Box<SourceEvent>>) {
     free(event);

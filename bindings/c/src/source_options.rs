@@ -6,25 +6,30 @@ use std::{
     time::Duration,
 };
 
-use tidings_core::{EventSourceBuilder, Policy};
+use tidings_core::{EventSourceBuilder, Policy, SourceRequest as Core, blocking};
 
 use crate::{
     border::{Data, DropCallback, Text, UserData, answer, free, given},
     failure::{Error, Status},
 };
 
-/// The options of event sources to be. What is not set is as it is without options.
+/// Options for creating event sources. Unset options keep their defaults.
 #[derive(Default)]
 pub struct SourceOptions {
     settings: Vec<Box<dyn Fn(EventSourceBuilder) -> EventSourceBuilder>>,
     on_status: Option<Arc<dyn Fn(u16) -> Policy + Send + Sync>>,
+    on_connect: Option<Arc<dyn Fn() -> Result<Core, String> + Send + Sync>>,
 }
 
 impl SourceOptions {
     pub(crate) fn apply(&self, builder: EventSourceBuilder) -> EventSourceBuilder {
         let builder = self.settings.iter().fold(builder, |builder, setting| setting(builder));
-        match self.on_status.clone() {
+        let builder = match self.on_status.clone() {
             Some(on_status) => builder.on_status(move |status| on_status(status)),
+            None => builder,
+        };
+        match self.on_connect.clone() {
+            Some(on_connect) => blocking::EventSource::ask_on_thread(builder, move || on_connect()),
             None => builder,
         }
     }
@@ -42,10 +47,8 @@ where
     })
 }
 
-/// Options that are all as they are without. Never NULL. They can be used for any number of event sources.
-///
-/// Functions that set an option return TIDINGS_ERR_NULL_ARGUMENT or TIDINGS_ERR_INVALID_UTF8; whether a value can be used
-/// is told by tidings_source_new().
+/// Creates an options object with all defaults, for any number of event sources. Never NULL. A value that cannot be used is
+/// reported by tidings_source_new().
 ///
 /// Threads: any. The options are yours: free them with tidings_source_options_free().
 #[unsafe(no_mangle)]
@@ -53,17 +56,14 @@ pub extern "C" fn tidings_source_options_new() -> Box<SourceOptions> {
     Box::default()
 }
 
-/// Frees options. Sources made with them are not concerned.
-///
-/// Threads: one at a time. NULL is allowed.
+/// Frees options. Sources created with them are not affected.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_options_free(options: Option<Box<SourceOptions>>) {
     free(options);
 }
 
-/// The method, any but CONNECT and HEAD. Unless set it is GET, and POST where there is a body.
-///
-/// Threads: one at a time. The text is copied.
+/// The method: any but CONNECT and HEAD. The default is GET, and POST if there is a body. It also decides what happens when
+/// the stream ends: see tidings_source_options_set_reconnect().
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_options_set_method(
     options: Option<&mut SourceOptions>,
@@ -75,10 +75,8 @@ pub extern "C" fn tidings_source_options_set_method(
     })
 }
 
-/// Adds a header for each request; the last of a name counts. Values are taken for secrets, except those of a few names
-/// that never are one.
-///
-/// Threads: one at a time. The texts are copied.
+/// Adds a header to each request; a later one replaces an earlier one of the same name. Values are treated as secrets,
+/// except those of a few names that never hold one.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_options_add_header(
     options: Option<&mut SourceOptions>,
@@ -91,9 +89,7 @@ pub extern "C" fn tidings_source_options_add_header(
     })
 }
 
-/// A body of `len` bytes at `data`, sent again with each reconnect. Set its Content-Type as a header.
-///
-/// Threads: one at a time. The bytes are copied.
+/// The body of each request: `len` bytes at `data`. It makes POST the default method. Set its Content-Type as a header.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_options_set_body(
     options: Option<&mut SourceOptions>,
@@ -107,8 +103,6 @@ pub extern "C" fn tidings_source_options_set_body(
 }
 
 /// A token, sent as "Authorization: Bearer ..." to the origin of the URL and to no other.
-///
-/// Threads: one at a time. The token is copied.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_options_set_token(
     options: Option<&mut SourceOptions>,
@@ -120,9 +114,7 @@ pub extern "C" fn tidings_source_options_set_token(
     })
 }
 
-/// The id to begin after, as kept from tidings_source_last_event_id(). Empty is the same as none.
-///
-/// Threads: one at a time. The text is copied.
+/// The id to continue after, as saved from tidings_source_last_event_id(). Empty means none.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_options_set_last_event_id(
     options: Option<&mut SourceOptions>,
@@ -134,9 +126,7 @@ pub extern "C" fn tidings_source_options_set_last_event_id(
     })
 }
 
-/// How long no byte may come before the stream is taken for lost and opened again; comments count. No limit unless set.
-///
-/// Threads: one at a time.
+/// How long a stream may be silent before it counts as lost; comments count as activity. No limit by default.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_options_set_read_timeout(
     options: Option<&mut SourceOptions>,
@@ -146,9 +136,7 @@ pub extern "C" fn tidings_source_options_set_read_timeout(
     set(options, || Ok(move |builder: EventSourceBuilder| builder.read_timeout(timeout)))
 }
 
-/// How long a connection may take until it can be written to: name, TCP, proxy and TLS. 10 seconds unless set.
-///
-/// Threads: one at a time.
+/// The timeout for connecting: DNS, TCP, proxy and TLS. The default is 10 seconds.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_options_set_connect_timeout(
     options: Option<&mut SourceOptions>,
@@ -158,9 +146,7 @@ pub extern "C" fn tidings_source_options_set_connect_timeout(
     set(options, || Ok(move |builder: EventSourceBuilder| builder.connect_timeout(timeout)))
 }
 
-/// The reconnection time to begin with, 1 second unless set. The server's "retry:" replaces it.
-///
-/// Threads: one at a time.
+/// The reconnection time to begin with; the default is 1 second. The server's "retry:" replaces it.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_options_set_retry(
     options: Option<&mut SourceOptions>,
@@ -170,9 +156,7 @@ pub extern "C" fn tidings_source_options_set_retry(
     set(options, || Ok(move |builder: EventSourceBuilder| builder.retry(time)))
 }
 
-/// The bounds of the back-off after failures, 200 milliseconds and 20 seconds unless set.
-///
-/// Threads: one at a time.
+/// The bounds of the back-off after failures. The defaults are 200 milliseconds and 20 seconds.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_options_set_backoff(
     options: Option<&mut SourceOptions>,
@@ -183,18 +167,77 @@ pub extern "C" fn tidings_source_options_set_backoff(
     set(options, || Ok(move |builder: EventSourceBuilder| builder.backoff(min, max)))
 }
 
-/// Never reconnects: when the stream ends, or cannot be opened, the source ends. For requests that must not be repeated,
-/// such as a prompt to a language model.
+/// Whether the source makes its request again when the stream has ended.
 ///
-/// Threads: one at a time.
+/// By default the method decides. GET reconnects, as the standard says: that is how feeds of changes are read. Every other
+/// method takes one answer, since the request may have effects: a prompt sent twice is answered and paid for twice, and its
+/// answers run into each other. A client must not repeat such a request on its own (RFC 9110, section 9.2.2). So with one
+/// answer
+///
+/// - the request is repeated only until the answer has begun, and only if the server cannot have acted on it: there was no
+///   connection, or the status was 429, 503 or 529, with or without Retry-After;
+/// - at most 3 tries are made within 60 seconds;
+/// - once bytes of a 200 have arrived, an end is the end: TIDINGS_SOURCE_KIND_CLOSED, without an error after an orderly one,
+///   or with an error and the number of messages before the cut, see tidings_error_messages().
+///
+/// True reconnects with any method, false takes one answer with GET too.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_source_options_set_reconnect(
+    options: Option<&mut SourceOptions>,
+    wanted: bool,
+) -> Status {
+    set(options, || Ok(move |builder: EventSourceBuilder| builder.reconnect(wanted)))
+}
+
+/// How many connections in a row may fail before the source ends with the last error; at least 1. A stream that delivers a
+/// message, or lasts for a minute, begins a new count. By default a source that reconnects never gives up. Setting this or
+/// tidings_source_options_set_retry_for() replaces both defaults.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_source_options_set_max_tries(
+    options: Option<&mut SourceOptions>,
+    tries: u32,
+) -> Status {
+    set(options, || Ok(move |builder: EventSourceBuilder| builder.max_tries(tries)))
+}
+
+/// For how long failed connections are repeated, counted from the first failing one. It ends early if the next try would be
+/// later than that, for example because of a long Retry-After.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_source_options_set_retry_for(
+    options: Option<&mut SourceOptions>,
+    time_ms: u64,
+) -> Status {
+    let time = Duration::from_millis(time_ms);
+    set(options, || Ok(move |builder: EventSourceBuilder| builder.retry_for(time)))
+}
+
+/// Sets no limit of tries or of time.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_source_options_set_retry_forever(options: Option<&mut SourceOptions>) -> Status {
+    set(options, || Ok(|builder: EventSourceBuilder| builder.retry_forever()))
+}
+
+/// A content type to accept besides text/event-stream, for servers that label their streams wrongly, such as "text/plain".
+/// May be called more than once. Empty accepts an answer without a content type.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_source_options_add_accept_type(
+    options: Option<&mut SourceOptions>,
+    content_type: Text<'_>,
+) -> Status {
+    set(options, || {
+        let content_type = content_type.get("content_type")?.to_owned();
+        Ok(move |builder: EventSourceBuilder| builder.accept_type(&*content_type))
+    })
+}
+
+/// Makes the request once: when the stream ends, or cannot be opened, the source ends. Unlike
+/// tidings_source_options_set_reconnect() with false it is not repeated before the answer either.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_options_set_once(options: Option<&mut SourceOptions>) -> Status {
     set(options, || Ok(|builder: EventSourceBuilder| builder.once()))
 }
 
-/// Whether comments are told too. They are not unless set.
-///
-/// Threads: one at a time.
+/// Whether comments are delivered too. The default is no.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_options_set_comments(
     options: Option<&mut SourceOptions>,
@@ -203,9 +246,8 @@ pub extern "C" fn tidings_source_options_set_comments(
     set(options, || Ok(move |builder: EventSourceBuilder| builder.comments(wanted)))
 }
 
-/// The largest message taken, in bytes, 16 MiB unless set. A larger one is told as TIDINGS_SOURCE_KIND_TOO_LARGE.
-///
-/// Threads: one at a time.
+/// The largest message accepted, in bytes; the default is 16 MiB. A larger one is dropped and reported as
+/// TIDINGS_SOURCE_KIND_TOO_LARGE.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_options_set_message_limit(
     options: Option<&mut SourceOptions>,
@@ -214,9 +256,7 @@ pub extern "C" fn tidings_source_options_set_message_limit(
     set(options, || Ok(move |builder: EventSourceBuilder| builder.message_limit(bytes)))
 }
 
-/// What to call itself to the server: "tidings/VERSION" unless set.
-///
-/// Threads: one at a time. The text is copied.
+/// The User-Agent; the default is "tidings/VERSION".
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_options_set_user_agent(
     options: Option<&mut SourceOptions>,
@@ -228,9 +268,7 @@ pub extern "C" fn tidings_source_options_set_user_agent(
     })
 }
 
-/// Certificates to trust besides those of the system, in PEM: `len` bytes at `pem`.
-///
-/// Threads: one at a time. The bytes are copied.
+/// Certificates to trust in addition to those of the system, in PEM: `len` bytes at `pem`.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_options_set_ca_pem(
     options: Option<&mut SourceOptions>,
@@ -244,8 +282,6 @@ pub extern "C" fn tidings_source_options_set_ca_pem(
 }
 
 /// The certificate to show to servers that ask for one: its chain and its key, in PEM.
-///
-/// Threads: one at a time. The bytes are copied.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_options_set_client_certificate(
     options: Option<&mut SourceOptions>,
@@ -261,9 +297,7 @@ pub extern "C" fn tidings_source_options_set_client_certificate(
     })
 }
 
-/// The proxy, as "http://user:password@host:port", instead of what the environment says. NULL stands for none at all.
-///
-/// Threads: one at a time. The text is copied.
+/// The proxy, as "http://user:password@host:port", instead of what the environment says. NULL means none.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_options_set_proxy(
     options: Option<&mut SourceOptions>,
@@ -278,12 +312,14 @@ pub extern "C" fn tidings_source_options_set_proxy(
     })
 }
 
-/// Called with the HTTP status of an answer that is no event stream: 200 if the status was that and the content type
-/// something else than text/event-stream. True to try again, false to end with the error.
+/// Called with the HTTP status of an answer that is not an event stream: 200 if its content type is not accepted. True to
+/// try again, false to end with the error.
 pub type StatusCallback = Option<extern "C" fn(status: c_int, user_data: *mut c_void) -> bool>;
 
-/// Sets what to ask about an answer that is no event stream. Unless set, 408, 425, 429 and 5xx are tried again, and
-/// everything else ends the source. It replaces the callback before it, and NULL takes that away.
+/// Sets the callback that decides about answers that are not an event stream. By default a source that reconnects tries
+/// again after 408, 425, 429 and 5xx, one that takes one answer after 429, 503 and 529, and everything else ends the
+/// source. It is not called for 204, which ends the source for good, nor, with one answer, for any 2xx. It replaces an
+/// earlier callback; NULL removes it.
 ///
 /// Threads: one at a time; the callback runs on the thread of the source, which waits for it, and may call anything.
 /// `user_data` passes to the options, until the callback is replaced, and to the sources made with them meanwhile, and is
@@ -307,6 +343,119 @@ pub extern "C" fn tidings_source_options_on_status(
             }
             None => None,
         };
+        Ok(())
+    })
+}
+
+/// What one connection of an event source is made with. Only the callback that is given one may use it, until it returns.
+/// Texts are copied.
+pub struct SourceRequest(Result<Core, String>);
+
+impl SourceRequest {
+    fn change(&mut self, change: impl FnOnce(Core) -> Core) {
+        if let Ok(request) = &mut self.0 {
+            *request = change(std::mem::take(request));
+        }
+    }
+}
+
+/// Called before each connection of an event source, to set what it is made with.
+pub type ConnectCallback = Option<extern "C" fn(request: &mut SourceRequest, user_data: *mut c_void)>;
+
+/// Sets the callback that gives the token, the headers and the URL of each connection, so that a stream that is open for
+/// days survives the expiry of its token. It replaces an earlier callback; NULL removes it.
+///
+/// Threads: one at a time; the callback runs on a thread of its own, may block and may call anything, and
+/// tidings_source_close() does not wait for it. `user_data` passes to the options, until the callback is replaced, and to
+/// the sources created with them meanwhile, and is dropped with the last of them, and not while the callback runs.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_source_options_on_connect(
+    options: Option<&mut SourceOptions>,
+    callback: ConnectCallback,
+    user_data: *mut c_void,
+    drop: DropCallback,
+) -> Status {
+    let user_data = UserData::new(user_data, drop);
+    answer(None, || {
+        let options = given(options, "options")?;
+        options.on_connect = match callback {
+            Some(callback) => Some(Arc::new(move || {
+                let mut request = SourceRequest(Ok(Core::new()));
+                callback(&mut request, user_data.pointer());
+                request.0
+            })),
+            None => None,
+        };
+        Ok(())
+    })
+}
+
+fn change<S>(request: Option<&mut SourceRequest>, change: impl FnOnce() -> Result<S, Error>) -> Status
+where
+    S: FnOnce(Core) -> Core,
+{
+    answer(None, || {
+        let request = given(request, "request")?;
+        request.change(change()?);
+        Ok(())
+    })
+}
+
+/// Sets another URL for this connection. The headers, the token and the body of the options are sent to it, whatever its
+/// origin.
+///
+/// Threads: that of the callback.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_source_request_set_url(
+    request: Option<&mut SourceRequest>,
+    url: Text<'_>,
+) -> Status {
+    change(request, || {
+        let url = url.get("url")?.to_owned();
+        Ok(move |request: Core| request.url(url))
+    })
+}
+
+/// Sets the token of this connection, sent as "Authorization: Bearer ...".
+///
+/// Threads: that of the callback.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_source_request_set_token(
+    request: Option<&mut SourceRequest>,
+    token: Text<'_>,
+) -> Status {
+    change(request, || {
+        let token = token.get("token")?.to_owned();
+        Ok(move |request: Core| request.token(token))
+    })
+}
+
+/// Adds a header to this connection; it replaces one of the options with the same name. Its value is treated as a secret.
+///
+/// Threads: that of the callback.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_source_request_add_header(
+    request: Option<&mut SourceRequest>,
+    name: Text<'_>,
+    header_value: Text<'_>,
+) -> Status {
+    change(request, || {
+        let (name, text) = (name.get("name")?.to_owned(), header_value.get("value")?.to_owned());
+        Ok(move |request: Core| request.header(name, text))
+    })
+}
+
+/// There is nothing to connect with, and why, in a text for people. It counts as a failed connection, with
+/// TIDINGS_ERR_TOKEN_PROVIDER, and is tried again after a delay.
+///
+/// Threads: that of the callback.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_source_request_fail(
+    request: Option<&mut SourceRequest>,
+    message: Text<'_>,
+) -> Status {
+    answer(None, || {
+        given(request, "request")?.0 = Err(message.get("message")?.to_owned());
         Ok(())
     })
 }

@@ -8,9 +8,9 @@ use std::sync::OnceLock;
 use pyo3::{
     exceptions::PyRuntimeError,
     prelude::*,
-    types::{PyBytes, PyTuple},
+    types::{PyBytes, PyDict, PyTuple},
 };
-use tidings::Error;
+use tidings::{Cut, Error};
 
 use crate::interpreter::name;
 
@@ -31,11 +31,19 @@ pub(crate) fn raise(error: Error) -> PyErr {
     })
 }
 
-/// The same, not raised but told.
+/// The same, to be passed on and not raised.
 pub(crate) fn exception<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>> {
     let exceptions =
         EXCEPTIONS.get().ok_or_else(|| PyRuntimeError::new_err("the module was not imported"))?.bind(py);
-    let (name, is_response) = match error {
+    // What gave up, or was cut, is of the kind of what made it so.
+    let mut cause = error;
+    while let Some(inner) = match cause {
+        Error::GaveUp { why, .. } => Some(&**why),
+        error => error.cut().map(Cut::why),
+    } {
+        cause = inner;
+    }
+    let (name, is_response) = match cause {
         Error::InvalidUrl { .. } => ("InvalidUrlError", false),
         Error::InvalidTopic { .. } => ("InvalidTopicError", false),
         Error::InvalidArgument { .. } => ("ArgumentError", false),
@@ -60,9 +68,39 @@ pub(crate) fn exception<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'
         made.setattr(name::message(py), message)?;
         made.setattr(name::status(py), error.status().unwrap_or(0))?;
         made.setattr(name::body(py), PyBytes::new(py, body))?;
+        made.setattr(
+            name::headers(py),
+            match refusal {
+                Some(refusal) => headers(py, refusal.headers())?,
+                None => PyDict::new(py),
+            },
+        )?;
+        made.setattr(name::messages(py), error.cut().map(Cut::messages))?;
         made.setattr(name::retry_after(py), wait.map(|wait| wait.as_secs_f64()))?;
     }
     Ok(made)
+}
+
+/// Headers as a dict; several of one name are joined, as HTTP allows.
+pub(crate) fn headers<'py, 'h>(
+    py: Python<'py>,
+    headers: impl Iterator<Item = (&'h str, &'h str)>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let mut joined = std::collections::BTreeMap::<&str, String>::new();
+    for (name, value) in headers {
+        joined
+            .entry(name)
+            .and_modify(|before| {
+                before.push_str(", ");
+                before.push_str(value);
+            })
+            .or_insert_with(|| value.to_owned());
+    }
+    let dict = PyDict::new(py);
+    for (name, value) in joined {
+        dict.set_item(name, value)?;
+    }
+    Ok(dict)
 }
 
 /// The exception for an argument that cannot be used.

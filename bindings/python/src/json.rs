@@ -61,7 +61,7 @@ pub(crate) fn parse<'py>(py: Python<'py>, json: &[u8]) -> PyResult<Bound<'py, Py
             Ok(why) => format!("the JSON cannot be read, and is in `body` as received: {why}"),
             Err(error) => return error,
         };
-        let made = exception(py, &Error::Protocol(why)).and_then(|made| {
+        let made = exception(py, &Error::Protocol(why.into())).and_then(|made| {
             made.setattr(name::body(py), PyBytes::new(py, json))?;
             Ok(made)
         });

@@ -82,7 +82,7 @@ mod _tidings {
         hub::Hub,
         interpreter::{end, forget_inside, inside},
         json::parse,
-        source::EventSource,
+        source::{ConnectQuestion, EventSource, StatusQuestion},
         state::State,
         subscription::Subscription,
     };

@@ -8,7 +8,10 @@ use pyo3::{
     types::PyDict,
 };
 use serde_json::Value;
-use tidings::{ClientBuilder, EventSourceBuilder, Overflow, Subscribe, blocking::Builder};
+use tidings::{
+    ClientBuilder, EventSourceBuilder, Overflow, Subscribe,
+    blocking::{Builder, Questions},
+};
 
 use crate::error::argument;
 
@@ -113,8 +116,12 @@ pub(crate) fn subscribe(mut subscribe: Subscribe, options: &Bound<'_, PyDict>) -
     })
 }
 
-pub(crate) fn event_source(url: &str, options: &Bound<'_, PyDict>) -> PyResult<EventSourceBuilder> {
+pub(crate) fn event_source(
+    url: &str,
+    options: &Bound<'_, PyDict>,
+) -> PyResult<(EventSourceBuilder, Questions)> {
     let mut builder = tidings::EventSource::builder(url);
+    let mut questions = Questions::default();
     for (name, value) in options {
         let name: String = name.extract()?;
         builder = match name.as_str() {
@@ -137,6 +144,28 @@ pub(crate) fn event_source(url: &str, options: &Bound<'_, PyDict>) -> PyResult<E
                 true => builder.once(),
                 false => builder,
             },
+            "reconnect" => builder.reconnect(value.extract()?),
+            "max_tries" => {
+                let tries = count(&name, &value)?;
+                builder.max_tries(u32::try_from(tries).unwrap_or(u32::MAX))
+            }
+            "retry_for" => builder.retry_for(seconds(&name, &value)?),
+            "retry_forever" => match value.extract()? {
+                true => builder.retry_forever(),
+                false => builder,
+            },
+            "accept_type" => {
+                let types: Vec<String> = value.extract()?;
+                types.into_iter().fold(builder, EventSourceBuilder::accept_type)
+            }
+            "ask_connect" => {
+                questions.connect = value.extract()?;
+                builder
+            }
+            "ask_status" => {
+                questions.status = value.extract()?;
+                builder
+            }
             "strict" => match value.extract()? {
                 true => builder.strict(),
                 false => builder,
@@ -156,7 +185,7 @@ pub(crate) fn event_source(url: &str, options: &Bound<'_, PyDict>) -> PyResult<E
             _ => return Err(unknown(&name)),
         };
     }
-    Ok(builder)
+    Ok((builder, questions))
 }
 
 pub(crate) fn duration(name: &str, seconds: f64) -> PyResult<Duration> {

@@ -25,7 +25,17 @@ from ._async_subscription import AsyncListener, AsyncSubscription
 from ._auth_store import AuthStore
 from ._client import BosBase, Client, Collection, PocketBase, Realtime
 from ._event import Action, Event, GapReason
-from ._event_source import Closed, Comment, Disconnected, EventSource, Message, Open, SourceEvent, TooLarge
+from ._event_source import (
+    Closed,
+    Comment,
+    Disconnected,
+    EventSource,
+    Message,
+    Open,
+    SourceEvent,
+    SourceRequest,
+    TooLarge,
+)
 from ._subscription import Listener, Subscription
 from ._tidings import State, __version__
 from .exceptions import ClientResponseError, TidingsError
@@ -56,6 +66,7 @@ __all__ = [
     "PocketBase",
     "Realtime",
     "SourceEvent",
+    "SourceRequest",
     "State",
     "Subscription",
     "TidingsError",

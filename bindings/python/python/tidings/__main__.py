@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import json
 import os
 import queue
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import Client, Event, __version__
-from .exceptions import ClientResponseError, TidingsError
+from .exceptions import ArgumentError, ClientResponseError, TidingsError
 
 # As the shell says it of a program that Ctrl-C has ended.
 _INTERRUPTED = 130
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def tail(options: argparse.Namespace) -> int:
     """Prints events until the last subscription ends."""
     events: queue.Queue[Event] = queue.Queue(_AHEAD)
-    with Client(options.url, token=options.token or None) as client:
+    with Client(options.url, token=_token(options)) as client:
         for topic in options.topics:
             client.realtime.subscribe(topic, events.put, query=_query(options), timeout=options.timeout)
         left = len(options.topics)
@@ -60,22 +61,62 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tidings {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser(
-        "tail", help="print events as they come", description="Prints events as they come."
+        "tail",
+        help="print events as they come",
+        description="Prints events as they come.",
+        # Or else --token would stand for --token-file.
+        allow_abbrev=False,
     )
     command.add_argument("url", metavar="URL", help="the server, e.g. http://127.0.0.1:8090")
     command.add_argument(
         "topics", metavar="TOPIC", nargs="+", help="e.g. 'posts/*', posts/RECORD_ID or a raw topic"
     )
     command.add_argument("--json", action="store_true", help="one JSON object for each event")
-    command.add_argument(
-        "--token",
-        default=os.environ.get("TIDINGS_TOKEN"),
-        help="who to be; TIDINGS_TOKEN of the environment unless set",
+    tokens = command.add_mutually_exclusive_group()
+    tokens.add_argument(
+        "--token-file",
+        metavar="FILE",
+        help="read the token to sign in with from this file, or from standard input if it is -; "
+        "by default it is the environment's TIDINGS_TOKEN",
     )
+    tokens.add_argument("--ask-token", action="store_true", help="prompt for the token")
+    tokens.add_argument("--token", action=_NotHere, help=argparse.SUPPRESS)
     command.add_argument("--filter", help="which records to tell of")
     command.add_argument("--expand", help="which relations to put into the records")
     command.add_argument("--timeout", type=float, help="how many seconds to wait for the server's word")
     return parser
+
+
+class _NotHere(argparse.Action):
+    """Refuses a token on the command line, without repeating it."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: Any = None
+    ) -> None:
+        parser.error(
+            "a token on the command line can be read by every user of the machine; "
+            "set TIDINGS_TOKEN, or use --token-file or --ask-token"
+        )
+
+
+def _token(options: argparse.Namespace) -> str | None:
+    """The token to sign in with; None for a guest."""
+    if options.ask_token:
+        token = getpass.getpass("Token: ")
+    elif options.token_file == "-":
+        token = sys.stdin.readline()
+    elif options.token_file is not None:
+        try:
+            with open(options.token_file, encoding="utf-8") as file:
+                token = file.read()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not text"
+            raise ArgumentError(f"cannot read the token from {options.token_file!r}: {reason}") from None
+    else:
+        return os.environ.get("TIDINGS_TOKEN") or None
+    if not token.strip():
+        raise ArgumentError("invalid token: it is empty; leave the option out to be a guest")
+    return token.strip()
 
 
 def _query(options: argparse.Namespace) -> dict[str, str | None]:

@@ -212,6 +212,14 @@ def _listed(value: str | Iterable[str] | None) -> str | None:
     return value if value is None or isinstance(value, str) else ",".join(value)
 
 
+def without_query(url: str) -> str:
+    """A URL as it may be shown: without query, user and password."""
+    place = url.partition("?")[0].partition("#")[0]
+    scheme, separator, rest = place.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
+
+
 def proxy(value: str | bool | None) -> str | bool | None:
     """True stands for the environment, as None does."""
     return None if value is True else value

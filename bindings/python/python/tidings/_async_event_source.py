@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
+from typing import TypeAlias
 
-from ._event_source import BaseEventSource, Message, SourceEvent, message_of
+from ._event_source import BaseEventSource, Message, Question, SourceEvent, SourceRequest
 from ._pump import on_thread, wake
 from .exceptions import ArgumentError
 
@@ -15,16 +17,20 @@ from .exceptions import ArgumentError
 _SLICE = 0.02
 
 
-class AsyncEventSource(BaseEventSource):
-    """A stream of server-sent events, with reconnection, for asyncio.
+AsyncOnConnect: TypeAlias = "Callable[[], SourceRequest | Awaitable[SourceRequest | None] | None]"
+AsyncTokenProvider: TypeAlias = "Callable[[], str | Awaitable[str | None] | None]"
+AsyncOnStatus: TypeAlias = "Callable[[int], bool | Awaitable[bool | None] | None]"
 
-    ::
 
-        async with AsyncEventSource("https://example.com/events") as source:
-            async for message in source:
-                print(message.event, message.data)
+class AsyncEventSource(BaseEventSource[AsyncOnConnect, AsyncTokenProvider, AsyncOnStatus]):
+    """A stream of server-sent events, for asyncio. A prompt to a language model::
 
-    As `EventSource` otherwise. One task at a time may read it; cancelling that loses nothing.
+        prompt = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "Hello"}]}
+        async with AsyncEventSource("https://llm.example/v1/chat", json=prompt, token=key) as answer:
+            async for message in answer:
+                print(message.data)
+
+    Otherwise like `EventSource`. One task at a time may read it; cancelling that loses nothing.
     """
 
     # How many wait for the descriptor.
@@ -34,32 +40,36 @@ class AsyncEventSource(BaseEventSource):
         """The next message.
 
         Args:
-            timeout: How many seconds to wait; for ever unless set.
+            timeout: How many seconds to wait; indefinitely by default.
 
         Raises:
-            TimeoutError: Nothing came in time.
+            TimeoutError: Nothing arrived in time.
             StopAsyncIteration: The stream has ended.
+            TooLargeError: A message was larger than the limit. The next call goes on after it.
             TidingsError: What has closed it for good.
         """
         while True:
-            if (message := message_of(await self.next_event(timeout))) is not None:
+            if (message := self._message_of(await self.next_event(timeout))) is not None:
                 return message
 
     async def next_event(self, timeout: float | None = None) -> SourceEvent:
-        """The next message or other news, as `events` gives it. Errors as of `next`, but `Closed` is no error
+        """The next event, as `events` yields it. Errors as of `next`, but `Closed` and `TooLarge` are no errors
         here."""
         while True:
             try:
                 event = self._taken()
             except EOFError:
                 raise StopAsyncIteration from None
+            if isinstance(event, Question):
+                await self._answer(event)
+                continue
             if event is not None:
                 return event
             if not await self._readable(timeout):
-                raise TimeoutError(f"nothing came within {timeout:g} s")
+                raise TimeoutError(f"nothing arrived within {timeout:g} s")
 
     async def events(self) -> AsyncIterator[SourceEvent]:
-        """Messages and all other news of the stream, until it ends: `Open`, `Message`, `Comment`, `TooLarge`,
+        """Messages and all other events of the stream, until it ends: `Open`, `Message`, `Comment`, `TooLarge`,
         `Disconnected`, and last `Closed`."""
         while True:
             try:
@@ -75,7 +85,7 @@ class AsyncEventSource(BaseEventSource):
         return await self.next()
 
     async def close(self) -> None:
-        """Ends the stream within a second, and with it the iteration. Harmless when done before."""
+        """Ends the stream within a second, and with it the iteration. Harmless if repeated."""
         self._is_closed = True
         await on_thread(self._source.close)
         if self._watching == 0:
@@ -88,6 +98,16 @@ class AsyncEventSource(BaseEventSource):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def _answer(self, question: Question) -> None:
+        try:
+            answer = self._ask(question)
+            if inspect.isawaitable(answer):
+                answer = await answer
+        except Exception as error:
+            self._fail(question, error)
+        else:
+            self._settle(question, answer)
 
     async def _readable(self, timeout: float | None) -> bool:
         """Waits for something to take; False when the time is up."""

@@ -21,10 +21,12 @@ __all__ = [
     "WOKEN",
     "Call",
     "Client",
+    "ConnectQuestion",
     "EventSource",
     "Hub",
     "RawEvent",
     "State",
+    "StatusQuestion",
     "Subscription",
     "TokenRequest",
     "__version__",
@@ -193,15 +195,19 @@ class Client:
 @final
 class EventSource:
     def __new__(cls, url: str, options: dict[str, Any]) -> EventSource: ...
-    # options: method str, headers list[(str, str)], body bytes, token str, last_event_id str, read_timeout /
-    # connect_timeout / retry float, backoff (float, float), once bool, comments bool, strict bool, message_limit int,
+    # options: method str, headers list[(str, str)], body bytes, token str, last_event_id str, reconnect / once bool,
+    # max_tries int, retry_for float, retry_forever bool, read_timeout / connect_timeout / retry float, backoff
+    # (float, float), ask_connect / ask_status / strict bool, accept_type list[str], comments bool, message_limit int,
     # user_agent str, ca_pem bytes, client_certificate (bytes, bytes), proxy str | False
     def fileno(self) -> int: ...
     def release(self) -> None: ...
     def wait(self, timeout: float | None) -> bool: ...  # whether `take` would give something
     # Never waits. None: nothing there. Otherwise one of
-    # ("open", url, None, None), ("message", event, data, id), ("comment", text, None, None),
-    # ("too_large", limit, None, None), ("disconnected", reason, retry_in, error | None), ("closed", error | None, None, None),
+    # ("open", url, status, headers), ("message", event, data, id), ("comment", text, None, None),
+    # ("too_large", limit, None, None), ("disconnected", reason, retry_in, error | None),
+    # ("unfinished", event, data, id), ("closed", error | None, None, None),
+    # ("connect_asked", ConnectQuestion, None, None), ("status_asked", StatusQuestion, status, None): the source waits
+    # for the answer,
     # ("end", None, None, None): nothing more comes.
     def take(self) -> tuple[str, Any, Any, Any] | None: ...
     @property
@@ -209,6 +215,19 @@ class EventSource:
     def state(self) -> State: ...
     def restart(self) -> None: ...
     def close(self) -> None: ...
+
+@final
+class ConnectQuestion:
+    """What the next connection is made with. Dropping it counts as a failure."""
+
+    def answer(self, url: str | None, token: str | None, headers: list[tuple[str, str]]) -> None: ...
+    def fail(self, reason: str) -> None: ...
+
+@final
+class StatusQuestion:
+    """Whether to try again after a status; None for the default, as dropping it."""
+
+    def answer(self, again: bool | None) -> None: ...
 
 @final
 class Hub:

@@ -7,6 +7,7 @@
     │   ├── NetworkError             also a ConnectionError: unreachable, or the connection broke
     │   ├── TimedOutError            also a TimeoutError
     │   ├── ProtocolError            the response was not of the expected protocol, or cannot be read
+    │   │   └── TooLargeError        a message of an event source was larger than its limit
     │   └── TokenProviderError       your token provider failed
     ├── ArgumentError                also a ValueError; raised before the network is used
     │   ├── InvalidUrlError
@@ -37,6 +38,7 @@ __all__ = [
     "TidingsError",
     "TimedOutError",
     "TokenProviderError",
+    "TooLargeError",
     "UnsupportedError",
 ]
 
@@ -53,6 +55,8 @@ class ClientResponseError(TidingsError):
         status: The HTTP status of the response; 0 if there was none.
         body: The response body as received.
         retry_after: How many seconds the server asked to wait.
+        headers: The headers of the response.
+        messages: The number of messages before the answer to an event source was cut.
     """
 
     message: str
@@ -63,15 +67,28 @@ class ClientResponseError(TidingsError):
     """The response body as received; empty if there was none."""
     retry_after: float | None
     """How many seconds the server asked to wait, if it did."""
+    headers: dict[str, str]
+    """The headers of the response, with their names in lower case; empty if there was none."""
+    messages: int | None
+    """The number of messages that an event source had delivered before its answer was cut; None if it was not."""
 
     def __init__(
-        self, message: str = "", *, status: int = 0, body: bytes = b"", retry_after: float | None = None
+        self,
+        message: str = "",
+        *,
+        status: int = 0,
+        body: bytes = b"",
+        retry_after: float | None = None,
+        headers: dict[str, str] | None = None,
+        messages: int | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.status = status
         self.body = body
         self.retry_after = retry_after
+        self.headers = headers or {}
+        self.messages = messages
 
     # Some have `OSError` as a second base, which would pickle them its own way.
     def __reduce__(self) -> tuple[Any, ...]:
@@ -107,7 +124,26 @@ class TimedOutError(ClientResponseError, TimeoutError):
 
 class ProtocolError(ClientResponseError):
     """The response was not of the expected protocol (HTTP, an event stream, JSON), or its content cannot be read.
-    ``status`` is 0."""
+    ``status`` is 0, or 200 with the ``headers`` and the ``body`` if an event source was not answered with an event
+    stream."""
+
+
+class TooLargeError(ProtocolError):
+    """A message of an event source was larger than its limit and was dropped. The stream goes on.
+
+    Args:
+        limit: The limit in bytes.
+    """
+
+    limit: int
+    """The limit in bytes."""
+
+    def __init__(self, limit: int = 0) -> None:
+        super().__init__(f"a message was larger than {limit} bytes and was dropped")
+        self.limit = limit
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.limit,), self.__dict__
 
 
 class TokenProviderError(ClientResponseError):
