@@ -22,7 +22,10 @@
 //! ```
 //!
 //! The same changes reach the streams of **RustBaaS**, a server with one stream
-//! for each collection: `/api/realms/:realm/apps/:app/collections/:coll/events`.
+//! for each collection: `/api/realms/:realm/apps/:app/collections/:coll/events`,
+//! or with `/api/workspaces/:workspace/` as newer servers have it, where
+//! `?filter=` is evaluated, in the language of PocketBase. Accounts of `users`
+//! log in at `…/apps/:app/auth/users/login`.
 //! [`Hub::sse`] makes plain event streams, for clients that know no backend.
 //!
 //! # What differs from the real server
@@ -156,6 +159,7 @@ impl Hub {
                 token_lifetime: Duration::from_secs(7 * 24 * 3600),
                 heartbeat: Duration::from_secs(15),
                 require_token: false,
+                wrapped: false,
                 check_ip: true,
             },
         }
@@ -352,7 +356,8 @@ impl Hub {
     }
 
     /// Where the RustBaaS stream of a collection is. The hub takes every realm
-    /// and app: all share its collections.
+    /// and app: all share its collections. Put `workspaces` for `realms` for the
+    /// form of newer servers.
     ///
     /// ```
     /// # let hub = tidings::hub::Hub::start()?;
@@ -599,6 +604,15 @@ impl Builder {
     #[must_use]
     pub fn require_token(mut self) -> Self {
         self.settings.require_token = true;
+        self
+    }
+
+    /// Sends the changes of RustBaaS streams as its server does,
+    /// `{"kind":"record_created","record":{…}}`, and not as its page has them,
+    /// the record alone. Streams below `/api/workspaces/` always have that form.
+    #[must_use]
+    pub fn rustbaas_wrapped(mut self) -> Self {
+        self.settings.wrapped = true;
         self
     }
 

@@ -223,7 +223,11 @@ async fn answer(
 pub(super) enum Route {
     Connect,
     Submit,
-    Events(String),
+    Events {
+        collection: String,
+        in_workspace: bool,
+    },
+    LogInToApp,
     Channel(String),
     Health,
     List(String),
@@ -252,8 +256,13 @@ impl Route {
         match parts[..] {
             ["api", "realtime"] if get => Route::Connect,
             ["api", "realtime"] if post => Route::Submit,
-            ["api", "realms", _, "apps", _, "collections", name, "events"] if get => {
-                Route::Events(name.into())
+            ["api", place @ ("realms" | "workspaces"), _, "apps", _, "collections", name, "events"]
+                if get =>
+            {
+                Route::Events { collection: name.into(), in_workspace: place == "workspaces" }
+            }
+            ["api", "realms" | "workspaces", _, "apps", _, "auth", "users", "login"] if post => {
+                Route::LogInToApp
             }
             ["api", "health"] if get => Route::Health,
             ["api", "collections", name, "records"] if get => Route::List(name.into()),
@@ -285,7 +294,7 @@ impl Route {
         match self {
             Route::Connect => Endpoint::Connect,
             Route::Submit => Endpoint::Submit,
-            Route::Events(_) => Endpoint::Events,
+            Route::Events { .. } => Endpoint::Events,
             Route::Channel(_) => Endpoint::Sse,
             Route::Health => Endpoint::Health,
             Route::List(_)
@@ -295,6 +304,7 @@ impl Route {
             | Route::Delete(..)
             | Route::Batch => Endpoint::Records,
             Route::AuthWithPassword(_)
+            | Route::LogInToApp
             | Route::AuthRefresh(_)
             | Route::AuthMethods(_)
             | Route::AuthWithOauth2(_)
@@ -310,7 +320,7 @@ impl Route {
             match self {
                 Route::Connect
                 | Route::Submit
-                | Route::Events(_)
+                | Route::Events { .. }
                 | Route::Channel(_)
                 | Route::OauthRedirect
                 | Route::OauthAuthorize
@@ -330,6 +340,7 @@ impl Route {
                     state.delete(name, id, &requester).map(|()| None)
                 }
                 Route::AuthWithPassword(name) => state.auth_with_password(name, &ask.body).map(Some),
+                Route::LogInToApp => state.log_in_to_app(&ask.body).map(Some),
                 Route::AuthRefresh(name) => {
                     let requester = requester();
                     state.auth_refresh(name, &requester).map(Some)
@@ -352,9 +363,12 @@ impl Route {
                 response.headers_mut().insert(unbuffered, HeaderValue::from_static("no"));
                 response
             }
-            (Route::Events(name), _) => {
-                let token = ask.token();
-                match shared.change(|state| state.open_feed(name, token.as_deref(), link)) {
+            (Route::Events { collection, in_workspace }, _) => {
+                let (token, filter) = (ask.token(), ask.queries().remove("filter"));
+                let open = |state: &mut State| {
+                    state.open_feed(collection, *in_workspace, filter, token.as_deref(), link)
+                };
+                match shared.change(open) {
                     Ok(outlet) => stream(outlet, shared, "no-cache"),
                     Err(refusal) => refuse(&refusal),
                 }

@@ -61,6 +61,7 @@ pub(super) struct Settings {
     pub(super) token_lifetime: Duration,
     pub(super) heartbeat: Duration,
     pub(super) require_token: bool,
+    pub(super) wrapped: bool,
     pub(super) check_ip: bool,
 }
 
