@@ -167,6 +167,7 @@ pub struct Refusal(Arc<Inner>);
 
 struct Inner {
     status: u16,
+    hint: Option<&'static str>,
     message: String,
     body: Vec<u8>,
     retry_after: Option<Duration>,
@@ -182,13 +183,21 @@ const SHOWN: usize = 500;
 impl Refusal {
     pub(crate) fn new(status: u16, body: Vec<u8>, retry_after: Option<Duration>) -> Self {
         let message = message_in(&body).unwrap_or_default();
-        Self(Arc::new(Inner { status, message, body, retry_after, request: None, coding: None }))
+        Self(Arc::new(Inner { status, message, body, retry_after, request: None, coding: None, hint: None }))
     }
 
     /// Adds what was asked, and the coding of the body.
     pub(crate) fn of(mut self, request: String, coding: Option<String>) -> Self {
         if let Some(inner) = Arc::get_mut(&mut self.0) {
             (inner.request, inner.coding) = (Some(request), coding);
+        }
+        self
+    }
+
+    /// Says beside the server's words what its status may mean, and what to do.
+    pub(crate) fn with_hint(mut self, hint: &'static str) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.hint = Some(hint);
         }
         self
     }
@@ -239,7 +248,10 @@ impl fmt::Display for Refusal {
         {
             write!(f, " {}", shown(&data.to_string(), SHOWN))?;
         }
-        Ok(())
+        match self.0.hint {
+            Some(hint) => write!(f, " ({hint})"),
+            None => Ok(()),
+        }
     }
 }
 

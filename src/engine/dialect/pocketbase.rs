@@ -1,6 +1,6 @@
 //! PocketBase and BosBase: one stream for many topics, which a POST sets.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
@@ -58,8 +58,8 @@ impl Dialect for PocketBase {
         Streams::Multiplexed { topics, bytes }
     }
 
-    fn stream_of<'a>(&self, _key: &'a str) -> &'a str {
-        ""
+    fn stream_of<'a>(&self, _key: &'a str) -> Cow<'a, str> {
+        "".into()
     }
 
     fn is_local(&self, key: &str) -> bool {
@@ -89,6 +89,10 @@ impl Dialect for PocketBase {
         // Names are letters, digits and underscores; anything else must not reach another path.
         const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-');
         Ok(format!("/api/collections/{}", utf8_percent_encode(collection, NAME)))
+    }
+
+    fn check_filter(&self, filter: &str) -> Result<(), Error> {
+        crate::filter::check(filter).map_err(|error| Error::argument("filter", error.to_string()))
     }
 
     fn check(&self, topic: &Topic) -> Option<Check> {
