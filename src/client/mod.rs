@@ -149,7 +149,8 @@ impl Client {
         Auth { handle: self.handle.clone() }
     }
 
-    /// Builds a filter expression with safely quoted values: the same as [`tidings::filter`](crate::filter()).
+    /// Builds a filter expression with safely quoted values: the same as [`tidings::filter`](crate::filter()). What it
+    /// returns fits servers of any age, so no server is asked.
     ///
     /// # Errors
     /// See there.

@@ -223,8 +223,10 @@ impl Subscribe {
             self;
         let key = handle.dialect.key(&topic)?;
         // The filter of a topic that is not of records may be anything.
-        if is_checked && let Some(filter) = topic.query.get("filter").filter(|filter| !filter.is_empty()) {
-            handle.dialect.check_filter(filter)?;
+        let is_checked_here = is_checked && handle.dialect.reads_pocketbase_filters();
+        if is_checked_here && let Some(filter) = topic.query.get("filter").filter(|filter| !filter.is_empty())
+        {
+            crate::filter::check(filter).map_err(|error| Error::argument("filter", error.to_string()))?;
         }
         let check = is_checked.then(|| handle.dialect.check(&topic)).flatten();
         let mailbox = match reader {

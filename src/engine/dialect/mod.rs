@@ -84,9 +84,9 @@ pub(crate) trait Dialect: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Refuses a filter that the server cannot read, where its language is known.
-    fn check_filter(&self, _filter: &str) -> Result<(), Error> {
-        Ok(())
+    /// Whether the server reads filters in the language of PocketBase.
+    fn reads_pocketbase_filters(&self) -> bool {
+        true
     }
 
     /// Whether the answer to a check says that nothing can come: a refusal that does not pass, in the server's own words.

@@ -91,10 +91,6 @@ impl Dialect for PocketBase {
         Ok(format!("/api/collections/{}", utf8_percent_encode(collection, NAME)))
     }
 
-    fn check_filter(&self, filter: &str) -> Result<(), Error> {
-        crate::filter::check(filter).map_err(|error| Error::argument("filter", error.to_string()))
-    }
-
     fn check(&self, topic: &Topic) -> Option<Check> {
         let (collection, record) = topic.name.split_once('/')?;
         // The rules may read them, and a request of ours has no such headers.

@@ -142,6 +142,11 @@ impl Dialect for RustBaas {
         Request { method: "GET", path, body: None, token, pin: None }
     }
 
+    /// How it reads them is not documented.
+    fn reads_pocketbase_filters(&self) -> bool {
+        false
+    }
+
     fn hint(&self, refusal: &Refusal) -> Option<&'static str> {
         match self.place {
             _ if refusal.status() != 404 => None,
