@@ -39,9 +39,18 @@
 //! - Bodies are JSON; forms are read for `POST /api/realtime` alone.
 //! - Tokens are signed with a plain keyed hash: the hub provides no security.
 //!
+//! # What it is not
+//! A server for anybody else. It listens on 127.0.0.1 alone, and a request whose
+//! `Host` is not a loopback address or `localhost` with its port gets a 421, so
+//! that no page in a browser reaches it by a name that was made to point here; a
+//! proxy in front of it must send such a `Host`. Whoever can connect from this
+//! machine can do everything: forge tokens, read every record, fill its memory. It
+//! has no TLS, keeps passwords as they are, and writes nothing to disk. Use it
+//! with data that is made up.
+//!
 //! # Source
 //! This module may be used by any other and uses none of them. `server` accepts
-//! and routes; `realtime` keeps the streams, with `topic` for what clients
+//! and routes what `host` lets through; `realtime` keeps the streams, with `topic` for what clients
 //! subscribe to; `records`, `shape`, `list` and `filter` keep the data, `auth` and
 //! `oauth2` the accounts, `batch` makes several changes at once; `rustbaas` and
 //! `sse` are the other protocols, `stream` carries all three; `faults`, `answer`,
@@ -54,6 +63,7 @@ mod batch;
 mod clock;
 mod faults;
 mod gzip;
+mod host;
 mod list;
 mod oauth2;
 mod realtime;

@@ -25,6 +25,7 @@ use super::answer::{Alteration, Answer, Reaction};
 use super::auth::SUPERUSERS;
 use super::faults::Endpoint;
 use super::gzip::Gzip;
+use super::host;
 use super::realtime::read_submit;
 use super::records::Requester;
 use super::refusal::Refusal;
@@ -99,9 +100,19 @@ async fn serve(socket: Async<TcpStream>, ip: IpAddr, serial: u64, shared: Arc<Sh
     let _entry = Entry { serial, shared: shared.clone() };
 
     let wire = Wire::new(socket.clone(), link.clone(), shared.switches.clone());
+    let port = socket.get_ref().local_addr().map_or(0, |addr| addr.port());
     let service = {
         let link = link.clone();
-        service_fn(move |request| answer(request, ip, link.clone(), shared.clone()))
+        service_fn(move |request| {
+            let is_meant = host::is_meant(&request, port);
+            let (link, shared) = (link.clone(), shared.clone());
+            async move {
+                match is_meant {
+                    true => answer(request, ip, link, shared).await,
+                    false => Ok(refuse(&Refusal::new(421, host::MISDIRECTED))),
+                }
+            }
+        })
     };
     let mut connection = Box::pin(http1::Builder::new().serve_connection(wire, service));
     let mut known = None;
