@@ -54,6 +54,8 @@ pub(crate) enum Answer {
 pub(crate) enum Dialect {
     /// PocketBase from 0.39 on.
     New,
+    /// PocketBase from 0.23 to 0.38, and BosBase, as far as they are known: a backslash escapes less.
+    Between,
     /// PocketBase 0.22.
     Old,
     /// Not known. Where they differ, nothing is said.
@@ -77,6 +79,7 @@ impl Filter {
     pub(crate) fn parse(text: &str, dialect: Dialect) -> Result<Self, SyntaxError> {
         let grammars = match dialect {
             Dialect::New => &[NEW][..],
+            Dialect::Between => &[BETWEEN],
             Dialect::Old => &[OLD],
             Dialect::Any => &[NEW, BETWEEN, OLD],
         };
@@ -94,7 +97,7 @@ impl Filter {
             (first, _) => first.map(|(tree, _)| names(tree)).unwrap_or_default(),
         };
         let ages: &[bool] = match dialect {
-            Dialect::New => &[false],
+            Dialect::New | Dialect::Between => &[false],
             Dialect::Old => &[true],
             Dialect::Any => &[false, true],
         };

@@ -171,6 +171,7 @@ impl Hub {
                 require_token: false,
                 wrapped: false,
                 check_ip: true,
+                bosbase: false,
             },
         }
     }
@@ -632,6 +633,19 @@ impl Builder {
     pub fn any_address(mut self) -> Self {
         self.settings.check_ip = false;
         self
+    }
+
+    /// Answers as BosBase does where it differs from PocketBase, of which it is
+    /// a fork: ids are UUIDs; records carry `createdBy` and `updatedBy`; tokens
+    /// are valid for 36,500 days; a changed password leaves open streams to
+    /// their user, and deleting the user does not; a submit may come from
+    /// [any address](Self::any_address); no stream is ended for its age; a
+    /// backslash in a filter escapes nothing but the text's own quote.
+    #[must_use]
+    pub fn bosbase(mut self) -> Self {
+        self.settings.bosbase = true;
+        self.settings.token_lifetime = Duration::from_secs(36_500 * 24 * 3600);
+        self.any_address()
     }
 
     /// Starts the hub.

@@ -17,7 +17,7 @@ use super::refusal::Refusal;
 use super::state::State;
 use super::stream::{Feed, Order, Origin, Outlet};
 use super::wire::Link;
-use crate::filter::{Dialect, Filter};
+use crate::filter::Filter;
 
 /// What a record has beside its fields.
 const ENVELOPE: [&str; 5] = ["id", "collectionId", "collectionName", "created", "updated"];
@@ -44,7 +44,7 @@ impl State {
         }
         let filter = filter.filter(|filter| in_workspace && !filter.is_empty());
         if let Some(filter) = &filter {
-            let filter = Filter::parse(filter, Dialect::New).map_err(|_| Refusal::vague())?;
+            let filter = Filter::parse(filter, self.filter_dialect()).map_err(|_| Refusal::vague())?;
             if let Some(collection) = self.collections.get(collection) {
                 self.check_filter(&filter, collection, &Requester::default())?;
             }
@@ -80,7 +80,7 @@ impl State {
         let requester = Requester::default();
         let matches = |filter: &String| {
             let lens = Lens { state: self, collection, record, requester: &requester };
-            Filter::parse(filter, Dialect::New).is_ok_and(|filter| lens.passes(&filter))
+            Filter::parse(filter, self.filter_dialect()).is_ok_and(|filter| lens.passes(&filter))
         };
         let reached: Vec<(u64, bool)> = feeds
             .into_iter()

@@ -184,6 +184,7 @@ impl hyper::body::Body for Stream {
                 let now = Instant::now();
                 // The limits are PocketBase's; RustBaaS is not known to have any.
                 let (life, idle, beats) = match outlet.origin {
+                    Origin::Client(_) if state.settings.bosbase => (NEVER, IDLE, false),
                     Origin::Client(_) => (LIFE, IDLE, false),
                     Origin::Feed(_) => (NEVER, NEVER, true),
                     Origin::Channel(_) => (NEVER, NEVER, false),
