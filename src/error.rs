@@ -236,6 +236,7 @@ pub struct Refusal(Arc<Inner>);
 struct Inner {
     status: u16,
     headers: HeaderMap,
+    hint: Option<&'static str>,
     message: String,
     body: Vec<u8>,
     retry_after: Option<Duration>,
@@ -252,7 +253,16 @@ impl Refusal {
     pub(crate) fn new(status: u16, body: Vec<u8>, retry_after: Option<Duration>) -> Self {
         let message = message_in(&body).unwrap_or_default();
         let headers = HeaderMap::new();
-        Self(Arc::new(Inner { status, headers, message, body, retry_after, request: None, coding: None }))
+        Self(Arc::new(Inner {
+            status,
+            headers,
+            message,
+            body,
+            retry_after,
+            request: None,
+            coding: None,
+            hint: None,
+        }))
     }
 
     /// Adds what was asked, the coding of the body, and the headers.
@@ -267,6 +277,14 @@ impl Refusal {
     pub(crate) fn of_any_server(mut self) -> Self {
         let message = self.json().as_ref().and_then(any_message).map(str::to_owned);
         Arc::make_mut(&mut self.0).message = message.unwrap_or_default();
+        self
+    }
+
+    /// Says beside the server's words what its status may mean, and what to do.
+    pub(crate) fn with_hint(mut self, hint: &'static str) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.hint = Some(hint);
+        }
         self
     }
 
@@ -327,7 +345,10 @@ impl fmt::Display for Refusal {
         {
             write!(f, " {}", shown(&data.to_string(), SHOWN))?;
         }
-        Ok(())
+        match self.0.hint {
+            Some(hint) => write!(f, " ({hint})"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -13,6 +13,8 @@ use std::{
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 
+pub(crate) use self::head::Direct;
+
 use self::head::Head;
 use crate::{Error, error::unexpected, topic::without_options};
 
@@ -76,7 +78,7 @@ impl Deref for Payload {
 pub(crate) enum Shape {
     /// `{"record": {…}, "action": "…"}`.
     Wrapped,
-    /// The record alone, its fields under `fields`; the name of the event gives the action.
+    /// The record alone or under `record`, its fields under `fields`; the dialect has read the action.
     Bare(Action),
 }
 
@@ -245,10 +247,14 @@ impl Event {
         self.head()?.record_id.as_deref()
     }
 
-    /// The name of the event as the server sent it. With PocketBase it is the topic; with RustBaaS it is
-    /// `record_created` and the like, or the `type` of a custom message. For notices, the topic.
+    /// The name of the event. With PocketBase it is the topic; with RustBaaS it is `record_created` and the like,
+    /// or the `type` of a custom message. For notices, the topic.
     pub fn name(&self) -> &str {
         match &self.0.content {
+            // Some servers send changes unnamed, and name them in the payload.
+            Content::Message { shape: Shape::Bare(Action::Create), .. } => "record_created",
+            Content::Message { shape: Shape::Bare(Action::Update), .. } => "record_updated",
+            Content::Message { shape: Shape::Bare(Action::Delete), .. } => "record_deleted",
             Content::Message { name: Some(name), .. } => name,
             _ => self.topic(),
         }
@@ -426,9 +432,17 @@ impl Event {
         }
     }
 
-    /// A bare record with its fields beside its id, as the other backends send it.
+    /// A RustBaaS record with its fields beside its id, as the other backends send it.
     fn flat_record(&self) -> Result<Value, Error> {
         let mut record: serde_json::Map<String, Value> = self.parse()?;
+        if !record.contains_key("fields")
+            && let Some(Value::Object(wrapped)) = record.get_mut("record")
+        {
+            record = std::mem::take(wrapped);
+        } else {
+            // It belongs to the message: a field of that name stands under `fields`.
+            record.remove("kind");
+        }
         if let Some(Value::Object(fields)) = record.remove("fields") {
             for (name, value) in fields {
                 // A field must not replace what the server says about the record itself.
@@ -542,6 +556,29 @@ mod tests {
         assert_eq!(event.raw(), data.as_bytes());
         let text: Value = serde_json::from_str(&event.json_text().unwrap()).unwrap();
         assert_eq!(text, event.json().unwrap());
+    }
+
+    #[test]
+    fn a_record_of_rustbaas_reads_the_same_wrapped_or_not() {
+        let record = serde_json::json!({"id": "abc", "collection": "posts", "title": "x", "kind": "y"});
+        for data in [
+            r#"{"id":"abc","collection":"posts","fields":{"title":"x","kind":"y"}}"#,
+            r#"{"kind":"record_updated","id":"abc","collection":"posts","fields":{"title":"x","kind":"y"}}"#,
+            r#"{"kind":"record_updated","record":{"id":"abc","collection":"posts","fields":{"title":"x","kind":"y"}}}"#,
+            r#"{"kind":"record_updated","record":{"id":"abc","collection":"posts","title":"x","kind":"y"}}"#,
+        ] {
+            let event = Event::message("posts/*".into(), data, Shape::Bare(Action::Update), Some("message"));
+            assert_eq!((event.record_id(), event.name()), (Some("abc"), "record_updated"), "{data}");
+            assert_eq!(event.record::<Value>().unwrap(), record, "{data}");
+            let json = serde_json::json!({"action": "update", "record": record});
+            assert_eq!(event.json().unwrap(), json, "{data}");
+            assert_eq!(event.raw(), data.as_bytes());
+        }
+        for data in [r#"{"id":"abc"}"#, r#"{"kind":"record_deleted","record":{"id":"abc"}}"#] {
+            let event = Event::message("posts/*".into(), data, Shape::Bare(Action::Delete), Some("message"));
+            assert_eq!((event.record_id(), event.name()), (Some("abc"), "record_deleted"), "{data}");
+            assert_eq!(event.record::<Value>().unwrap(), serde_json::json!({"id": "abc"}));
+        }
     }
 
     #[test]

@@ -5,7 +5,8 @@
 #[expect(dead_code, reason = "the parity suite uses the rest of it")]
 mod plain_client;
 
-use std::io::Read;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use plain_client::{Ask, End, Stream, ask};
@@ -32,6 +33,34 @@ fn subscribed(hub: &Hub, topics: &[&str]) -> Stream {
 
 fn health(hub: &Hub) -> Ask<'static> {
     ask(hub.addr(), "GET", "/api/health")
+}
+
+#[test]
+fn answers_only_what_was_meant_for_this_machine() {
+    let hub = start();
+    let port = hub.addr().port();
+    let answer_to = |target: &str, hosts: &[&str]| {
+        let mut socket = TcpStream::connect(hub.addr()).expect("a connection");
+        let hosts: String = hosts.iter().map(|host| format!("Host: {host}\r\n")).collect();
+        write!(socket, "GET {target} HTTP/1.1\r\n{hosts}Connection: close\r\n\r\n").expect("a request");
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).expect("an answer");
+        answer.split(' ').nth(1).expect("a status").to_owned()
+    };
+    let hosts = [format!("localhost:{port}"), format!("evil.example:{port}")];
+    let [here, evil] = hosts.each_ref().map(String::as_str);
+    assert_eq!(answer_to("/api/health", &[here]), "200");
+    assert_eq!(answer_to("/api/health", &[&hub.addr().to_string()]), "200");
+    assert_eq!(answer_to(&format!("http://{here}/api/health"), &[here]), "200");
+    for hosts in [&[][..], &[evil], &["localhost"], &["localhost:1"], &[here, evil], &[evil, here]] {
+        assert_eq!(answer_to("/api/health", hosts), "421", "{hosts:?}");
+    }
+    assert_eq!(answer_to(&format!("http://{evil}/api/health"), &[here]), "421");
+    // Streams and paths of the owner's are no exception.
+    let _sse = hub.sse("/mine");
+    for path in ["/api/realtime", "/mine", "/api/collections/posts/records"] {
+        assert_eq!(answer_to(path, &[evil]), "421", "{path}");
+    }
 }
 
 #[test]

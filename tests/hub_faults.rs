@@ -171,7 +171,7 @@ fn limits_rates_with_and_without_a_time() {
 /// Asks on a connection that closes, and gives the head and the body that gzip reads.
 fn unzipped(hub: &Hub, path: &str, meanwhile: impl FnOnce()) -> (String, String) {
     let mut socket = TcpStream::connect(hub.addr()).expect("a connection");
-    let head = format!("GET {path} HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n");
+    let head = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", hub.addr());
     socket.write_all(head.as_bytes()).expect("a request");
     meanwhile();
     let mut came = Vec::new();

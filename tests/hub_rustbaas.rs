@@ -69,6 +69,61 @@ fn writes_events_in_the_order_that_the_page_shows() {
 }
 
 #[test]
+fn wraps_changes_where_told_to_and_in_workspaces() {
+    let hub = Hub::builder().rustbaas_wrapped().start().expect("a hub");
+    let in_workspace = PATH.replace("realms", "workspaces");
+    let mut streams = [open(&hub, PATH), open(&hub, &in_workspace)];
+    let post = hub.create("posts", json!({ "title": "Hello" }));
+    let id = post["id"].as_str().expect("an id");
+    hub.delete("posts", id);
+    for stream in &mut streams {
+        let (event, data) = next(stream);
+        assert_eq!((event.as_str(), &data["kind"]), ("record_created", &json!("record_created")));
+        assert_eq!(
+            (&data["record"]["id"], &data["record"]["fields"]["title"]),
+            (&json!(id), &json!("Hello"))
+        );
+        let deleted = json!({ "kind": "record_deleted", "record": { "id": id } });
+        assert_eq!(next(stream), ("record_deleted".into(), deleted));
+    }
+}
+
+#[test]
+fn filters_in_workspaces_alone() {
+    let hub = Hub::start().expect("a hub");
+    hub.collection("posts", json!({ "n": 0 }));
+    let in_workspace = PATH.replace("realms", "workspaces");
+    let mut filtered = open(&hub, &format!("{in_workspace}?filter=n%3E1"));
+    let mut all = open(&hub, &format!("{PATH}?filter=n%3E1"));
+    for n in [1, 2] {
+        hub.create("posts", json!({ "n": n }));
+        assert_eq!(next(&mut all).1["fields"]["n"], n);
+    }
+    assert_eq!(next(&mut filtered).1["record"]["fields"]["n"], 2);
+    for bad in ["n%3E", "nothing%3D1"] {
+        assert_eq!(open(&hub, &format!("{in_workspace}?filter={bad}")).status, 400, "{bad}");
+    }
+}
+
+#[test]
+fn logs_in_to_an_app_by_identity_or_email() {
+    let hub = Hub::builder().require_token().start().expect("a hub");
+    let user = hub.add_user("users", "ann@example.com", "secret");
+    for place in ["realms", "workspaces"] {
+        let path = format!("/api/{place}/acme/apps/web/auth/users/login");
+        for name in ["identity", "email"] {
+            let body = json!({ name: "ann@example.com", "password": "secret" });
+            let answer = ask(hub.addr(), "POST", &path).json(&body).send();
+            assert_eq!((answer.status, &answer.value()["user"]["id"]), (200, &json!(user)));
+            let token = answer.value()["access_token"].as_str().expect("a token").to_owned();
+            assert_eq!(open(&hub, &format!("{PATH}?access_token={token}")).status, 200);
+        }
+        let wrong = json!({ "email": "ann@example.com", "password": "no" });
+        assert_eq!(ask(hub.addr(), "POST", &path).json(&wrong).send().status, 400);
+    }
+}
+
+#[test]
 fn reaches_both_protocols_with_one_change() {
     let hub = Hub::start().expect("a hub");
     let mut direct = open(&hub, PATH);

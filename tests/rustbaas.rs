@@ -1,15 +1,23 @@
-//! The RustBaaS page, line by line, against the hub. Each test is named for a sentence of it.
+//! The RustBaaS page, line by line, against the hub: tests of its sentences are named for them. Then what its server
+//! does beside its page.
 #![cfg(all(feature = "hub", feature = "async-io"))]
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidings::{Action, Client, Error, Event, GapReason, State, Subscription, hub::Hub};
+use tidings::{
+    Action, Client, Error, Event, GapReason, State, Subscription,
+    hub::{Answer, Endpoint, Hub, Message},
+};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn client(hub: &Hub) -> Client {
     Client::rustbaas(&hub.url(), "acme", "web").unwrap()
+}
+
+fn workspace(hub: &Hub) -> Client {
+    Client::builder(&hub.url()).rustbaas_workspace("acme", "web").build().unwrap()
 }
 
 async fn next(subscription: &mut Subscription) -> Event {
@@ -46,6 +54,7 @@ fn the_same_program_runs_against_either_backend() {
     let seen = run(|hub| Client::new(&hub.url()).unwrap());
     assert_eq!(seen.iter().map(|(action, _)| &**action).collect::<Vec<_>>(), ["create", "update", "delete"]);
     assert_eq!(seen, run(client));
+    assert_eq!(seen, run(workspace));
 }
 
 #[test]
@@ -178,8 +187,6 @@ fn to_narrow_further_filter_on_the_client() {
             let error = refused.await.unwrap_err();
             assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
         }
-        let error = client.collection("users").auth_with_password("a", "b").await.unwrap_err();
-        assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
         let error = client.realtime().subscribe("PB_CONNECT").await.unwrap_err();
         assert!(matches!(error, Error::InvalidTopic { .. }), "{error:?}");
     });
@@ -247,5 +254,159 @@ fn a_subscriber_that_disconnects_does_not_get_what_it_missed_and_is_told_so() {
         hub.create("posts", json!({"title": "missed"}));
         let gap = posts.next().await.unwrap().gap().expect("a gap");
         assert!(gap.since <= missed && missed <= gap.until);
+    });
+}
+
+#[test]
+fn a_wrapped_payload_reads_as_the_page_has_it() {
+    smol::block_on(async {
+        let read = async |hub: Hub| {
+            let client = client(&hub);
+            let posts = client.collection("posts");
+            let mut all = posts.subscribe("*").await.unwrap();
+            let mut one = posts.subscribe("watchedrecord01").await.unwrap();
+            hub.create("posts", json!({"id": "watchedrecord01", "title": "x"}));
+            hub.create("posts", json!({"id": "anotherrecord01", "title": "y"}));
+            hub.update("posts", "watchedrecord01", json!({"title": "z"}));
+            hub.delete("posts", "watchedrecord01");
+            let mut seen = Vec::new();
+            for (subscription, n) in [(&mut all, 4), (&mut one, 3)] {
+                for _ in 0..n {
+                    let event = next(subscription).await;
+                    let mut record: Value = event.record().unwrap();
+                    assert_eq!(record["id"], event.record_id().unwrap());
+                    assert_eq!(
+                        event.json().unwrap(),
+                        json!({"action": event.action().as_str(), "record": record})
+                    );
+                    let record = record.as_object_mut().unwrap();
+                    record.retain(|name, _| !name.ends_with("_at"));
+                    seen.push((event.topic().to_owned(), event.name().to_owned(), record.clone()));
+                }
+            }
+            seen
+        };
+        let bare = read(Hub::start().unwrap()).await;
+        assert_eq!(bare[0].2["title"], "x");
+        assert_eq!(bare, read(Hub::builder().rustbaas_wrapped().start().unwrap()).await);
+    });
+}
+
+#[test]
+fn a_change_without_a_name_is_what_its_kind_says() {
+    smol::block_on(async {
+        let hub = Hub::start().unwrap();
+        let stream = hub.sse("/api/realms/acme/apps/web/collections/posts/events");
+        let client = client(&hub);
+        let mut posts = client.collection("posts").subscribe("*").await.unwrap();
+        let mut one = client.collection("posts").subscribe("01H").await.unwrap();
+        stream.send(Message::data(
+            "{\"kind\":\"record_created\",\"record\":{\"id\":\"01H\",\"fields\":{\"n\":1}}}",
+        ));
+        stream.send(Message::data("{\"kind\":\"record_deleted\",\"id\":\"01H\"}"));
+        for action in [Action::Create, Action::Delete] {
+            for subscription in [&mut posts, &mut one] {
+                let event = next(subscription).await;
+                assert_eq!((event.action(), event.record_id()), (action, Some("01H")));
+                assert_eq!(event.json().unwrap()["record"]["id"], "01H");
+            }
+        }
+    });
+}
+
+#[test]
+fn in_a_workspace_the_server_filters_and_each_filter_has_its_stream() {
+    smol::block_on(async {
+        let hub = Hub::start().unwrap();
+        hub.collection("posts", json!({"n": 0}));
+        let client = workspace(&hub);
+        let posts = client.collection("posts");
+        let mut two = posts.subscribe("*").filter("n = 2").await.unwrap();
+        let mut again = posts.subscribe("watchedrecord02").filter("n = 2").await.unwrap();
+        let mut all = posts.subscribe("*").filter("").await.unwrap();
+        assert_eq!(client.stats().streams, 2);
+        for n in 0..4 {
+            hub.create("posts", json!({"id": format!("watchedrecord0{n}"), "n": n}));
+        }
+        assert_eq!(next(&mut two).await.record_id(), Some("watchedrecord02"));
+        assert_eq!(next(&mut again).await.record_id(), Some("watchedrecord02"));
+        for n in 0..4 {
+            assert_eq!(next(&mut all).await.record::<Value>().unwrap()["n"], n);
+        }
+        // The two with a filter share a stream, and one message.
+        assert_eq!(hub.stats().messages, 5);
+
+        let error = posts.subscribe("*").filter("n = ").await.unwrap_err();
+        assert_eq!(error.status(), Some(400));
+        let error = posts.subscribe("*").expand("author").await.unwrap_err();
+        assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
+        assert_eq!(posts.unsubscribe(Some("*")), 2);
+        assert!(hub.wait_until(|stats| stats.streams == 1, PATIENCE));
+    });
+}
+
+#[test]
+fn a_404_says_which_setting_a_server_of_the_other_kind_wants() {
+    smol::block_on(async {
+        let hub = Hub::start().unwrap();
+        let not_found = || Answer::status(404);
+        for (client, other) in [
+            (client(&hub), "build the client with `rustbaas_workspace`"),
+            (workspace(&hub), "with `rustbaas`"),
+        ] {
+            hub.faults().answer_next(Endpoint::Events, not_found(), 1);
+            let error = client.collection("posts").subscribe("*").await.unwrap_err();
+            assert_eq!(error.status(), Some(404));
+            assert!(error.to_string().contains(other), "{error}");
+            hub.faults().answer_next(Endpoint::Auth, not_found(), 1);
+            let error = client.collection("users").auth_with_password("a", "b").await.unwrap_err();
+            assert!(error.to_string().contains(other), "{error}");
+        }
+    });
+}
+
+#[test]
+fn an_account_of_the_app_logs_in_and_what_is_not_known_is_refused_with_why() {
+    smol::block_on(async {
+        let hub = Hub::builder().require_token().start().unwrap();
+        let user = hub.add_user("users", "ada@example.com", "correct-horse-1");
+        for client in [client(&hub), workspace(&hub)] {
+            let users = client.collection("users");
+            let error = users.auth_with_password("ada@example.com", "wrong").await.unwrap_err();
+            assert_eq!(error.status(), Some(400));
+            let answer = users.auth_with_password("ada@example.com", "correct-horse-1").await.unwrap();
+            assert_eq!((&answer.record["id"], client.auth().token()), (&json!(user), Some(answer.token)));
+            drop(client.collection("posts").subscribe("*").await.unwrap());
+
+            let is_unsupported = |error: Error, reason: &str| {
+                assert!(
+                    matches!(error, Error::Unsupported { .. }) && error.to_string().contains(reason),
+                    "{error:?}"
+                );
+            };
+            is_unsupported(users.auth_refresh().await.unwrap_err(), "log in again");
+            is_unsupported(
+                users.auth_with_oauth2("github", |_| {}).await.unwrap_err(),
+                "log in with a password",
+            );
+            let other = client.collection("_superusers").auth_with_password("a", "b").await;
+            is_unsupported(other.unwrap_err(), "accounts of a RustBaaS app are in `users`");
+        }
+        let login = hub.requests().into_iter().find(|seen| seen.path.ends_with("/login")).unwrap();
+        let body: Value = serde_json::from_slice(&login.body).unwrap();
+        let expected =
+            json!({"identity": "ada@example.com", "email": "ada@example.com", "password": "wrong"});
+        assert_eq!(body, expected);
+
+        // Whichever names the answer has.
+        for answer in [
+            json!({"token": "a.b.c", "record": {"id": "x"}}),
+            json!({"access_token": "a.b.c", "user": {"id": "x"}}),
+        ] {
+            let client = client(&hub);
+            hub.faults().answer_next(Endpoint::Auth, Answer::status(200).body(answer.to_string()), 1);
+            let answer = client.collection("users").auth_with_password("a", "b").await.unwrap();
+            assert_eq!((&*answer.token, &answer.record["id"]), ("a.b.c", &json!("x")));
+        }
     });
 }

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     Error, OAuth2, Subscribe,
@@ -75,11 +75,17 @@ impl Collection {
     /// Logs in with a username or e-mail address and a password. The client uses the new token from then on. The collection
     /// of superusers is `_superusers`, also for servers before 0.23, which call them admins.
     ///
+    /// With RustBaaS the collection is `users`, and the app's own accounts log in. Its documentation has no login: that
+    /// this goes to `…/apps/APP/auth/users/login` was read in its source and not tried on a server. What is sent has the
+    /// identity as `identity` and as `email`, and of the answer `token` or `access_token` and `record` or `user` are
+    /// taken. Where the server answers otherwise, [`Client::send`](crate::Client::send) can log in and
+    /// [`Auth::set`](crate::Auth::set) takes the token.
+    ///
     /// # Errors
     /// [`Error::Refused`] with status 400 when the credentials are wrong, and the errors of
     /// [`Client::send`](crate::Client::send).
     pub async fn auth_with_password(&self, identity: &str, password: &str) -> Result<AuthResponse, Error> {
-        let body = json!({"identity": identity, "password": password});
+        let body = self.handle.dialect.credentials(identity, password);
         let answer = self.ask("auth-with-password", Some(body)).await?;
         self.adopt(answer)
     }
@@ -95,7 +101,8 @@ impl Collection {
     ///
     /// # Errors
     /// When awaited: [`Error::InvalidArgument`] when the server has no such provider, [`Error::Protocol`] when the user or
-    /// the provider declined or the connection was lost meanwhile, [`Error::Timeout`], and [`Error::Refused`].
+    /// the provider declined or the connection was lost meanwhile, [`Error::Timeout`],
+    /// [`Error::Refused`], and [`Error::Unsupported`] with RustBaaS.
     pub fn auth_with_oauth2(&self, provider: &str, open: impl FnOnce(&str) + Send + 'static) -> OAuth2 {
         OAuth2::new(self.clone(), provider, Box::new(open))
     }
@@ -103,6 +110,7 @@ impl Collection {
     /// Exchanges the client's token for a new one.
     ///
     /// # Errors
+    /// [`Error::Unsupported`] with RustBaaS, which is not known to do it: log in again.
     /// [`Error::Refused`] with status 401 when the token has expired or was revoked.
     pub async fn auth_refresh(&self) -> Result<AuthResponse, Error> {
         let answer = self.ask("auth-refresh", None).await?;
@@ -110,12 +118,13 @@ impl Collection {
     }
 
     async fn ask(&self, what: &str, body: Option<Value>) -> Result<Response, Error> {
-        let path = format!("{}/{what}", self.handle.dialect.log_in_path(&self.name)?);
+        let path = self.handle.dialect.auth_path(&self.name, what)?;
         match self.post(&path, body.clone()).await {
             Err(error) if self.name == "_superusers" && error.status() == Some(404) => {
                 // Servers before 0.23.
                 self.post(&format!("/api/admins/{what}"), body).await
             }
+            Err(Error::Refused(refusal)) => Err(Error::Refused(self.handle.dialect.explain(refusal))),
             answer => answer,
         }
     }
@@ -127,11 +136,17 @@ impl Collection {
     pub(crate) fn adopt(&self, answer: Response) -> Result<AuthResponse, Error> {
         #[derive(Deserialize)]
         struct Body {
-            token: String,
-            #[serde(alias = "admin", default)]
-            record: Value,
+            token: Option<String>,
+            access_token: Option<String>,
+            record: Option<Value>,
+            admin: Option<Value>,
+            user: Option<Value>,
         }
-        let Body { token, record } = answer.json()?;
+        let body: Body = answer.json()?;
+        let token = body.token.or(body.access_token);
+        let token =
+            token.ok_or_else(|| Error::Protocol("the body of the answer: missing field `token`".into()))?;
+        let record = body.record.or(body.admin).or(body.user).unwrap_or_default();
         Auth { handle: self.handle.clone() }.set(&token, record.clone())?;
         Ok(AuthResponse { token, record })
     }

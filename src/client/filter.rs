@@ -3,7 +3,10 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{Error, filter::check_part};
+use crate::{
+    Error,
+    filter::{check_part, is_read_at_any_age},
+};
 
 /// Replaces the placeholders `{:name}` of a filter expression with `values`, quoted so that no value can change the
 /// meaning of the expression.
@@ -17,8 +20,26 @@ use crate::{Error, filter::check_part};
 /// # Ok::<(), tidings::Error>(())
 /// ```
 ///
-/// PocketBase before 0.39 and BosBase cannot express a backslash before a quote or at the end of a text. There such a
-/// value matches nothing or the server answers 400; it never changes the meaning.
+/// # Backslashes
+/// PocketBase reads `\\` in a text as one backslash since 0.39; before that, and in BosBase, it is two. What is returned
+/// means the same to both. Most values need nothing for that. For those that do (a backslash before `n`, `r`, `t`,
+/// a quote or another backslash) the expression is written twice, once for each kind of server, and a comparison that
+/// only one of them finds true chooses: no server has to be asked, and none has to be named. Such a result is more than
+/// twice as long. The expression must then be a whole one: of a part, to be joined with others, only the form for 0.39
+/// and newer is returned.
+///
+/// A text that ends in a backslash, or that has a backslash before a `'` and another before a `"`, cannot be written for
+/// older servers. The form for 0.39 and newer is returned; on an older one it matches nothing or the server answers 400,
+/// and it never means something else. Tried on 0.22.26 and 0.40.6.
+///
+/// ```
+/// let filter = tidings::filter("path = {:path}", serde_json::json!({"path": r"C:\new"}))?;
+/// assert_eq!(
+///     filter,
+///     r"('\\.' = '\.' && (path = 'C:\\new')) || ('\\.' != '\.' && (path = 'C:\new'))"
+/// );
+/// # Ok::<(), tidings::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::InvalidArgument`] when
@@ -33,43 +54,103 @@ pub fn filter(expression: &str, values: impl Serialize) -> Result<String, Error>
     let Value::Object(values) = values else {
         return Err(Error::argument("filter", "the values are not a map from names to values"));
     };
+    let template = Template::parse(expression, &values)?;
+    check_part(&template.outline).map_err(|error| Error::argument("filter", error.to_string()))?;
     // Where a backslash cannot be escaped, a text that ends in one runs on to the next quote. None of the other
     // values may offer it one.
     let is_open = |value: &Value| value.as_str().is_some_and(|text| text.ends_with('\\'));
     let guarded = values.values().any(is_open);
-    let mut out = String::with_capacity(expression.len());
-    // The same with texts of the placeholders' length, so that columns stay what they are.
-    let mut outline = String::with_capacity(expression.len());
-    let mut rest = expression;
-    let mut quote_open = None;
-    while let Some(at) = rest.find("{:") {
-        let (before, place) = rest.split_at(at);
-        out.push_str(before);
-        outline.push_str(before);
-        quote_open = quote_after(quote_open, before);
-        let Some(end) = place.find('}') else {
-            return Err(Error::argument(
-                "filter",
-                format!("a placeholder is not closed: {place:?} has no }}"),
-            ));
-        };
-        let name = &place[2..end];
-        if quote_open.is_some() {
-            let why =
-                format!("{{:{name}}} stands between quotes; leave them out, the value is quoted for you");
-            return Err(Error::argument("filter", why));
+    let new = template.fill(|text| Some(quote(text, guarded))).expect("newer servers read every text");
+    let Some(old) = template.fill(quote_for_old).filter(|old| *old != new) else { return Ok(new) };
+    // A comment goes on to the end of its line.
+    let end = if expression.contains("//") { "\n" } else { "" };
+    let both = format!(r"('\\.' = '\.' && ({new}{end})) || ('\\.' != '\.' && ({old}{end}))");
+    // Not so a part of an expression, nor one with a comment that would hide a bracket.
+    let is_whole = is_read_at_any_age(&template.outline) && is_read_at_any_age(&both);
+    Ok(if is_whole { both } else { new })
+}
+
+/// An expression cut at its placeholders.
+struct Template<'a> {
+    /// What stands before a placeholder, and what replaces it.
+    parts: Vec<(&'a str, Content)>,
+    rest: &'a str,
+    /// The expression with texts of the placeholders' length, so that columns stay what they are.
+    outline: String,
+}
+
+/// What replaces a placeholder.
+enum Content {
+    /// As it is.
+    Plain(String),
+    Text(String),
+}
+
+impl<'a> Template<'a> {
+    fn parse(expression: &'a str, values: &serde_json::Map<String, Value>) -> Result<Self, Error> {
+        let mut parts = Vec::new();
+        let mut outline = String::with_capacity(expression.len());
+        let mut rest = expression;
+        let mut quote_open = None;
+        while let Some(at) = rest.find("{:") {
+            let (before, place) = rest.split_at(at);
+            outline.push_str(before);
+            quote_open = quote_after(quote_open, before);
+            let Some(end) = place.find('}') else {
+                let why = format!("a placeholder is not closed: {place:?} has no }}");
+                return Err(Error::argument("filter", why));
+            };
+            let name = &place[2..end];
+            if quote_open.is_some() {
+                let why =
+                    format!("{{:{name}}} stands between quotes; leave them out, the value is quoted for you");
+                return Err(Error::argument("filter", why));
+            }
+            let value = values.get(name).ok_or_else(|| {
+                let why = format!("the placeholder {{:{name}}} has no value");
+                Error::argument("filter", why)
+            })?;
+            parts.push((before, Content::of(name, value)?));
+            outline.push_str(&format!("'{}'", "x".repeat(name.chars().count() + 1)));
+            rest = &place[end + 1..];
         }
-        let value = values
-            .get(name)
-            .ok_or_else(|| Error::argument("filter", format!("the placeholder {{:{name}}} has no value")))?;
-        out.push_str(&literal(name, value, guarded)?);
-        outline.push_str(&format!("'{}'", "x".repeat(name.chars().count() + 1)));
-        rest = &place[end + 1..];
+        outline.push_str(rest);
+        Ok(Self { parts, rest, outline })
     }
-    out.push_str(rest);
-    outline.push_str(rest);
-    check_part(&outline).map_err(|error| Error::argument("filter", error.to_string()))?;
-    Ok(out)
+
+    /// The expression, unless a text cannot be quoted.
+    fn fill(&self, quote: impl Fn(&str) -> Option<String>) -> Option<String> {
+        let mut out = String::new();
+        for (before, content) in &self.parts {
+            out += before;
+            match content {
+                Content::Plain(plain) => out += plain,
+                Content::Text(text) => out += &quote(text)?,
+            }
+        }
+        out += self.rest;
+        Some(out)
+    }
+}
+
+impl Content {
+    fn of(name: &str, value: &Value) -> Result<Self, Error> {
+        let text = match value {
+            // The language knows no exponents.
+            Value::Number(number) if number.is_f64() => {
+                return Ok(Self::Plain(number.as_f64().unwrap_or_default().to_string()));
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => return Ok(Self::Plain(value.to_string())),
+            Value::String(text) => text.clone(),
+            Value::Array(_) | Value::Object(_) => value.to_string(),
+        };
+        match text.contains('\0') {
+            true => {
+                Err(Error::argument("filter", format!("the value of {{:{name}}} contains a NUL character")))
+            }
+            false => Ok(Self::Text(text)),
+        }
+    }
 }
 
 /// The quote that is still open after some more of an expression.
@@ -86,20 +167,8 @@ fn quote_after(open: Option<char>, text: &str) -> Option<char> {
     })
 }
 
-fn literal(name: &str, value: &Value, guarded: bool) -> Result<String, Error> {
-    Ok(match value {
-        // The language knows no exponents.
-        Value::Number(number) if number.is_f64() => number.as_f64().unwrap_or_default().to_string(),
-        Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
-        Value::String(text) => quote(name, text, guarded)?,
-        Value::Array(_) | Value::Object(_) => quote(name, &value.to_string(), guarded)?,
-    })
-}
-
-fn quote(name: &str, text: &str, guarded: bool) -> Result<String, Error> {
-    if text.contains('\0') {
-        return Err(Error::argument("filter", format!("the value of {{:{name}}} contains a NUL character")));
-    }
+/// For servers since 0.39, and for older ones where they read it the same.
+fn quote(text: &str, guarded: bool) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('\'');
     let mut characters = text.chars().peekable();
@@ -117,7 +186,15 @@ fn quote(name: &str, text: &str, guarded: bool) -> Result<String, Error> {
         out.push(character);
     }
     out.push('\'');
-    Ok(out)
+    out
+}
+
+/// For servers before 0.39: a backslash stands for itself but before the text's own quote, so one before a quote wants
+/// the other quotes, and one at the end cannot be written.
+fn quote_for_old(text: &str) -> Option<String> {
+    let quote = ['\'', '"'].into_iter().find(|quote| !text.contains(&format!("\\{quote}")))?;
+    let quoted = text.replace(quote, &format!("\\{quote}"));
+    (!text.ends_with('\\')).then(|| format!("{quote}{quoted}{quote}"))
 }
 
 #[cfg(test)]
@@ -141,6 +218,54 @@ mod tests {
         ];
         for (value, literal) in cases {
             assert_eq!(filter("{:v}", json!({"v": value})).unwrap(), literal);
+        }
+    }
+
+    #[test]
+    fn what_ages_of_servers_read_differently_is_written_for_both() {
+        for (value, new, old) in [
+            (r"C:\new", r"'C:\\new'", r"'C:\new'"),
+            (r"a\\b", r"'a\\\b'", r"'a\\b'"),
+            (r"b\'q", r"'b\\\'q'", r#""b\'q""#),
+            (r#"b\'q""#, r#"'b\\\'q"'"#, r#""b\'q\"""#),
+        ] {
+            let filled = filter("a = {:v} // same", json!({"v": value})).unwrap();
+            let expected =
+                format!("(r'' = r && (a = {new} // same\n)) || (r'' != r && (a = {old} // same\n))");
+            let expected = expected
+                .replace("r''", r"'\\.'")
+                .replace(" = r ", r" = '\.' ")
+                .replace(" != r ", r" != '\.' ");
+            assert_eq!(filled, expected, "{value}");
+        }
+        for (value, new) in
+            [(r"a\", r"'a\\'"), (r#"\'\""#, r#"'\\\'\\"'"#), (r"a\b", r"'a\b'"), ("it's", r"'it\'s'")]
+        {
+            assert_eq!(filter("a = {:v}", json!({"v": value})).unwrap(), format!("a = {new}"), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_an_expression_stays_a_part() {
+        for part in [
+            "{:v}",
+            "&& a = {:v}",
+            "a = {:v} ||",
+            "(a = {:v}",
+            "a = {:v})",
+            "a =",
+            "a = {:v} // it's",
+            "'=' {:v}",
+            "a =",
+        ] {
+            let filled = filter(part, json!({"v": r"a\\b"})).unwrap();
+            assert_eq!(filled, part.replace("{:v}", r"'a\\\b'"));
+        }
+        for whole in ["a = {:v}", "(a ?~ {:v})", "a = {:v} && (b = ')' || c != \"(\")"] {
+            assert!(
+                filter(whole, json!({"v": r"a\\b"})).unwrap().starts_with(r"('\\.' = '\.' && ("),
+                "{whole}"
+            );
         }
     }
 

@@ -46,12 +46,13 @@ use crate::{
         dialect::{
             Dialect,
             pocketbase::PocketBase,
-            rustbaas::{HEARTBEAT, RustBaas},
+            rustbaas::{HEARTBEAT, Place, RustBaas},
         },
         identity::Token,
     },
     http::{ClientCertificate, HttpClient, HttpConfig, ProxyMode, take_userinfo},
     rt::Runtime,
+    topic::is_dots,
 };
 
 #[cfg(any(feature = "async-io", feature = "tokio"))]
@@ -89,7 +90,8 @@ impl Client {
     ///
     /// Each collection has its own stream, shared by all its subscriptions. RustBaaS has no filters and no `expand`: using
     /// them is [`Error::Unsupported`]. Filter in the client instead, with
-    /// [`Subscribe::only_if`](crate::Subscribe::only_if).
+    /// [`Subscribe::only_if`](crate::Subscribe::only_if). Newer servers, whose apps are in workspaces, do filter: see
+    /// [`rustbaas_workspace`](ClientBuilder::rustbaas_workspace).
     ///
     /// ```
     /// let client = tidings::Client::rustbaas("http://127.0.0.1:8080", "acme", "web")?;
@@ -147,7 +149,8 @@ impl Client {
         Auth { handle: self.handle.clone() }
     }
 
-    /// Builds a filter expression with safely quoted values: the same as [`tidings::filter`](crate::filter()).
+    /// Builds a filter expression with safely quoted values: the same as [`tidings::filter`](crate::filter()). What it
+    /// returns fits servers of any age, so no server is asked.
     ///
     /// # Errors
     /// See there.
@@ -280,8 +283,8 @@ impl fmt::Debug for States {
 pub struct ClientBuilder {
     url: String,
     name: Option<String>,
-    /// Realm and app of a RustBaaS server.
-    rustbaas: Option<(String, String)>,
+    /// Realm or workspace, and app, of a RustBaaS server.
+    rustbaas: Option<(Place, String)>,
     token_in_query: bool,
     /// `None` for the default, and all that PocketBase can have.
     heartbeat: Option<Duration>,
@@ -320,7 +323,25 @@ impl ClientBuilder {
 
     /// Selects RustBaaS as the backend, with the realm and app of the collections. See [`Client::rustbaas`].
     pub fn rustbaas(mut self, realm: impl Into<String>, app: impl Into<String>) -> Self {
-        self.rustbaas = Some((realm.into(), app.into()));
+        self.rustbaas = Some((Place::Realm(realm.into()), app.into()));
+        self
+    }
+
+    /// The server is a newer RustBaaS, whose apps are below `/api/workspaces/`, and the collections belong to this app
+    /// of this workspace. As [`rustbaas`](Self::rustbaas), but [`filter`](crate::Subscribe::filter) of a subscription
+    /// goes to the server, as `?filter=` and in the server's own language. Each filter of a collection has a stream of
+    /// its own, shared by all subscriptions with the same one; `expand` and `fields` are refused.
+    ///
+    /// That there are such servers was read in the source of RustBaaS, and not tried on one. A server of the other kind
+    /// answers with 404, and the error then says which of the two settings to try.
+    ///
+    /// ```
+    /// let client = tidings::Client::builder("http://127.0.0.1:8080").rustbaas_workspace("acme", "web").build()?;
+    /// let drafts = client.collection("posts").subscribe("*").filter("status = 'draft'");
+    /// # Ok::<(), tidings::Error>(())
+    /// ```
+    pub fn rustbaas_workspace(mut self, workspace: impl Into<String>, app: impl Into<String>) -> Self {
+        self.rustbaas = Some((Place::Workspace(workspace.into()), app.into()));
         self
     }
 
@@ -655,25 +676,26 @@ impl fmt::Debug for ClientBuilder {
 
 /// The dialect of the server, or the setting that it cannot honour.
 fn dialect(
-    rustbaas: Option<(String, String)>,
+    rustbaas: Option<(Place, String)>,
     token_in_query: bool,
     heartbeat: Option<Duration>,
     identity_check: Option<Duration>,
 ) -> Result<Arc<dyn Dialect>, Error> {
     match rustbaas {
-        Some((realm, app)) if realm.is_empty() || app.is_empty() => {
-            Err(Error::argument("realm or app", "it is empty"))
+        Some((place, app)) if place.name().is_empty() || app.is_empty() => {
+            Err(Error::argument(format!("{} or app", place.kind()), "it is empty"))
         }
-        Some((realm, app)) if crate::topic::is_dots(&realm) || crate::topic::is_dots(&app) => {
-            Err(Error::argument("realm or app", "no name is `.` or `..`, which lead elsewhere"))
+        Some((place, app)) if is_dots(place.name()) || is_dots(&app) => {
+            let reason = "no name is `.` or `..`, which lead elsewhere";
+            Err(Error::argument(format!("{} or app", place.kind()), reason))
         }
         Some(_) if identity_check.is_some() => Err(Error::unsupported(
             "an identity check",
             "RustBaaS reads the token when a stream is opened, and cannot be asked again",
         )),
-        Some((realm, app)) => {
+        Some((place, app)) => {
             let heartbeat = heartbeat.unwrap_or(HEARTBEAT);
-            Ok(Arc::new(RustBaas { realm, app, token_in_query, heartbeat }))
+            Ok(Arc::new(RustBaas { place, app, token_in_query, heartbeat }))
         }
         None if token_in_query => {
             Err(Error::unsupported("a token in the query", "PocketBase takes it in a header only"))

@@ -91,6 +91,7 @@ impl Subscribe {
     ///
     /// PocketBase sends nothing when a record stops matching, and nothing at all when the expression names an unknown
     /// field. A syntax error that no server takes is [`Error::InvalidArgument`] with its column, before the network.
+    /// RustBaaS filters only in [workspaces](crate::ClientBuilder::rustbaas_workspace).
     pub fn filter(self, expression: impl Into<String>) -> Self {
         self.query("filter", expression.into())
     }
@@ -155,7 +156,8 @@ impl Subscribe {
 
     /// Delivers only events for which `predicate` is true; notices are always delivered. It runs where events are taken
     /// from the queue, on your task or on the callback thread, so rejected events still take up queue space. A
-    /// [`filter`](Self::filter) on the server is cheaper, where the server has filters; RustBaaS has none.
+    /// [`filter`](Self::filter) on the server is cheaper, where the server has filters; older RustBaaS servers have
+    /// none.
     pub fn only_if(mut self, predicate: impl Fn(&Event) -> bool + Send + Sync + 'static) -> Self {
         self.only_if = Some(match self.only_if.take() {
             Some(first) => Box::new(move |event| first(event) && predicate(event)),
@@ -221,7 +223,9 @@ impl Subscribe {
             self;
         let key = handle.dialect.key(&topic)?;
         // The filter of a topic that is not of records may be anything.
-        if is_checked && let Some(filter) = topic.query.get("filter").filter(|filter| !filter.is_empty()) {
+        let is_checked_here = is_checked && handle.dialect.reads_pocketbase_filters();
+        if is_checked_here && let Some(filter) = topic.query.get("filter").filter(|filter| !filter.is_empty())
+        {
             crate::filter::check(filter).map_err(|error| Error::argument("filter", error.to_string()))?;
         }
         let check = is_checked.then(|| handle.dialect.check(&topic)).flatten();

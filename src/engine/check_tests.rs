@@ -117,7 +117,7 @@ impl Scene {
 }
 
 fn refused(status: u16, message: &str) -> Result<(), Failure> {
-    let body = serde_json::json!({"message": message, "status": status}).to_string();
+    let body = serde_json::json!({"message": message, "status": status, "data": {}}).to_string();
     Err(Failure::Refused(Refusal::new(status, body.into(), None)))
 }
 
@@ -170,7 +170,7 @@ fn a_refusal_fails_who_waits_and_nobody_else() {
 
 #[test]
 fn what_may_pass_and_what_is_not_the_servers_own_answer_fails_nothing() {
-    let proxy = Failure::Refused(Refusal::new(404, b"<html>".to_vec(), None));
+    let proxy = Failure::Refused(Refusal::new(404, br#"{"message":"no Route matched"}"#.to_vec(), None));
     let lost = Failure::Lost(Error::Timeout { what: "it".into(), after: Duration::from_secs(10) });
     for answer in [refused(429, "Too Many Requests."), refused(503, "Busy."), Err(proxy), Err(lost)] {
         let mut scene = Scene::new();

@@ -278,12 +278,12 @@ impl<L: Outlet> Engine<L> {
                 Streams::Multiplexed { topics, bytes } => {
                     session.keys.len() < topics && session.weight + key.len() <= bytes
                 }
-                Streams::Direct => &*session.stream == stream,
+                Streams::Direct => *session.stream == *stream,
             };
             let id = sessions.iter().find(|(_, s)| room(s)).map(|(id, _)| *id).unwrap_or_else(|| {
                 let id = SessionId(*next_session);
                 *next_session += 1;
-                sessions.insert(id, Session::new(stream, config.least_delay));
+                sessions.insert(id, Session::new(&stream, config.least_delay));
                 id
             });
             let session = sessions.get_mut(&id).expect("found or made above");

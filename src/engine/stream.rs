@@ -122,6 +122,7 @@ impl<L: Outlet> Engine<L> {
             None => self.lose(now, id.session, Reason::EndedByServer, None),
             Some(Failure::Lost(error)) => self.lose(now, id.session, Reason::Lost(error), None),
             Some(Failure::Refused(refusal)) => {
+                let refusal = if opening { self.dialect.explain(refusal) } else { refusal };
                 let verdict = if opening { self.dialect.judge_open(&refusal) } else { OpenVerdict::Later };
                 let error = Error::Refused(refusal.clone());
                 let reason = Reason::Refused(error.clone());

@@ -16,7 +16,11 @@ use super::{
     *,
 };
 use crate::engine::{
-    dialect::{Failure, pocketbase::PocketBase, rustbaas::RustBaas},
+    dialect::{
+        Failure,
+        pocketbase::PocketBase,
+        rustbaas::{self, RustBaas},
+    },
     identity::jwt,
 };
 
@@ -151,7 +155,12 @@ fn reach(place: Place) -> (Scene, Option<ConnId>) {
         }
         Place::Idle => {
             let heartbeat = Duration::from_secs(15);
-            let dialect = RustBaas { realm: "r".into(), app: "a".into(), token_in_query: false, heartbeat };
+            let dialect = RustBaas {
+                place: rustbaas::Place::Realm("r".into()),
+                app: "a".into(),
+                token_in_query: false,
+                heartbeat,
+            };
             scene = Scene::with(dialect, Config { has_provider: true, ..Config::default() });
             None
         }

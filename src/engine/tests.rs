@@ -512,7 +512,7 @@ fn what_waits_for_one_user_is_not_for_another() {
 #[test]
 fn a_new_token_does_not_shorten_the_wait_that_a_busy_server_asks_for() {
     let rustbaas = RustBaas {
-        realm: "r".into(),
+        place: dialect::rustbaas::Place::Realm("r".into()),
         app: "a".into(),
         token_in_query: false,
         heartbeat: dialect::rustbaas::HEARTBEAT,

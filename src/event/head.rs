@@ -20,11 +20,8 @@ struct Record {
 impl Head {
     pub(super) fn parse(data: &str, shape: Shape) -> Self {
         match shape {
-            Shape::Bare(action) => {
-                let record = serde_json::from_str::<Record>(data).ok();
-                let record_id = record.filter(|_| action != Action::Custom).map(|record| record.id);
-                Self { action, record_id }
-            }
+            Shape::Bare(Action::Custom) => Self { action: Action::Custom, record_id: None },
+            Shape::Bare(action) => Self { action, record_id: Direct::parse(data).record_id },
             Shape::Wrapped => Self::of_change(data).unwrap_or_else(|| Self::of_anything(data)),
         }
     }
@@ -68,6 +65,39 @@ impl Head {
             .and_then(|record| serde_json::from_str::<Record>(record.get()).ok())
             .map(|record| record.id);
         Self { action, record_id }
+    }
+}
+
+/// What a RustBaaS payload says of a change: `{"id", "fields", …}` as its page has it, or
+/// `{"kind", "record": {"id", "fields", …}}` as its server sends it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Direct {
+    /// The name of the change, where the payload has it.
+    pub(crate) kind: Option<Box<str>>,
+    pub(crate) record_id: Option<Box<str>>,
+}
+
+impl Direct {
+    /// Custom messages may hold anything, so nothing here may fail.
+    pub(crate) fn parse(data: &str) -> Self {
+        #[derive(Default, serde::Deserialize)]
+        struct Payload<'a> {
+            #[serde(borrow)]
+            kind: Option<&'a RawValue>,
+            #[serde(borrow)]
+            id: Option<&'a RawValue>,
+            #[serde(borrow)]
+            record: Option<&'a RawValue>,
+            fields: Option<IgnoredAny>,
+        }
+        let payload: Payload<'_> = serde_json::from_str(data).unwrap_or_default();
+        let text = |raw: &RawValue| serde_json::from_str(raw.get()).ok();
+        let wrapped = payload.record.filter(|_| payload.fields.is_none());
+        let wrapped = wrapped.and_then(|record| serde_json::from_str::<Record>(record.get()).ok());
+        Self {
+            kind: payload.kind.and_then(text),
+            record_id: wrapped.map(|record| record.id).or_else(|| payload.id.and_then(text)),
+        }
     }
 }
 
@@ -128,6 +158,30 @@ mod tests {
         ] {
             assert_eq!(head(data), None, "{data}");
         }
+    }
+
+    #[test]
+    fn the_id_of_a_rustbaas_record_stands_at_either_place() {
+        let read = |data| {
+            let Direct { kind, record_id } = Direct::parse(data);
+            (kind.unwrap_or_default().into_string(), record_id.unwrap_or_default().into_string())
+        };
+        for (data, kind, id) in [
+            (r#"{"id":"a","collection":"posts","fields":{"id":"no","kind":"no"}}"#, "", "a"),
+            (r#"{"kind":"record_created","record":{"fields":{"id":"no"},"id":"a"}}"#, "record_created", "a"),
+            (r#"{"kind":"record_deleted","id":"a"}"#, "record_deleted", "a"),
+            (r#"{"kind":"record_deleted","id":"a","record":null}"#, "record_deleted", "a"),
+            (r#"{"id":"a","fields":{},"record":{"id":"no"}}"#, "", "a"),
+            (r#"{"kind":7,"record":[{"id":"no"}]}"#, "", ""),
+            (r#"{"kind":"x","record":{"id":7}}"#, "x", ""),
+            ("[]", "", ""),
+            ("not json", "", ""),
+        ] {
+            assert_eq!(read(data), (kind.to_owned(), id.to_owned()), "{data}");
+        }
+        let deep =
+            format!(r#"{{"kind":"record_created","record":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+        assert_eq!(read(&deep), ("record_created".to_owned(), String::new()));
     }
 
     /// Everything that is valid JSON has one head, whichever way it is read.

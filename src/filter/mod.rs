@@ -54,6 +54,8 @@ pub(crate) enum Answer {
 pub(crate) enum Dialect {
     /// PocketBase from 0.39 on.
     New,
+    /// PocketBase from 0.23 to 0.38, and BosBase, as far as they are known: a backslash escapes less.
+    Between,
     /// PocketBase 0.22.
     Old,
     /// Not known. Where they differ, nothing is said.
@@ -77,6 +79,7 @@ impl Filter {
     pub(crate) fn parse(text: &str, dialect: Dialect) -> Result<Self, SyntaxError> {
         let grammars = match dialect {
             Dialect::New => &[NEW][..],
+            Dialect::Between => &[BETWEEN],
             Dialect::Old => &[OLD],
             Dialect::Any => &[NEW, BETWEEN, OLD],
         };
@@ -94,7 +97,7 @@ impl Filter {
             (first, _) => first.map(|(tree, _)| names(tree)).unwrap_or_default(),
         };
         let ages: &[bool] = match dialect {
-            Dialect::New => &[false],
+            Dialect::New | Dialect::Between => &[false],
             Dialect::Old => &[true],
             Dialect::Any => &[false, true],
         };
@@ -153,6 +156,11 @@ pub(crate) fn check(text: &str) -> Result<(), SyntaxError> {
         Err(error) if error.is_certain => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Whether servers of any age read it as a whole filter. What 0.22 has no functions for is left aside.
+pub(crate) fn is_read_at_any_age(text: &str) -> bool {
+    [NEW, BETWEEN].iter().all(|grammar| syntax::parse(text, *grammar).is_ok())
 }
 
 /// The same for what may become a part of a filter: what more text could mend is no error.

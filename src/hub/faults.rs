@@ -48,7 +48,7 @@ pub enum Endpoint {
     /// Everything under `/api/collections/NAME/records`, and `/api/batch`
     Records,
     /// `auth-with-password`, `auth-with-oauth2`, `auth-refresh`, `auth-methods`,
-    /// `oauth2-redirect` and the provider's page
+    /// `oauth2-redirect`, the provider's page, and the login of RustBaaS
     Auth,
     /// `GET /api/health`
     Health,

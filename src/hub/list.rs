@@ -6,7 +6,7 @@ use super::clock;
 use super::records::{Collection, Kind, Look, Requester, may_be_made};
 use super::refusal::Refusal;
 use super::state::State;
-use crate::filter::{Answer, Dialect, Filter, Found, Kind as FieldKind, Kinds, Source};
+use crate::filter::{Answer, Filter, Found, Kind as FieldKind, Kinds, Source};
 
 impl State {
     pub(super) fn list(&self, key: &str, requester: &Requester) -> Result<Value, Refusal> {
@@ -38,7 +38,7 @@ impl State {
         let filter = match given("filter") {
             None => None,
             Some(text) => {
-                let filter = Filter::parse(text, Dialect::New).map_err(|_| Refusal::vague())?;
+                let filter = Filter::parse(text, self.filter_dialect()).map_err(|_| Refusal::vague())?;
                 self.check_filter(&filter, collection, requester)?;
                 Some(filter)
             }

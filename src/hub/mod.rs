@@ -22,7 +22,10 @@
 //! ```
 //!
 //! The same changes reach the streams of **RustBaaS**, a server with one stream
-//! for each collection: `/api/realms/:realm/apps/:app/collections/:coll/events`.
+//! for each collection: `/api/realms/:realm/apps/:app/collections/:coll/events`,
+//! or with `/api/workspaces/:workspace/` as newer servers have it, where
+//! `?filter=` is evaluated, in the language of PocketBase. Accounts of `users`
+//! log in at `…/apps/:app/auth/users/login`.
 //! [`Hub::sse`] makes plain event streams, for clients that know no backend.
 //!
 //! # What differs from the real server
@@ -36,9 +39,18 @@
 //! - Bodies are JSON; forms are read for `POST /api/realtime` alone.
 //! - Tokens are signed with a plain keyed hash: the hub provides no security.
 //!
+//! # What it is not
+//! A server for anybody else. It listens on 127.0.0.1 alone, and a request whose
+//! `Host` is not a loopback address or `localhost` with its port gets a 421, so
+//! that no page in a browser reaches it by a name that was made to point here; a
+//! proxy in front of it must send such a `Host`. Whoever can connect from this
+//! machine can do everything: forge tokens, read every record, fill its memory. It
+//! has no TLS, keeps passwords as they are, and writes nothing to disk. Use it
+//! with data that is made up.
+//!
 //! # Source
 //! This module may be used by any other and uses none of them. `server` accepts
-//! and routes; `realtime` keeps the streams, with `topic` for what clients
+//! and routes what `host` lets through; `realtime` keeps the streams, with `topic` for what clients
 //! subscribe to; `records`, `shape`, `list` and `filter` keep the data, `auth` and
 //! `oauth2` the accounts, `batch` makes several changes at once; `rustbaas` and
 //! `sse` are the other protocols, `stream` carries all three; `faults`, `answer`,
@@ -51,6 +63,7 @@ mod batch;
 mod clock;
 mod faults;
 mod gzip;
+mod host;
 mod list;
 mod oauth2;
 mod realtime;
@@ -156,7 +169,9 @@ impl Hub {
                 token_lifetime: Duration::from_secs(7 * 24 * 3600),
                 heartbeat: Duration::from_secs(15),
                 require_token: false,
+                wrapped: false,
                 check_ip: true,
+                bosbase: false,
             },
         }
     }
@@ -352,7 +367,8 @@ impl Hub {
     }
 
     /// Where the RustBaaS stream of a collection is. The hub takes every realm
-    /// and app: all share its collections.
+    /// and app: all share its collections. Put `workspaces` for `realms` for the
+    /// form of newer servers.
     ///
     /// ```
     /// # let hub = tidings::hub::Hub::start()?;
@@ -602,12 +618,34 @@ impl Builder {
         self
     }
 
+    /// Sends the changes of RustBaaS streams as its server does,
+    /// `{"kind":"record_created","record":{…}}`, and not as its page has them,
+    /// the record alone. Streams below `/api/workspaces/` always have that form.
+    #[must_use]
+    pub fn rustbaas_wrapped(mut self) -> Self {
+        self.settings.wrapped = true;
+        self
+    }
+
     /// Accepts a submit from any address. By default it must come from the address
     /// of its stream, as PocketBase requires since 0.38.2; BosBase does not.
     #[must_use]
     pub fn any_address(mut self) -> Self {
         self.settings.check_ip = false;
         self
+    }
+
+    /// Answers as BosBase does where it differs from PocketBase, of which it is
+    /// a fork: ids are UUIDs; records carry `createdBy` and `updatedBy`; tokens
+    /// are valid for 36,500 days; a changed password leaves open streams to
+    /// their user, and deleting the user does not; a submit may come from
+    /// [any address](Self::any_address); no stream is ended for its age; a
+    /// backslash in a filter escapes nothing but the text's own quote.
+    #[must_use]
+    pub fn bosbase(mut self) -> Self {
+        self.settings.bosbase = true;
+        self.settings.token_lifetime = Duration::from_secs(36_500 * 24 * 3600);
+        self.any_address()
     }
 
     /// Starts the hub.

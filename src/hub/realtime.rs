@@ -110,10 +110,11 @@ impl State {
 
     /// The second half of a submit. The stream may be gone by now.
     pub(super) fn set_topics(&mut self, replacement: &Replacement) {
+        let dialect = self.filter_dialect();
         let Some(client) = self.clients.get_mut(&replacement.client_id) else { return };
         client.topics.clear();
         for key in &replacement.topics {
-            let topic = Topic::parse(key);
+            let topic = Topic::parse(key, dialect);
             let same_base = client.topics.entry(topic.base().to_owned()).or_default();
             if same_base.iter().all(|other| other.key != topic.key) {
                 same_base.push(topic);

@@ -97,6 +97,11 @@ impl Requester {
         Self { superuser: true, ..Self::default() }
     }
 
+    /// The id of who asks; the empty string for guests and the host.
+    fn id(&self) -> &str {
+        self.identity.as_ref().map_or("", |(_, id)| id)
+    }
+
     pub(super) fn sight(&self) -> Sight<'_> {
         let given = |name: &str| self.query.get(name).map(String::as_str).filter(|v| !v.is_empty());
         Sight { expand: given("expand"), fields: given("fields") }
@@ -245,7 +250,8 @@ impl State {
         mut body: Map<String, Value>,
         requester: &Requester,
     ) -> Result<Value, Refusal> {
-        let fresh_id = self.ids.record();
+        let bosbase = self.settings.bosbase;
+        let fresh_id = if bosbase { self.ids.uuid() } else { self.ids.record() };
         let collection = self
             .collection_mut(key)
             .ok_or_else(|| Refusal::new(404, "Missing or invalid collection context."))?;
@@ -256,7 +262,9 @@ impl State {
         let id = match body.remove("id").as_ref().and_then(Value::as_str) {
             None | Some("") => fresh_id,
             Some(id) => {
-                if let Some(fault) = fault_of_id(collection, id) {
+                if let Some(fault) =
+                    fault_of_id(collection, id).filter(|_| !(bosbase && is_free_uuid(collection, id)))
+                {
                     wrong.insert("id".into(), fault);
                 }
                 id.to_owned()
@@ -280,6 +288,10 @@ impl State {
         fields.insert("collectionName".into(), json!(name));
         fields.insert("created".into(), json!(now));
         fields.insert("updated".into(), json!(now));
+        if bosbase {
+            fields.insert("createdBy".into(), json!(requester.id()));
+            fields.insert("updatedBy".into(), json!(requester.id()));
+        }
         wrong.extend(self.faults_of_relations(&name, &fields));
         if !wrong.is_empty() {
             return Err(Refusal::new(400, "Failed to create record.").with_data(wrong));
@@ -305,6 +317,9 @@ impl State {
     ) -> Result<Value, Refusal> {
         let (name, mut record) =
             self.writable(key, id, requester, Refusal::new(404, "Missing or invalid collection context."))?;
+        if self.settings.bosbase {
+            body.remove("createdBy");
+        }
         if body.remove("id").is_some_and(|given| given != id) {
             let mut wrong = Map::new();
             let message = "The record primary key cannot be changed.";
@@ -321,6 +336,9 @@ impl State {
         if let Some(fields) = record.as_object_mut() {
             merge(collection, fields, body);
             fields.insert("updated".into(), json!(clock::stamp(clock::now_ms())));
+            if self.settings.bosbase {
+                fields.insert("updatedBy".into(), json!(requester.id()));
+            }
             let wrong = self.faults_of_relations(&name, fields);
             if !wrong.is_empty() {
                 return Err(Refusal::new(400, "Failed to update record.").with_data(wrong));
@@ -331,7 +349,10 @@ impl State {
             if let Some(password) = password.clone() {
                 self.accounts.enrol(identity.clone(), password);
             }
-            if password.is_some() || email_changed {
+            if self.settings.bosbase && (password.is_some() || email_changed) {
+                // Its open streams stay who they are.
+                self.accounts.void_tokens(&identity);
+            } else if password.is_some() || email_changed {
                 self.drop_identity(&identity);
             }
         }
@@ -489,6 +510,14 @@ fn fault_of_id(collection: &Collection, id: &str) -> Option<Value> {
         return Some(json!({ "code": "validation_invalid_format", "message": message }));
     }
     collection.record(id).map(|_| not_unique())
+}
+
+fn is_free_uuid(collection: &Collection, id: &str) -> bool {
+    let is_digit = |(at, byte): (usize, u8)| match at {
+        8 | 13 | 18 | 23 => byte == b'-',
+        _ => byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte),
+    };
+    id.len() == 36 && id.bytes().enumerate().all(is_digit) && collection.record(id).is_none()
 }
 
 fn faults_of_account(

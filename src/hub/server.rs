@@ -25,6 +25,7 @@ use super::answer::{Alteration, Answer, Reaction};
 use super::auth::SUPERUSERS;
 use super::faults::Endpoint;
 use super::gzip::Gzip;
+use super::host;
 use super::realtime::read_submit;
 use super::records::Requester;
 use super::refusal::Refusal;
@@ -99,9 +100,19 @@ async fn serve(socket: Async<TcpStream>, ip: IpAddr, serial: u64, shared: Arc<Sh
     let _entry = Entry { serial, shared: shared.clone() };
 
     let wire = Wire::new(socket.clone(), link.clone(), shared.switches.clone());
+    let port = socket.get_ref().local_addr().map_or(0, |addr| addr.port());
     let service = {
         let link = link.clone();
-        service_fn(move |request| answer(request, ip, link.clone(), shared.clone()))
+        service_fn(move |request| {
+            let is_meant = host::is_meant(&request, port);
+            let (link, shared) = (link.clone(), shared.clone());
+            async move {
+                match is_meant {
+                    true => answer(request, ip, link, shared).await,
+                    false => Ok(refuse(&Refusal::new(421, host::MISDIRECTED))),
+                }
+            }
+        })
     };
     let mut connection = Box::pin(http1::Builder::new().serve_connection(wire, service));
     let mut known = None;
@@ -223,7 +234,11 @@ async fn answer(
 pub(super) enum Route {
     Connect,
     Submit,
-    Events(String),
+    Events {
+        collection: String,
+        in_workspace: bool,
+    },
+    LogInToApp,
     Channel(String),
     Health,
     List(String),
@@ -252,8 +267,13 @@ impl Route {
         match parts[..] {
             ["api", "realtime"] if get => Route::Connect,
             ["api", "realtime"] if post => Route::Submit,
-            ["api", "realms", _, "apps", _, "collections", name, "events"] if get => {
-                Route::Events(name.into())
+            ["api", place @ ("realms" | "workspaces"), _, "apps", _, "collections", name, "events"]
+                if get =>
+            {
+                Route::Events { collection: name.into(), in_workspace: place == "workspaces" }
+            }
+            ["api", "realms" | "workspaces", _, "apps", _, "auth", "users", "login"] if post => {
+                Route::LogInToApp
             }
             ["api", "health"] if get => Route::Health,
             ["api", "collections", name, "records"] if get => Route::List(name.into()),
@@ -285,7 +305,7 @@ impl Route {
         match self {
             Route::Connect => Endpoint::Connect,
             Route::Submit => Endpoint::Submit,
-            Route::Events(_) => Endpoint::Events,
+            Route::Events { .. } => Endpoint::Events,
             Route::Channel(_) => Endpoint::Sse,
             Route::Health => Endpoint::Health,
             Route::List(_)
@@ -295,6 +315,7 @@ impl Route {
             | Route::Delete(..)
             | Route::Batch => Endpoint::Records,
             Route::AuthWithPassword(_)
+            | Route::LogInToApp
             | Route::AuthRefresh(_)
             | Route::AuthMethods(_)
             | Route::AuthWithOauth2(_)
@@ -310,7 +331,7 @@ impl Route {
             match self {
                 Route::Connect
                 | Route::Submit
-                | Route::Events(_)
+                | Route::Events { .. }
                 | Route::Channel(_)
                 | Route::OauthRedirect
                 | Route::OauthAuthorize
@@ -330,6 +351,7 @@ impl Route {
                     state.delete(name, id, &requester).map(|()| None)
                 }
                 Route::AuthWithPassword(name) => state.auth_with_password(name, &ask.body).map(Some),
+                Route::LogInToApp => state.log_in_to_app(&ask.body).map(Some),
                 Route::AuthRefresh(name) => {
                     let requester = requester();
                     state.auth_refresh(name, &requester).map(Some)
@@ -352,9 +374,12 @@ impl Route {
                 response.headers_mut().insert(unbuffered, HeaderValue::from_static("no"));
                 response
             }
-            (Route::Events(name), _) => {
-                let token = ask.token();
-                match shared.change(|state| state.open_feed(name, token.as_deref(), link)) {
+            (Route::Events { collection, in_workspace }, _) => {
+                let (token, filter) = (ask.token(), ask.queries().remove("filter"));
+                let open = |state: &mut State| {
+                    state.open_feed(collection, *in_workspace, filter, token.as_deref(), link)
+                };
+                match shared.change(open) {
                     Ok(outlet) => stream(outlet, shared, "no-cache"),
                     Err(refusal) => refuse(&refusal),
                 }

@@ -17,6 +17,7 @@ use super::requests::Requests;
 use super::sse::Channel;
 use super::stream::Outlet;
 use super::wire::{Link, Switches};
+use crate::filter::Dialect;
 
 /// The log of submits keeps this many, and this many bytes of topics.
 const MAX_SUBMITS: usize = 4096;
@@ -61,7 +62,9 @@ pub(super) struct Settings {
     pub(super) token_lifetime: Duration,
     pub(super) heartbeat: Duration,
     pub(super) require_token: bool,
+    pub(super) wrapped: bool,
     pub(super) check_ip: bool,
+    pub(super) bosbase: bool,
 }
 
 /// Counters of a hub since it was first started, and what is open now.
@@ -218,6 +221,11 @@ impl State {
         }
     }
 
+    /// How filters are read.
+    pub(super) fn filter_dialect(&self) -> Dialect {
+        if self.settings.bosbase { Dialect::Between } else { Dialect::New }
+    }
+
     /// Makes every token and open stream of an account a guest's, silently.
     pub(super) fn drop_identity(&mut self, identity: &Identity) -> bool {
         for client in self.clients.values_mut() {
@@ -245,5 +253,14 @@ impl Ids {
     pub(super) fn record(&mut self) -> String {
         let digit = |_| char::from(b"abcdefghijklmnopqrstuvwxyz0123456789"[self.records.usize(..36)]);
         (0..15).map(digit).collect()
+    }
+
+    /// A random UUID, which is what BosBase gives its records for ids.
+    pub(super) fn uuid(&mut self) -> String {
+        let random = self.records.u128(..);
+        // Version 4, variant 1.
+        let bits = random & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
+        let hex = format!("{bits:032x}");
+        [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
     }
 }

@@ -47,10 +47,20 @@ pub(super) struct Outlet {
 pub(super) enum Origin {
     /// `/api/realtime`: the id of the client.
     Client(String),
-    /// RustBaaS: the name of the collection.
-    Feed(String),
+    /// RustBaaS.
+    Feed(Feed),
     /// A path that the hub's owner made.
     Channel(String),
+}
+
+/// What a RustBaaS stream brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Feed {
+    pub(super) collection: String,
+    /// `{"kind", "record"}` instead of the record alone.
+    pub(super) wrapped: bool,
+    /// The expression in `?filter=`, which was parsed once and found good.
+    pub(super) filter: Option<String>,
 }
 
 impl Outlet {
@@ -174,6 +184,7 @@ impl hyper::body::Body for Stream {
                 let now = Instant::now();
                 // The limits are PocketBase's; RustBaaS is not known to have any.
                 let (life, idle, beats) = match outlet.origin {
+                    Origin::Client(_) if state.settings.bosbase => (NEVER, IDLE, false),
                     Origin::Client(_) => (LIFE, IDLE, false),
                     Origin::Feed(_) => (NEVER, NEVER, true),
                     Origin::Channel(_) => (NEVER, NEVER, false),

@@ -27,14 +27,14 @@ pub(super) struct Options {
 }
 
 impl Topic {
-    pub(super) fn parse(key: &str) -> Self {
+    pub(super) fn parse(key: &str, dialect: Dialect) -> Self {
         let mut options = Options::default();
         if let Some(json) = options_json(key) {
             options.read(&json);
         }
         options.filter = match options.query.get("filter").map(String::as_str) {
             None | Some("") => None,
-            Some(filter) => Some(Filter::parse(filter, Dialect::New)),
+            Some(filter) => Some(Filter::parse(filter, dialect)),
         };
         Self { key: key.to_owned(), options }
     }

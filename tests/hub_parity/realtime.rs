@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::plain_client::{Message, Stream};
-use crate::servers::{Posts, Server, encoded, on_both, with_options};
+use crate::servers::{Posts, Server, encoded, on_both, on_pocketbase, with_options};
 
 const VAGUE: &str = "Something went wrong while processing your request.";
 
@@ -137,7 +137,7 @@ fn accepts_sets_at_the_limits_and_empty_ones() {
 
 #[test]
 fn refuses_a_submit_from_another_address() {
-    on_both(|server| {
+    on_pocketbase(|server| {
         let stream = server.stream();
         let answer = server.submit(&stream, &["a"]).from([127, 0, 0, 2]).send();
         let body = r#"{"data":{},"message":"Invalid realtime client.","status":400}"#;
@@ -501,7 +501,7 @@ fn binds_a_stream_to_its_first_user() {
 
 #[test]
 fn makes_a_stream_a_guests_when_the_password_changes() {
-    on_both(|server| {
+    on_pocketbase(|server| {
         let (id, _, token) = server.user();
         let stream = server.stream();
         assert_eq!(server.submit(&stream, &["a"]).token(&token).send().status, 204);

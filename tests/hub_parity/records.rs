@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::servers::{encoded, on_both};
+use crate::servers::{encoded, on_both, on_pocketbase};
 
 fn refusal(status: u16, message: &str) -> String {
     json!({ "data": {}, "message": message, "status": status }).to_string()
@@ -13,7 +13,7 @@ const MISSING: &str = "The requested resource wasn't found.";
 
 #[test]
 fn creates_views_updates_and_deletes() {
-    on_both(|server| {
+    on_pocketbase(|server| {
         let posts = server.posts();
         let made = server.create(&posts, &json!({ "title": "A", "unknown": 1, "meta": [1] }));
         let keys: Vec<&str> = made.as_object().unwrap().keys().map(String::as_str).collect();
@@ -207,7 +207,7 @@ fn lists_in_pages() {
 
 #[test]
 fn filters_lists() {
-    on_both(|server| {
+    on_pocketbase(|server| {
         let posts = server.posts();
         let authors = format!("/api/collections/{}/records", posts.authors);
         let ann = server.ask("POST", &authors).json(&json!({ "name": "Ann" })).send().value();

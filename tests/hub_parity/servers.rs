@@ -58,9 +58,18 @@ pub(crate) struct Posts {
     pub(crate) authors: String,
 }
 
-/// Runs a scenario against the hub, then against the real server.
+/// Runs a scenario against the hub, also as BosBase, then against the real server.
 pub(crate) fn on_both(scenario: impl Fn(&Server)) {
-    for server in [Server::hub(), Server::pocketbase()] {
+    run(scenario, &[Server::hub(), Server::bosbase(), Server::pocketbase()]);
+}
+
+/// Runs a scenario of what BosBase does otherwise.
+pub(crate) fn on_pocketbase(scenario: impl Fn(&Server)) {
+    run(scenario, &[Server::hub(), Server::pocketbase()]);
+}
+
+fn run(scenario: impl Fn(&Server), servers: &[&'static Server]) {
+    for server in servers {
         eprintln!("against {}", server.name);
         scenario(server);
     }
@@ -73,6 +82,15 @@ impl Server {
             let hub = Hub::builder().strict().start().expect("a hub");
             hub.add_user("_superusers", EMAIL, PASSWORD);
             Self::new("the hub", hub.addr(), Kind::Hub(hub))
+        })
+    }
+
+    fn bosbase() -> &'static Self {
+        static BOSBASE: OnceLock<Server> = OnceLock::new();
+        BOSBASE.get_or_init(|| {
+            let hub = Hub::builder().strict().bosbase().start().expect("a hub");
+            hub.add_user("_superusers", EMAIL, PASSWORD);
+            Self::new("the hub as BosBase", hub.addr(), Kind::Hub(hub))
         })
     }
 

@@ -3,7 +3,9 @@
 pub(crate) mod pocketbase;
 pub(crate) mod rustbaas;
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
 
 use super::check::Check;
 use crate::{Error, Refusal, event::Shape, sse::Message, topic::Topic};
@@ -20,7 +22,7 @@ pub(crate) trait Dialect: fmt::Debug + Send + Sync {
     fn streams(&self) -> Streams;
 
     /// The stream that carries a topic, where topics have [streams of their own](Streams::Direct).
-    fn stream_of<'a>(&self, key: &'a str) -> &'a str;
+    fn stream_of<'a>(&self, key: &'a str) -> Cow<'a, str>;
 
     /// Whether the topic exists only on this side and is not submitted.
     fn is_local(&self, key: &str) -> bool;
@@ -50,8 +52,31 @@ pub(crate) trait Dialect: fmt::Debug + Send + Sync {
         }
     }
 
+    /// What a refusal may mean that its server does not say, and what to do.
+    fn hint(&self, _refusal: &Refusal) -> Option<&'static str> {
+        None
+    }
+
+    /// The refusal with its hint.
+    fn explain(&self, refusal: Refusal) -> Refusal {
+        match self.hint(&refusal) {
+            Some(hint) => refusal.with_hint(hint),
+            None => refusal,
+        }
+    }
+
     /// Where to log in to a collection of users, or why that is not known.
     fn log_in_path(&self, collection: &str) -> Result<String, Error>;
+
+    /// Where `auth-with-password` and `auth-refresh` are, or why that is not known.
+    fn auth_path(&self, collection: &str, what: &str) -> Result<String, Error> {
+        Ok(format!("{}/{what}", self.log_in_path(collection)?))
+    }
+
+    /// The body of a login with a password.
+    fn credentials(&self, identity: &str, password: &str) -> Value {
+        json!({"identity": identity, "password": password})
+    }
 
     /// The request that tells whether a topic of a collection can deliver anything, where topics are acknowledged that
     /// cannot. `None` also where the answer would prove nothing.
@@ -59,12 +84,17 @@ pub(crate) trait Dialect: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether the server reads filters in the language of PocketBase.
+    fn reads_pocketbase_filters(&self) -> bool {
+        true
+    }
+
     /// Whether the answer to a check says that nothing can come: a refusal that does not pass, in the server's own words.
     /// What stands before the server, such as a proxy that serves one path alone, has others.
     fn denies(&self, refusal: &Refusal) -> bool {
-        (400..500).contains(&refusal.status())
-            && !is_transient(refusal.status())
-            && !refusal.message().is_empty()
+        let is_own =
+            || refusal.json().is_some_and(|body| body["message"].is_string() && body["data"].is_object());
+        (400..500).contains(&refusal.status()) && !is_transient(refusal.status()) && is_own()
     }
 
     /// How a stream gets its topics, with [`Streams::Multiplexed`].

@@ -1,6 +1,6 @@
 //! PocketBase and BosBase: one stream for many topics, which a POST sets.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
@@ -58,8 +58,8 @@ impl Dialect for PocketBase {
         Streams::Multiplexed { topics, bytes }
     }
 
-    fn stream_of<'a>(&self, _key: &'a str) -> &'a str {
-        ""
+    fn stream_of<'a>(&self, _key: &'a str) -> Cow<'a, str> {
+        "".into()
     }
 
     fn is_local(&self, key: &str) -> bool {
