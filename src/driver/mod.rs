@@ -9,6 +9,7 @@ pub(crate) mod alarm;
 pub(crate) mod background;
 #[cfg(feature = "tracing")]
 mod log;
+#[cfg(any(feature = "async-io", feature = "tokio"))]
 mod pacer;
 mod path;
 pub(crate) mod shared;

@@ -461,6 +461,7 @@ impl<L: Outlet> Engine<L> {
     }
 
     /// Messages received so far.
+    #[cfg(any(feature = "async-io", feature = "tokio"))]
     pub(crate) fn messages(&self) -> u64 {
         self.stats.messages
     }
