@@ -26,8 +26,9 @@ static CLASSES: OnceLock<Classes> = OnceLock::new();
 
 struct Classes {
     event: Py<PyAny>,
-    unreadable: Py<PyAny>,
+    unread: Py<PyAny>,
     no_record: Py<PyAny>,
+    placeholder: Py<PyAny>,
 }
 
 pub(crate) fn import(py: Python<'_>) -> PyResult<()> {
@@ -35,53 +36,32 @@ pub(crate) fn import(py: Python<'_>) -> PyResult<()> {
     let class = |name| module.getattr(name).map(Bound::unbind);
     let _ = CLASSES.set(Classes {
         event: class("Event")?,
-        unreadable: class("UnreadableEvent")?,
+        unread: class("UnreadEvent")?,
         no_record: class("NoRecord")?,
+        placeholder: class("PLACEHOLDER")?,
     });
     Ok(())
 }
 
-/// An event as Python has it. No bytecode runs here, see `error`: the object is made, and not initialised.
+/// An event as Python has it, whose payload is parsed when it is first touched. No bytecode runs here, see `error`: the object
+/// is made, and not initialised.
 pub(crate) fn in_python(py: Python<'_>, event: tidings::Event) -> PyResult<Bound<'_, PyAny>> {
     let _inside = Inside::enter();
     let classes = CLASSES.get().expect("set when the module is imported");
     let raw = RawEvent { event };
-    let (class, fields) = match raw.fields(py, classes) {
-        Ok(fields) => (&classes.event, fields),
-        Err(why) => {
-            // For who reads the memory of a dict and does not ask it.
-            let fields = PyDict::new(py);
-            fields.set_item(name::unreadable(py), why.value(py).str()?)?;
-            (&classes.unreadable, Some(fields))
-        }
-    };
-    let class = class.bind(py);
+    let class = if raw.event.is_notice() { &classes.event } else { &classes.unread }.bind(py);
     let made = class.call_method1(name::__new__(py), (class,))?;
-    if let Some(fields) = fields {
-        made.cast::<PyDict>()?.update(fields.as_mapping())?;
+    let fields = made.cast::<PyDict>()?;
+    if raw.event.is_notice() {
+        fields.set_item(name::action(py), raw.action(py))?;
+        // Any field of it is None: a callback that knows no notices reads on.
+        fields.set_item(name::record(py), classes.no_record.bind(py).call0()?)?;
+    } else {
+        // For what reads the memory of a dict and does not ask it.
+        fields.set_item(name::unread(py), &classes.placeholder)?;
     }
     made.setattr(name::_facts(py), Bound::new(py, raw)?)?;
     Ok(made)
-}
-
-impl RawEvent {
-    /// What `event[…]` looks into: the payload, if it is an object, or what a notice has to say in that form. The error
-    /// of an object that cannot be read is raised when something reads it.
-    fn fields<'py>(&self, py: Python<'py>, classes: &Classes) -> PyResult<Option<Bound<'py, PyDict>>> {
-        if self.event.is_notice() {
-            let notice = PyDict::new(py);
-            notice.set_item(name::action(py), self.action(py))?;
-            // Any field of it is None: a callback that knows no notices reads on.
-            notice.set_item(name::record(py), classes.no_record.bind(py).call0()?)?;
-            return Ok(Some(notice));
-        }
-        match self.json(py) {
-            Ok(payload) => Ok(payload.cast_into().ok()),
-            // Server hooks may send any text; what begins as an object was meant to be one.
-            Err(_) if !self.event.raw().trim_ascii_start().starts_with(b"{") => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
 }
 
 #[pymethods]
@@ -154,6 +134,15 @@ impl RawEvent {
     #[getter]
     fn error<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.event.error().map(|error| exception(py, error)).transpose()
+    }
+
+    fn fields<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        match self.json(py) {
+            Ok(payload) => Ok(payload.cast_into().ok()),
+            // Server hooks may send any text; what begins as an object was meant to be one.
+            Err(_) if !self.event.raw().trim_ascii_start().starts_with(b"{") => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn json<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {

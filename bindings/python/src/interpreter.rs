@@ -80,5 +80,5 @@ macro_rules! names {
 pub(crate) mod name {
     use super::*;
 
-    names!(__new__ _facts action args body create delete message record retry_after status unreadable update);
+    names!(__new__ _facts action args body create delete message record retry_after status unread update);
 }

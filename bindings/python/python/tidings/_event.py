@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol
 
 from . import _json
 from .exceptions import ArgumentError, ProtocolError
@@ -67,14 +67,26 @@ class Facts(Protocol):
     @property
     def error(self) -> Exception | None: ...
     def json(self) -> Any: ...
+    def fields(self) -> dict[str, Any] | None: ...
+
+
+class Placeholder:
+    """Stands in an event that was not read, for what reads the memory of a dict without asking it, as orjson does: it
+    finds something that it cannot write, and says so, instead of writing nothing."""
+
+    def __repr__(self) -> str:
+        return "<not read: use dict(event)>"
+
+
+PLACEHOLDER = Placeholder()
 
 
 class Event(dict[str, Any], Generic[R]):
     """One change of a record, one other message of the server, or a notice of the client.
 
-    It is a dict of the payload: ``event["record"]["title"]``. A payload that is not a JSON object is an empty
-    dict; `raw` and `json` have it. One that was meant to be an object and cannot be read raises
-    `ProtocolError` wherever its content is read.
+    It is a dict of the payload: ``event["record"]["title"]``, parsed when something in it is first read. A
+    payload that is not a JSON object is an empty dict; `raw` and `json` have it. One that was meant to be an
+    object and cannot be read raises `ProtocolError` wherever its content is read.
 
     Events can be pickled, copied and compared, and made for the test of a callback::
 
@@ -219,8 +231,11 @@ class Event(dict[str, Any], Generic[R]):
         return self._facts.json()
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, Event) and other.topic != self.topic:
-            return False
+        if isinstance(other, Event):
+            if other.topic != self.topic:
+                return False
+            if isinstance(other, UnreadEvent):
+                other._read()
         return dict.__eq__(self, other)
 
     def __ne__(self, other: object) -> bool:
@@ -234,37 +249,81 @@ class Event(dict[str, Any], Generic[R]):
         return self.topic.partition("?")[0]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (type(self), Known.of(self), dict(self))
+        return _restored, (Event, Known.of(self), dict(self))
 
 
-class UnreadableEvent(Event[R]):
-    """One whose payload was meant to be an object and cannot be read: whoever reads its content is told why.
-
-    What reads the memory of a dict without asking it, as some writers of JSON do, finds the reason.
-    """
+class UnreadEvent(Event[R]):
+    """One whose payload nobody has read yet: the first who does makes it an `Event`, or is told why it cannot be read."""
 
     __slots__ = ()
 
-    def _read(self, *_: object, **__: object) -> NoReturn:
-        self.json()
-        raise AssertionError("it could be read after all")
+    def _read(self) -> None:
+        fields = self._facts.fields()
+        if fields is not None:
+            dict.update(self, fields)
+        # Not `clear`: another thread may be reading it.
+        if dict.get(self, "unread") is PLACEHOLDER:
+            dict.pop(self, "unread", None)
+        self.__class__ = Event  # type: ignore[assignment]
+
+    def __getitem__(self, key: str) -> Any:
+        self._read()
+        return dict.__getitem__(self, key)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, UnreadableEvent) and (self.topic, self.raw) == (other.topic, other.raw)
+        try:
+            self._read()
+        except ProtocolError:
+            return isinstance(other, Event) and (self.topic, self.raw) == (other.topic, other.raw)
+        return self == other
 
     def __bool__(self) -> bool:
-        return True
+        try:
+            self._read()
+        except ProtocolError:
+            return True
+        return bool(self)
 
     def __repr__(self) -> str:
-        return f"<Event {self.action} {self._shown_topic()} that cannot be read>"
+        try:
+            self._read()
+        except ProtocolError:
+            return f"<Event {self.action} {self._shown_topic()} that cannot be read>"
+        return repr(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        known = Known.of(self)
-        return _restored, (type(self), known, {"unreadable": known.unreadable})
+        try:
+            self._read()
+        except ProtocolError as error:
+            return _restored, (UnreadEvent, Known.of(self, str(error)), {})
+        return self.__reduce__()
 
-    if not TYPE_CHECKING:
-        __contains__ = __getitem__ = __iter__ = __len__ = __or__ = __ror__ = __reversed__ = _read
-        copy = get = items = keys = pop = popitem = setdefault = values = _read
+
+def _reading(name: str) -> Any:
+    def method(self: UnreadEvent[Any], *values: Any, **more: Any) -> Any:
+        self._read()
+        return getattr(dict, name)(self, *values, **more)
+
+    return method
+
+
+for _name in (
+    *("__contains__", "__delitem__", "__ior__", "__iter__", "__len__", "__or__", "__reversed__", "__ror__"),
+    *(
+        "__setitem__",
+        "clear",
+        "copy",
+        "get",
+        "items",
+        "keys",
+        "pop",
+        "popitem",
+        "setdefault",
+        "update",
+        "values",
+    ),
+):
+    setattr(UnreadEvent, _name, _reading(_name))
 
 
 @dataclass(frozen=True)
@@ -295,18 +354,16 @@ class Known:
         except ValueError as error:
             raise ProtocolError(f"the payload is not JSON, and is in `raw` as received: {error}") from None
 
+    def fields(self) -> dict[str, Any] | None:
+        payload = self.json()
+        return payload if isinstance(payload, dict) else None
+
     @classmethod
-    def of(cls, event: Event[Any]) -> Known:
+    def of(cls, event: Event[Any], unreadable: str | None = None) -> Known:
         """The same of an event that the native part made."""
         facts = event._facts
         if isinstance(facts, cls):
             return facts
-        unreadable = None
-        if isinstance(event, UnreadableEvent):
-            try:
-                facts.json()
-            except ProtocolError as error:
-                unreadable = str(error)
         return cls(
             topic=facts.topic,
             name=facts.name,
@@ -324,7 +381,7 @@ class Known:
 
 def _restored(kind: type[Event[Any]], facts: Known, content: dict[str, Any]) -> Event[Any]:
     event = kind.__new__(kind)
-    dict.update(event, content)
+    dict.update(event, content if kind is Event else {"unread": PLACEHOLDER})
     event._facts = facts
     return event
 

@@ -77,6 +77,7 @@ class RawEvent:
     @property
     def error(self) -> Exception | None: ...
     def json(self) -> Any: ...
+    def fields(self) -> dict[str, Any] | None: ...  # the payload, if it is an object
 
 @final
 class State:
