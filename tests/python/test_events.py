@@ -7,6 +7,7 @@ import copy
 import json
 import pickle
 import random
+import threading
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -15,6 +16,7 @@ import tidings
 from conftest import PATIENCE, Box, PocketBase
 from tidings import BosBase, Client, Event
 from tidings import PocketBase as PocketBaseClient
+from tidings._event import UnreadEvent
 from tidings.exceptions import ArgumentError, ClientResponseError, ProtocolError
 from tidings.testing import Hub
 
@@ -261,3 +263,60 @@ def test_under_the_name_of_another_sdk_a_callback_gets_a_plain_dict(
         assert type(gap) is dict
         assert (gap["action"], gap["record"]["title"]) == ("gap", None)
         assert sdk.__name__ in repr(client)
+
+
+def test_a_payload_is_parsed_when_it_is_first_read(hub: Hub, client: Client) -> None:
+    payload = {"action": "create", "record": {"id": "a", "title": "x"}, "unread": 7}
+    for use in (
+        lambda event: event["record"],
+        lambda event: event.get("record"),
+        lambda event: event.record,
+        lambda event: list(event),
+        lambda event: json.dumps(event),
+        lambda event: json.dumps(event, indent=1),
+        lambda event: {**event},
+        lambda event: event | {},
+        lambda event: {} | event,
+        lambda event: event == {},
+        lambda event: {} == event,  # noqa: SIM300 - from the other side
+        lambda event: bool(event),
+        lambda event: event.update(x=1),
+        lambda event: pickle.dumps(event),
+        lambda event: repr(event),
+    ):
+        event = received(hub, client, payload, "posts/*")
+        assert (event.action, event.record_id, event.is_notice) == ("create", "a", False)
+        assert type(event) is UnreadEvent
+        assert use(event) is not NotImplemented
+        assert type(event) is Event
+        event.pop("x", None)
+        assert event == payload
+        assert {} | event == payload
+
+
+def test_what_reads_the_memory_of_an_unread_event_cannot_write_it(hub: Hub, client: Client) -> None:
+    """Some writers of JSON do not ask a dict for its items. They must not write an empty object."""
+    event = received(hub, client, {"a": 1})
+    memory = dict.copy(dict(dict.items(event)))
+    with pytest.raises(TypeError, match="Placeholder is not JSON serializable"):
+        json.dumps(memory)
+    assert event == {"a": 1}
+    assert dict(dict.items(event)) == {"a": 1}
+
+
+def test_threads_read_one_event_at_once(hub: Hub, client: Client) -> None:
+    payload = {f"key{number}": number for number in range(50)}
+    for _ in range(200):
+        event = received(hub, client, payload)
+        gate, found = threading.Barrier(4), []
+
+        def read(event: Event = event, gate: threading.Barrier = gate, found: list[Any] = found) -> None:
+            gate.wait()
+            found.append(event["key49"] == 49 and len(event) == 50)
+
+        threads = [threading.Thread(target=read) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+        assert found == [True] * 4

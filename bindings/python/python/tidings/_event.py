@@ -263,7 +263,7 @@ class UnreadEvent(Event[R]):
             dict.update(self, fields)
         # Not `clear`: another thread may be reading it.
         if dict.get(self, "unread") is PLACEHOLDER:
-            dict.pop(self, "unread")
+            dict.pop(self, "unread", None)
         self.__class__ = Event  # type: ignore[assignment]
 
     def __getitem__(self, key: str) -> Any:
