@@ -357,7 +357,9 @@ class BaseEventSource(Generic[C, T, S]):
             TidingsError: What has closed the stream.
         """
         if isinstance(event, TooLarge) and not self._skips_too_large:
-            raise TooLargeError(event.limit)
+            error = TooLargeError(f"a message was larger than {event.limit} bytes and was dropped")
+            error.limit = event.limit
+            raise error
         # 204 is how a server says that there is no more, which is an end and no error.
         if isinstance(event, Closed) and event.error is not None and getattr(event.error, "status", 0) != 204:
             raise event.error

@@ -129,21 +129,10 @@ class ProtocolError(ClientResponseError):
 
 
 class TooLargeError(ProtocolError):
-    """A message of an event source was larger than its limit and was dropped. The stream goes on.
+    """A message of an event source was larger than its limit and was dropped. The stream goes on."""
 
-    Args:
-        limit: The limit in bytes.
-    """
-
-    limit: int
+    limit: int = 0
     """The limit in bytes."""
-
-    def __init__(self, limit: int = 0) -> None:
-        super().__init__(f"a message was larger than {limit} bytes and was dropped")
-        self.limit = limit
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.limit,), self.__dict__
 
 
 class TokenProviderError(ClientResponseError):
