@@ -127,7 +127,7 @@ $(LEGACY): requirements/pocketbase-0.22.txt | $(VENV)/bin/python
 # The Python package: built as a wheel and installed into the venv, tested there, and checked.
 PIP        := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 WHEELS     := $(TARGET)/wheels
-PYTHON_SRC := bindings/python/python tests/python bench
+PYTHON_SRC := bindings/python/python tests/python examples/recipes bench
 
 # What the wheel is built with; `dev` is built soonest.
 PROFILE    ?= python
