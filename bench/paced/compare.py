@@ -81,7 +81,9 @@ class Server:
         token = self.ask("POST", "/api/collections/_superusers/auth-with-password", login)["token"]
         fields = [{"name": name, "type": "text"} for name in ("title", "sent")]
         rules = {f"{rule}Rule": "" for rule in ("list", "view", "create", "update", "delete")}
-        self.ask("POST", "/api/collections", {"name": "posts", "type": "base", "fields": fields, **rules}, token)
+        self.ask(
+            "POST", "/api/collections", {"name": "posts", "type": "base", "fields": fields, **rules}, token
+        )
 
     def ask(self, method: str, path: str, body: Any = None, token: str = "") -> Any:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
@@ -131,7 +133,9 @@ def contenders(delivery: str) -> dict[str, tuple[list[str], bool]]:
     }
 
 
-def run(server: Server, name: str, command: list[str], is_rust: bool, events: int, pace: int) -> dict[str, float]:
+def run(
+    server: Server, name: str, command: list[str], is_rust: bool, events: int, pace: int
+) -> dict[str, float]:
     work = "latency" if pace else "count" if is_rust else "untouched"
     if is_rust or name == "PocketBase JS SDK":
         command = [*command, server.url, str(events), work]

@@ -11,6 +11,7 @@ from typing import Any, Final, final
 from ._event import Action, Event, GapReason
 
 __all__ = [
+    "DENIED",
     "DISCONNECTED",
     "ENDED",
     "EVENT",
