@@ -92,12 +92,20 @@ impl Pairing {
         self.groups.values_mut().for_each(Group::even_out);
     }
 
-    /// When the message of which a stream brings a copy came, if it is one; else it is to be delivered.
-    pub(super) fn copy_of(&mut self, now: Instant, serial: Serial, message: &Message<'_>) -> Option<Instant> {
+    /// When the message of which a stream brings a copy came, if it is one; else it is to be delivered. `topic` tells a topic
+    /// from the same one before it was dropped and subscribed to again: what came then is no copy of what comes now.
+    pub(super) fn copy_of(
+        &mut self,
+        now: Instant,
+        serial: Serial,
+        message: &Message<'_>,
+        topic: u64,
+    ) -> Option<Instant> {
         self.expire(now);
         // Not the id: it is that of the stream.
         let mut hasher = DefaultHasher::new();
         hasher.write_u64(self.salt);
+        hasher.write_u64(topic);
         hasher.write(message.event().as_bytes());
         hasher.write_u8(0xff);
         hasher.write(message.data().as_bytes());
@@ -209,7 +217,7 @@ mod tests {
             let Some(crate::sse::Item::Message(message)) = items.next() else { panic!("a message") };
             new.push(
                 pairing
-                    .copy_of(start + Duration::from_millis(*at), Serial::new(*serial).unwrap(), &message)
+                    .copy_of(start + Duration::from_millis(*at), Serial::new(*serial).unwrap(), &message, 1)
                     .is_none(),
             );
         }
@@ -240,7 +248,7 @@ mod tests {
             let mut items = decoder.feed(b"data:tick\n\n");
             let Some(crate::sse::Item::Message(message)) = items.next() else { panic!("a message") };
             pairing
-                .copy_of(start + Duration::from_millis(at), Serial::new(serial).unwrap(), &message)
+                .copy_of(start + Duration::from_millis(at), Serial::new(serial).unwrap(), &message, 1)
                 .is_none()
         };
         pairing.together();
@@ -282,10 +290,22 @@ mod tests {
             let bytes = format!("data:{n}\n\n");
             let mut items = decoder.feed(bytes.as_bytes());
             let Some(crate::sse::Item::Message(message)) = items.next() else { panic!("a message") };
-            assert!(pairing.copy_of(now, Serial::MIN, &message).is_none());
+            assert!(pairing.copy_of(now, Serial::MIN, &message, 1).is_none());
         }
         assert_eq!((pairing.groups.len(), pairing.delivered.len()), (LIMIT, LIMIT));
         pairing.expire(now + 2 * LONGEST_SKEW);
         assert!(pairing.groups.is_empty() && pairing.until().is_none());
+    }
+
+    #[test]
+    fn what_came_before_a_topic_was_dropped_is_no_copy_of_what_comes_after() {
+        let (now, mut pairing) = (Instant::now(), Pairing::new(7));
+        let mut decoder = Decoder::default();
+        let mut items = decoder.feed(b"event:done\ndata:{}\n\n");
+        let Some(crate::sse::Item::Message(message)) = items.next() else { panic!("a message") };
+        let [first, second] = [1, 2].map(|serial| Serial::new(serial).unwrap());
+        assert!(pairing.copy_of(now, first, &message, 1).is_none());
+        assert!(pairing.copy_of(now, second, &message, 2).is_none(), "the topic was subscribed to again");
+        assert!(pairing.copy_of(now, first, &message, 2).is_some(), "that is a copy");
     }
 }

@@ -19,6 +19,8 @@ pub(super) struct Registry<L> {
 #[derive(Debug)]
 pub(super) struct Topic<L> {
     pub(super) session: SessionId,
+    /// The listener with whom it was first subscribed to: another one when it was dropped and is subscribed to again.
+    pub(super) born: ListenerId,
     /// The connection on which the server has acknowledged it.
     pub(super) acked_on: Option<Serial>,
     pub(super) entries: Vec<Entry<L>>,
@@ -61,6 +63,7 @@ impl<L> Registry<L> {
         self.listeners.insert(id, key.clone());
         let topic = self.topics.entry(key).or_insert_with_key(|key| Topic {
             session: place(key),
+            born: id,
             acked_on: None,
             entries: Vec::with_capacity(1),
         });

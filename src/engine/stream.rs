@@ -179,8 +179,10 @@ impl<L: Outlet> Engine<L> {
         let Some(Session { stream, pairing, event_at, second, .. }) = sessions.get_mut(&from) else {
             return false;
         };
+        // There is a pairing only where the event name is the key.
+        let born = || registry.get(message.event()).map_or(0, |topic| topic.born.0);
         if let Some(pairing) = pairing
-            && let Some(first) = pairing.copy_of(now, id.serial, message)
+            && let Some(first) = pairing.copy_of(now, id.serial, message, born())
         {
             if let Some(second) = second {
                 second.paired(now, first);
