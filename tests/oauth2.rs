@@ -155,7 +155,7 @@ fn the_password_of_the_servers_url_is_not_told_to_the_site() {
             open(url);
         };
         let login = client.collection("users").auth_with_oauth2("mock", see_and_open);
-        soon("the log-in", login.into_future()).await.unwrap();
+        soon("the login", login.into_future()).await.unwrap();
         let url = told.recv().unwrap();
         assert!(!url.contains("hushhush"), "{url}");
         assert_eq!(pairs(&url)["redirect_uri"], format!("{}/api/oauth2-redirect", hub.url()));
@@ -329,7 +329,7 @@ fn against_the_real_server_with_a_site_without_pkce() {
             open(url);
         };
         let login = client.collection("users").auth_with_oauth2("oidc", see_and_open);
-        let login = soon("the log-in", login.into_future()).await.unwrap();
+        let login = soon("the login", login.into_future()).await.unwrap();
         assert_eq!(login.record["email"], "ann@example.com");
         assert!(!pairs(&told.recv().unwrap()).contains_key("code_challenge"));
     });

@@ -173,8 +173,8 @@ impl Client {
         self.inner.get()?.batches.take(batch, most.max(1), deadline)
     }
 
-    /// A counter that changes when another user's token is set: events that [`next`](Self::next) returned before the last change
-    /// were intended for the old user. The [`Gap`](crate::Action::Gap) that reports the change may be among them.
+    /// A counter that changes when another user's token is set: events that [`next`](Self::next) returned before the last
+    /// change were intended for the old user. The [`Gap`](crate::Action::Gap) that reports the change may be among them.
     ///
     /// # Errors
     /// [`Error::Forked`].
@@ -182,8 +182,8 @@ impl Client {
         Ok(self.inner.get()?.batches.forgotten())
     }
 
-    /// A descriptor that is readable exactly while [`next`](Self::next) would not wait. It is the same one as long as the client
-    /// is open.
+    /// A descriptor that is readable exactly while [`next`](Self::next) would not wait. It is the same one as long as the
+    /// client is open.
     ///
     /// # Errors
     /// [`Error::Network`] when the descriptor cannot be created, and [`Error::Forked`].

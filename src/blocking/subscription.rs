@@ -58,8 +58,8 @@ impl Subscription {
         self.inner.get().map(crate::Subscription::lost)
     }
 
-    /// Waits for the next event: `Ready(None)` when the subscription has ended, `Pending` when the limit has passed. With `None`
-    /// it waits indefinitely.
+    /// Waits for the next event: `Ready(None)` when the subscription has ended, `Pending` when the limit has passed. With
+    /// `None` it waits indefinitely.
     ///
     /// # Errors
     /// [`Error::Forked`].
@@ -78,8 +78,8 @@ impl Subscription {
     }
 
     /// For the Python bindings, whose event loop waits for the client's descriptor: the next event if it is there, and
-    /// `Ready(None)` when the subscription has ended. After `Pending`, [`Item::Woken`](super::Item::Woken) with this `number` is
-    /// queued when it is worth calling again.
+    /// `Ready(None)` when the subscription has ended. After `Pending`, [`Item::Woken`](super::Item::Woken) with this `number`
+    /// is queued when it is worth calling again.
     ///
     /// # Errors
     /// [`Error::Forked`].

@@ -547,8 +547,8 @@ impl ClientBuilder {
     /// Creates a client whose I/O runs on a background thread of its own, named `tidings`.
     ///
     /// # Errors
-    /// [`Error::InvalidUrl`], [`Error::InvalidArgument`] for a setting that cannot be used, [`Error::Network`] when the thread cannot be
-    /// created, and [`Error::Unsupported`] for one that the backend does not have.
+    /// [`Error::InvalidUrl`]; [`Error::InvalidArgument`] for a setting that cannot be used, and [`Error::Unsupported`] for one
+    /// that the backend does not have; [`Error::Network`] when the thread cannot be created.
     #[cfg(any(feature = "async-io", feature = "tokio"))]
     pub fn build(self) -> Result<Client, Error> {
         self.build_on(crate::driver::background::runtime()?, None)

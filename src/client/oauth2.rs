@@ -215,7 +215,7 @@ fn is_this_machine(url: &Url) -> bool {
     }
 }
 
-/// Binds the code that comes back to this log-in (PKCE, RFC 7636): the site is told the hash of a secret, which goes with
+/// Binds the returned code to this login (PKCE, RFC 7636): the provider gets the hash of a secret, which goes with
 /// the code to the server alone. Gives the secret.
 #[cfg(feature = "tls")]
 fn add_challenge(url: &mut Url) -> Result<String, Error> {
@@ -224,7 +224,7 @@ fn add_challenge(url: &mut Url) -> Result<String, Error> {
 
     let mut secret = [0; 32];
     let unavailable =
-        |_| Error::unsupported("a log-in at another site", "the system gives no random numbers");
+        |_| Error::unsupported("an OAuth2 login", "the operating system provides no random numbers");
     SystemRandom::new().fill(&mut secret).map_err(unavailable)?;
     let verifier = URL_SAFE_NO_PAD.encode(secret);
     let challenge = ring::digest::digest(&ring::digest::SHA256, verifier.as_bytes());
@@ -237,7 +237,7 @@ fn add_challenge(url: &mut Url) -> Result<String, Error> {
 #[cfg(not(feature = "tls"))]
 fn add_challenge(_url: &mut Url) -> Result<String, Error> {
     let reason = "the server gives no verifier, and making one needs the feature `tls`";
-    Err(Error::unsupported("a log-in at another site", reason))
+    Err(Error::unsupported("an OAuth2 login", reason))
 }
 
 fn lost() -> Error {

@@ -145,7 +145,7 @@ impl Subscribe {
     /// and [`Overflow::DropOldest`].
     ///
     /// There is **no back-pressure** towards the server: the socket is always read, and a slow listener loses events from
-    /// its own queue, which it is told by [`Action::Lagged`](crate::Action::Lagged).
+    /// its own queue, which [`Action::Lagged`](crate::Action::Lagged) reports.
     pub fn queue(mut self, events: usize, overflow: Overflow) -> Self {
         if events == 0 {
             self.error = Some(Error::argument("queue", "it must hold at least one event"));

@@ -1,7 +1,7 @@
 //! From the engine to whoever takes events.
 //!
-//! The engine hands each event to the [`Mailbox`](mailbox::Mailbox) of its listener: a queue with a limit and a policy, one for each
-//! subscription. Whoever takes the events is woken once the engine's lock is released:
+//! The engine hands each event to the [`Mailbox`](mailbox::Mailbox) of its listener: a queue with a limit and a policy, one
+//! for each subscription. Whoever takes the events is woken once the engine's lock is released:
 //! - a `Stream` awaits its own mailbox;
 //! - a callback is run by the client's callback thread, which takes the mailboxes that have something in turn
 //!   ([`callbacks`]);
