@@ -12,7 +12,7 @@ THREADS    ?= 8
 # What tests want of the system.
 PACKAGES   := nginx iproute2 gcc g++ clang cmake pkg-config valgrind libevent-dev
 
-.PHONY: test test-c test-python c python header soak bench bench-guard lint lint-c lint-python audit demo tools tools-c fmt clean
+.PHONY: test test-c test-python c python header soak hostile bench bench-guard lint lint-c lint-python audit demo tools tools-c fmt clean
 .PHONY: $(PACKAGES)
 
 test: tools
@@ -64,6 +64,10 @@ lint-c: gcc g++ clang
 # Ten minutes with a fault every second. SOAK_SECONDS says how long, SOAK_SEED replays the faults of a run.
 soak:
 	$(CARGO) run --quiet --example soak
+
+# The hostile server for longer. HOSTILE_ROUNDS says how long, a third of a minute each; HOSTILE_SEED repeats a run.
+hostile:
+	HOSTILE_ROUNDS=$(or $(HOSTILE_ROUNDS),30) $(CARGO) test --quiet --all-features --test hostile -- --nocapture
 
 # Everything measured beside its peers: tables, bench/results/*.json and plots. More ROUNDS are slower and steadier.
 ROUNDS ?= 3
