@@ -171,8 +171,11 @@ fn a_refusal_fails_who_waits_and_nobody_else() {
 #[test]
 fn what_may_pass_and_what_is_not_the_servers_own_answer_fails_nothing() {
     let proxy = Failure::Refused(Refusal::new(404, br#"{"message":"no Route matched"}"#.to_vec(), None));
+    let elsewhere = refused(404, "The requested resource wasn't found.");
     let lost = Failure::Lost(Error::Timeout { what: "it".into(), after: Duration::from_secs(10) });
-    for answer in [refused(429, "Too Many Requests."), refused(503, "Busy."), Err(proxy), Err(lost)] {
+    for answer in
+        [refused(429, "Too Many Requests."), refused(503, "Busy."), Err(proxy), elsewhere, Err(lost)]
+    {
         let mut scene = Scene::new();
         let listeners = [None, Some("a=1")].map(|filter| scene.subscribe("posts/*", filter, false));
         scene.acknowledge();
@@ -275,7 +278,7 @@ fn of_a_records_topic_only_a_missing_collection_counts() {
         let listener = scene.subscribe("posts/r1", Some("a=1"), false);
         scene.acknowledge();
         assert!(!scene.asked[0].1.contains("filter"));
-        scene.answer(refused(status, "No."));
+        scene.answer(refused(status, "Missing collection context."));
         assert!(listener.is(&[seen]), "{status}: {listener:?}");
     }
 }

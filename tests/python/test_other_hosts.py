@@ -63,6 +63,7 @@ print("FINE")
     one = program("", "-c", GEVENT + text, hub.url)
     one.expect("READY")
     if release == "posts":
+        soon(lambda: hub.topics() == ["posts/*"])
         hub.create("posts", {"title": "x"})
     one.say("go")
     one.expect("FINE")

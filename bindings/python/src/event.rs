@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use pyo3::{
     IntoPyObjectExt,
     prelude::*,
-    types::{PyBytes, PyDict, PyString},
+    types::{PyBytes, PyDict, PyString, PyTuple},
 };
 use tidings::{Action, GapReason};
 
@@ -26,19 +26,25 @@ static CLASSES: OnceLock<Classes> = OnceLock::new();
 
 struct Classes {
     event: Py<PyAny>,
-    unread: Py<PyAny>,
+    /// `dict.__new__`, and what makes it make each of both.
+    new: Py<PyAny>,
+    an_event: Py<PyTuple>,
+    an_unread: Py<PyTuple>,
     no_record: Py<PyAny>,
     placeholder: Py<PyAny>,
 }
 
 pub(crate) fn import(py: Python<'_>) -> PyResult<()> {
     let module = py.import("tidings._event")?;
-    let class = |name| module.getattr(name).map(Bound::unbind);
+    let named = |name| module.getattr(name);
+    let event = named("Event")?;
     let _ = CLASSES.set(Classes {
-        event: class("Event")?,
-        unread: class("UnreadEvent")?,
-        no_record: class("NoRecord")?,
-        placeholder: class("PLACEHOLDER")?,
+        new: event.getattr("__new__")?.unbind(),
+        an_event: PyTuple::new(py, [&event])?.unbind(),
+        an_unread: PyTuple::new(py, [named("UnreadEvent")?])?.unbind(),
+        event: event.unbind(),
+        no_record: named("NoRecord")?.unbind(),
+        placeholder: named("PLACEHOLDER")?.unbind(),
     });
     Ok(())
 }
@@ -49,19 +55,31 @@ pub(crate) fn in_python(py: Python<'_>, event: tidings::Event) -> PyResult<Bound
     let _inside = Inside::enter();
     let classes = CLASSES.get().expect("set when the module is imported");
     let raw = RawEvent { event };
-    let class = if raw.event.is_notice() { &classes.event } else { &classes.unread }.bind(py);
-    let made = class.call_method1(name::__new__(py), (class,))?;
+    let class = if raw.event.is_notice() { &classes.an_event } else { &classes.an_unread };
+    let made = classes.new.bind(py).call1(class.bind(py))?;
     let fields = made.cast::<PyDict>()?;
     if raw.event.is_notice() {
         fields.set_item(name::action(py), raw.action(py))?;
         // Any field of it is None: a callback that knows no notices reads on.
         fields.set_item(name::record(py), classes.no_record.bind(py).call0()?)?;
     } else {
-        // For what reads the memory of a dict and does not ask it.
-        fields.set_item(name::unread(py), &classes.placeholder)?;
+        // For what reads the memory of a dict and does not ask it. A change of a record has this key.
+        fields.set_item(name::record(py), &classes.placeholder)?;
     }
     made.setattr(name::_facts(py), Bound::new(py, raw)?)?;
     Ok(made)
+}
+
+impl RawEvent {
+    /// The payload, if it is an object.
+    fn fields<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        match self.json(py) {
+            Ok(payload) => Ok(payload.cast_into().ok()),
+            // Server hooks may send any text; what begins as an object was meant to be one.
+            Err(_) if !self.event.raw().trim_ascii_start().starts_with(b"{") => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 #[pymethods]
@@ -136,13 +154,18 @@ impl RawEvent {
         self.event.error().map(|error| exception(py, error)).transpose()
     }
 
-    fn fields<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
-        match self.json(py) {
-            Ok(payload) => Ok(payload.cast_into().ok()),
-            // Server hooks may send any text; what begins as an object was meant to be one.
-            Err(_) if !self.event.raw().trim_ascii_start().starts_with(b"{") => Ok(None),
-            Err(error) => Err(error),
+    /// Makes an unread event a read one.
+    fn read_into(&self, py: Python<'_>, event: &Bound<'_, PyDict>) -> PyResult<()> {
+        let _inside = Inside::enter();
+        let classes = CLASSES.get().expect("set when the module is imported");
+        if let Some(fields) = self.fields(py)? {
+            event.update(fields.as_mapping())?;
         }
+        // Not emptied first: another thread may be reading it, or have made it a read one.
+        if event.get_item(name::record(py))?.is_some_and(|found| found.is(&classes.placeholder)) {
+            event.del_item(name::record(py))?;
+        }
+        event.setattr(name::__class__(py), &classes.event)
     }
 
     fn json<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {

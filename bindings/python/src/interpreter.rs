@@ -81,7 +81,7 @@ pub(crate) mod name {
     use super::*;
 
     names!(
-        __new__ _facts action args body create delete headers message messages record retry_after status unread
-        unreadable update
+        __class__ __new__ _facts action args body create delete headers message messages record retry_after status
+        update
     );
 }

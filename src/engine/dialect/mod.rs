@@ -92,9 +92,12 @@ pub(crate) trait Dialect: fmt::Debug + Send + Sync {
     /// Whether the answer to a check says that nothing can come: a refusal that does not pass, in the server's own words.
     /// What stands before the server, such as a proxy that serves one path alone, has others.
     fn denies(&self, refusal: &Refusal) -> bool {
+        let status = refusal.status();
         let is_own =
             || refusal.json().is_some_and(|body| body["message"].is_string() && body["data"].is_object());
-        (400..500).contains(&refusal.status()) && !is_transient(refusal.status()) && is_own()
+        // "Missing collection context.": any other 404 says that the server has no lists.
+        let is_about_it = || status != 404 || refusal.message().to_ascii_lowercase().contains("collection");
+        (400..500).contains(&status) && !is_transient(status) && is_own() && is_about_it()
     }
 
     /// How a stream gets its topics, with [`Streams::Multiplexed`].

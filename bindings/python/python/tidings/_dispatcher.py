@@ -21,6 +21,8 @@ Item: TypeAlias = "tuple[int, Any, Any]"
 _BACKLOG = 256
 # How long the turn of one subscription is, as in the core. Its last event may take longer.
 _TURN = 0.005
+# What comes in turns.
+_OF_SUBSCRIPTIONS = (_tidings.EVENT, _tidings.NOTICE, _tidings.ENDED)
 # How often questions for a token are looked after while the thread waits.
 _SLICE = 0.05
 
@@ -60,11 +62,13 @@ class Dispatcher:
         self._is_replaced = False
         self._thread: threading.Thread | None = None
         self._is_calling = False
-        # What was taken and not delivered: of the client, and of each subscription with the number of identity
-        # changes (`forgotten`) at that time. The subscription that stands first has the next turn.
+        # What was taken and not delivered: of the client, and of each subscription. The one that stands first has
+        # the next turn.
         self._news: deque[Item] = deque()
-        self._turns: dict[int, deque[tuple[int, Any, int]]] = {}
+        self._turns: dict[int, deque[Item]] = {}
         self._backlog = 0
+        # How many changes of the identity there were when it was taken.
+        self._forgotten = 0
 
     def start(self) -> None:
         """Starts the thread, unless it runs."""
@@ -202,19 +206,30 @@ class Dispatcher:
 
     def _sort(self, batch: list[Item]) -> None:
         """Puts each item where it waits for its turn. Questions for a token do not wait: a callback may."""
-        forgotten = self.native.forgotten() if batch else 0
+        if batch and (forgotten := self.native.forgotten()) != self._forgotten:
+            self._forgotten = forgotten
+            self._forget_events()
+        turns = self._turns
         for item in batch:
-            kind, what, payload = item
-            if kind in (_tidings.EVENT, _tidings.NOTICE, _tidings.ENDED):
-                turn = self._turns.get(what)
+            kind, what, _ = item
+            if kind in _OF_SUBSCRIPTIONS:
+                turn = turns.get(what)
                 if turn is None:
-                    turn = self._turns[what] = deque()
-                turn.append((kind, payload, forgotten))
+                    turn = turns[what] = deque()
+                turn.append(item)
                 self._backlog += 1
             elif kind == _tidings.TOKEN_WANTED:
                 self._answer(what)
             else:
                 self._news.append(item)
+
+    def _forget_events(self) -> None:
+        """The client is somebody else: what was taken before is not for who it is now, but for what the client says."""
+        for turn in self._turns.values():
+            kept = [item for item in turn if item[0] != _tidings.EVENT]
+            self._backlog -= len(turn) - len(kept)
+            turn.clear()
+            turn.extend(kept)
 
     def _step(self) -> bool:
         """Delivers what is of the client, or one turn of one subscription; False when nothing waits."""
@@ -233,38 +248,32 @@ class Dispatcher:
 
     def _turn(self) -> None:
         id, turn = next(iter(self._turns.items()))
-        ends = time.monotonic() + _TURN
+        native, callbacks, clock = self.native, self._callbacks, time.monotonic
+        ends = clock() + _TURN
         while turn:
-            kind, payload, forgotten = turn.popleft()
+            kind, _, event = turn.popleft()
             self._backlog -= 1
             if kind == _tidings.ENDED:
                 self._late(id)
                 self.forget(id)
-            else:
-                self._deliver(id, kind, payload, forgotten)
-            # What was delivered must not live until something else comes.
-            del payload
-            if time.monotonic() >= ends:
+            elif (callback := callbacks.get(id) or self._late(id)) is not None:
+                if kind == _tidings.NOTICE:
+                    self._journal.notice(event)
+                # What was taken for the user that the client was goes to nobody.
+                if kind == _tidings.NOTICE or native.forgotten() == self._forgotten:
+                    try:
+                        result = callback(event)
+                        if result is not None:
+                            self._handlers.settle(result)
+                    except BaseException as error:
+                        self._handlers.failed(error, event)
+            if clock() >= ends:
                 break
+        # What was delivered must not live until something else comes.
+        event = None
         del self._turns[id]
         if turn:
             self._turns[id] = turn
-
-    def _deliver(self, id: int, kind: int, event: Any, forgotten: int) -> None:
-        callback = self._callbacks.get(id) or self._late(id)
-        if callback is None:
-            return
-        if kind == _tidings.NOTICE:
-            self._journal.notice(event)
-        elif self.native.forgotten() != forgotten:
-            # Taken for the user that the client was.
-            return
-        try:
-            result = callback(event)
-            if result is not None:
-                self._handlers.settle(result)
-        except BaseException as error:
-            self._handlers.failed(error, event)
 
     def _late(self, id: int) -> EventCallback | None:
         """The callback of a subscription that is being entered into the table right now."""

@@ -67,7 +67,7 @@ class Facts(Protocol):
     @property
     def error(self) -> Exception | None: ...
     def json(self) -> Any: ...
-    def fields(self) -> dict[str, Any] | None: ...
+    def read_into(self, event: dict[str, Any]) -> None: ...
 
 
 class Placeholder:
@@ -258,16 +258,10 @@ class UnreadEvent(Event[R]):
     __slots__ = ()
 
     def _read(self) -> None:
-        fields = self._facts.fields()
-        if fields is not None:
-            dict.update(self, fields)
-        # Not `clear`: another thread may be reading it.
-        if dict.get(self, "unread") is PLACEHOLDER:
-            dict.pop(self, "unread", None)
-        self.__class__ = Event  # type: ignore[assignment]
+        self._facts.read_into(self)
 
     def __getitem__(self, key: str) -> Any:
-        self._read()
+        self._facts.read_into(self)
         return dict.__getitem__(self, key)
 
     def __eq__(self, other: object) -> bool:
@@ -354,9 +348,9 @@ class Known:
         except ValueError as error:
             raise ProtocolError(f"the payload is not JSON, and is in `raw` as received: {error}") from None
 
-    def fields(self) -> dict[str, Any] | None:
-        payload = self.json()
-        return payload if isinstance(payload, dict) else None
+    def read_into(self, event: dict[str, Any]) -> None:
+        # Only of one that cannot be read: the others were read before they were pickled.
+        self.json()
 
     @classmethod
     def of(cls, event: Event[Any], unreadable: str | None = None) -> Known:
@@ -381,7 +375,7 @@ class Known:
 
 def _restored(kind: type[Event[Any]], facts: Known, content: dict[str, Any]) -> Event[Any]:
     event = kind.__new__(kind)
-    dict.update(event, content if kind is Event else {"unread": PLACEHOLDER})
+    dict.update(event, content if kind is Event else {"record": PLACEHOLDER})
     event._facts = facts
     return event
 

@@ -80,7 +80,7 @@ class RawEvent:
     @property
     def error(self) -> Exception | None: ...
     def json(self) -> Any: ...
-    def fields(self) -> dict[str, Any] | None: ...  # the payload, if it is an object
+    def read_into(self, event: dict[str, Any]) -> None: ...  # makes an unread event a read one
 
 @final
 class State:
