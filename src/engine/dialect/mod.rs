@@ -95,8 +95,13 @@ pub(crate) trait Dialect: fmt::Debug + Send + Sync {
         let status = refusal.status();
         let is_own =
             || refusal.json().is_some_and(|body| body["message"].is_string() && body["data"].is_object());
-        // "Missing collection context.": any other 404 says that the server has no lists.
-        let is_about_it = || status != 404 || refusal.message().to_ascii_lowercase().contains("collection");
+        // "Missing collection context."; before 0.23, whose bodies have a `code`, only that something was not found, while
+        // an unknown path is "Not Found." there. Any other 404 says that the server has no lists.
+        let is_about_it = || {
+            let body = refusal.json().unwrap_or_default();
+            let is_old = body["code"].is_number() && refusal.message().contains("resource wasn't found");
+            status != 404 || is_old || refusal.message().to_ascii_lowercase().contains("collection")
+        };
         (400..500).contains(&status) && !is_transient(status) && is_own() && is_about_it()
     }
 
