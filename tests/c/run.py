@@ -205,12 +205,16 @@ def main():
 
 
 def run_pages(folder, ticking):
-    """The programs in README.md and docs/, each until it prints an event."""
+    """The programs in README.md and docs/, each until it prints an event. Functions by themselves are compiled."""
     count = 0
     for page in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]:
         for code in re.findall(r"^```c\n(.*?)^```", page.read_text(), re.M | re.S):
             source = folder / f"page-{count}.c"
             source.write_text(code.replace("http://127.0.0.1:8090", ticking))
+            if "int main(" not in code:
+                run(*C, "-Wno-missing-prototypes", "-c", source, "-o", source.with_suffix(".o"))
+                count += 1
+                continue
             run(*C, source, f"-L{folder}", "-ltidings", f"-Wl,-rpath,{folder}", "-pthread", "-o", source.with_suffix(""))
             # What goes into a pipe waits for a full buffer otherwise.
             said = lines(["stdbuf", "-oL", source.with_suffix("")], 2)
