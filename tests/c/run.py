@@ -34,7 +34,7 @@ VALGRIND = ["valgrind", "-q", "--error-exitcode=99", "--leak-check=full", "--err
 
 def run(*command, **options):
     command = [str(part) for part in command]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=280, **options)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900, **options)
     if done.returncode != 0:
         said = "\n".join(done.stdout.splitlines()[:60])
         raise SystemExit(f"{shlex.join(command)}\n{said}\nexit code {done.returncode}")
