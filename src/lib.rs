@@ -87,7 +87,7 @@
 //! | `tls` | yes | `https://`, with rustls and the certificates of the operating system |
 //! | `proxy` | yes | `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` and [`ClientBuilder::proxy`] |
 //! | `hub` | no | `hub::Hub`: an embedded server for quick starts and tests, with faults on demand |
-//! | `tracing` | no | `tracing` events for states, streams and submits; never a token or a topic |
+//! | `tracing` | no | `tracing` events for states, streams and submits; never a token or the options of a topic |
 //!
 //! Without `async-io` and `tokio` there is no background thread: use [`ClientBuilder::connect_with`] with a runtime of your
 //! own.

@@ -34,8 +34,9 @@ impl Collection {
     /// Subscribes to changes of all records (`"*"`; the collection's list rule applies) or of one record by its id (the
     /// view rule applies). See [`Subscribe`] for options and errors.
     ///
-    /// PocketBase acknowledges every topic, also that of a collection that does not exist or whose rule hides every record.
-    /// No events arrive then.
+    /// PocketBase acknowledges every topic, so the client also asks whether the topic can deliver anything, and fails with
+    /// 404 when the collection does not exist: see [`verify_topics`](crate::ClientBuilder::verify_topics). A rule that hides
+    /// every record is not detected; no events arrive then.
     pub fn subscribe(&self, topic: &str) -> Subscribe {
         let name = format!("{}/{topic}", self.name);
         // The server acknowledges any name, and then sends nothing.

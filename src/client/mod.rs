@@ -177,7 +177,7 @@ impl Client {
         Request::new(self.handle.clone(), method, path, body.into())
     }
 
-    /// What the client is called in the log: host and port of its URL, unless [`ClientBuilder::name`] says something else.
+    /// The client's name in log lines: host and port of its URL, or what [`ClientBuilder::name`] was given.
     pub fn name(&self) -> &str {
         &self.handle.name
     }
@@ -428,7 +428,7 @@ impl ClientBuilder {
         pairs.into_iter().fold(self, |builder, (name, value)| builder.header(name, value))
     }
 
-    /// What the client is called in log lines (as the field `client`) and in `Debug`; host and port of its URL unless set.
+    /// The client's name in log lines (the field `client`) and in `Debug`. Default: host and port of its URL.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
@@ -473,43 +473,46 @@ impl ClientBuilder {
         self
     }
 
-    /// How long `subscribe(..).await` waits for the server's answer. 30 seconds unless set.
+    /// How long `subscribe(..).await` waits for the server's answer. Default: 30 seconds.
     ///
-    /// It fails sooner with what is known: where the server cannot be reached, with the first try to connect that fails,
-    /// whether or not the client was connected before; and where the server answers 429 or 5xx to the topic, with the second
-    /// such answer. A stream that was just lost is tried again once before. To wait for as long as it takes, use
-    /// [`start`](crate::Subscribe::start), and [`ready`](crate::Subscription::ready) where that matters.
+    /// It fails sooner
+    /// - when the server cannot be reached: with the first failed attempt to connect, also if the client was connected
+    ///   before. A stream that was just lost is retried once before that;
+    /// - when the server answers 429 or 5xx to the topic: with the second such answer.
+    ///
+    /// To wait as long as it takes, use [`start`](crate::Subscribe::start), and [`ready`](crate::Subscription::ready) where the
+    /// acknowledgement matters.
     pub fn subscribe_timeout(mut self, timeout: Duration) -> Self {
         self.engine.subscribe_timeout = timeout;
         self
     }
 
-    /// Whether the server is asked, with one small list request beside the first submit of a topic, if the topic of a
-    /// collection can deliver anything. It is unless set: PocketBase acknowledges every topic, also that of a collection
-    /// that does not exist (the list is refused with 404), that only superusers may list (403), or with a filter that it
-    /// cannot evaluate (400), and then sends nothing.
+    /// Whether the client checks that a collection's topic can deliver anything, with one small list request beside the
+    /// first submit of the topic. Default: true. PocketBase acknowledges every topic, also that of a collection that does not
+    /// exist (the list is refused with 404), that only superusers may list (403), or with a filter that it cannot evaluate
+    /// (400), and then sends nothing.
     ///
-    /// What is refused fails the caller of `subscribe` with that status; a subscription that nobody waits for is
-    /// [`Denied`](crate::SubscriptionState::Denied). An answer that may pass (429, 5xx, a timeout) fails nothing. The same
-    /// question is asked once in 5 minutes, at most 8 are under way at a time, and none is asked about
-    /// [raw topics](crate::Realtime::subscribe) or topics with headers.
+    /// A refused check fails the caller of `subscribe` with that status; a subscription that nobody waits for becomes
+    /// [`Denied`](crate::SubscriptionState::Denied). A temporary answer (429, 5xx, a timeout) fails nothing. The same check is
+    /// made once in 5 minutes, at most 8 run at the same time, and [raw topics](crate::Realtime::subscribe) and topics with
+    /// headers are not checked.
     pub fn verify_topics(mut self, wanted: bool) -> Self {
         self.engine.verify_topics = wanted;
         self
     }
 
-    /// The least and the longest delay before a lost connection is tried again. Each delay is drawn at random between the
-    /// least and a ceiling that doubles with every failure, and after some seconds is a third of the outage so far.
+    /// The shortest and the longest delay before a lost connection is retried. Default: 200 milliseconds and 20 seconds.
+    /// Each delay is drawn at random between the shortest and a ceiling (full jitter). The ceiling doubles with every
+    /// failure; once the outage has lasted some seconds, it is a third of its length so far.
     ///
-    /// Unless set, 200 milliseconds and 20 seconds, and what worked need not wait: after a stream that was live the first
-    /// try is made within 50 ms where the server ended it in good order, within 100 ms where it was lost, and within 250 ms
-    /// where it had lived for less than a second, was forgotten by the server, or is tried again since the network
-    /// changed. There are ten such tries, and one more for each three seconds of a live stream; others wait as after a
-    /// failure.
+    /// With the default, a stream that was live is first retried promptly: within 50 ms if the server ended it in an orderly
+    /// way, within 100 ms if it was lost, and within 250 ms if it had lived for less than a second, if the server no longer
+    /// knows it, or after a change of the network. There is a budget of ten prompt retries, which regains one for each three
+    /// seconds of a live stream.
     ///
-    /// Once set, the least delay is kept by every reconnect, also by these, but for one: after a change of the user a new
-    /// stream is opened at once. A server's `retry:` raises the least delay, up to five minutes, and `Retry-After` each
-    /// single one, up to an hour; where `retry:` is over the longest, delays are drawn between it and half as much more.
+    /// If you set it, the shortest delay applies to every reconnect, these included, except after a change of user: then a
+    /// new stream is opened at once. A server's `retry:` raises the shortest delay, up to five minutes; `Retry-After` raises a
+    /// single delay, up to an hour. If `retry:` exceeds the longest delay, delays are drawn between it and half as much more.
     pub fn backoff(mut self, min: Duration, max: Duration) -> Self {
         self.engine.backoff = Bounds { min, max };
         self
@@ -528,9 +531,9 @@ impl ClientBuilder {
         self
     }
 
-    /// How long events may gather before the socket is read again, 250 microseconds unless set, 10 milliseconds at most, and
-    /// zero to read always at once. They gather only while more than some 4,000 come in a second: one wake-up then
-    /// serves many of them, which takes a third of the processor time. Slower streams are read at once, and so is every
+    /// How long events may gather on a busy stream before the socket is read again. Default: 250 microseconds; at most 10
+    /// milliseconds; zero reads always at once. Events gather only while more than some 4,000 arrive per second: one wake-up
+    /// then serves many of them, which takes a third of the processor time. Slower streams are read at once, and so is every
     /// stream of a client whose I/O the host polls itself ([`connect_with`](Self::connect_with)).
     pub fn gather(mut self, longest: Duration) -> Self {
         self.gather = longest;

@@ -89,8 +89,9 @@ impl Subscribe {
     /// Delivers only changes of records that match this expression, evaluated by the server. Use
     /// [`Client::filter`](crate::Client::filter) to insert values from outside safely.
     ///
-    /// PocketBase sends nothing when a record stops matching, and nothing at all when the expression names an unknown
-    /// field. A syntax error that no server takes is [`Error::InvalidArgument`] with its column, before the network.
+    /// PocketBase sends nothing when a record stops matching. An unknown field is refused with status 400, see
+    /// [`verify_topics`](crate::ClientBuilder::verify_topics). A syntax error that no server accepts is
+    /// [`Error::InvalidArgument`] with its column, before any network access.
     /// RustBaaS filters only in [workspaces](crate::ClientBuilder::rustbaas_workspace).
     pub fn filter(self, expression: impl Into<String>) -> Self {
         self.query("filter", expression.into())
@@ -266,7 +267,7 @@ impl IntoFuture for Subscribe {
     /// # Errors
     /// Those of [`start`](Subscribe::start), and:
     /// - [`Error::Refused`] with the server's status and message;
-    /// - [`Error::Network`] when a client that was never connected cannot reach the server;
+    /// - [`Error::Network`] when the server cannot be reached;
     /// - when the server has not acknowledged the topic within the timeout: the last failure, or [`Error::Timeout`].
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
