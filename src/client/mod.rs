@@ -592,25 +592,10 @@ impl ClientBuilder {
         self.assemble(Arc::new(runtime), None)
     }
 
-    pub(crate) fn assemble(
-        self,
-        runtime: Arc<dyn Runtime>,
-        batches: Option<Arc<Batches>>,
-    ) -> Result<(Client, Driver), Error> {
-        let mut base = parse_url(&self.url)?;
-        let mut headers = HeaderMap::new();
-        insert_headers(&mut headers, &self.headers)?;
-        if let Some(credentials) = take_userinfo(&mut base) {
-            headers.entry(AUTHORIZATION).or_insert(credentials);
-        }
-        let mut http = self.http;
-        if let Some(name) = self.user_agent {
-            http.user_agent = HeaderValue::from_str(&name).map_err(|_| {
-                Error::argument("user agent", "it contains a character that is not allowed in a header")
-            })?;
-        }
+    /// Refuses numbers and times that no client can work with.
+    fn check_ranges(&self) -> Result<(), Error> {
         for (name, timeout) in [
-            ("connect timeout", http.connect_timeout),
+            ("connect timeout", self.http.connect_timeout),
             ("subscribe timeout", self.engine.subscribe_timeout),
             ("backoff", self.engine.backoff.min),
             ("heartbeat", self.heartbeat.unwrap_or(HEARTBEAT)),
@@ -642,6 +627,27 @@ impl ClientBuilder {
                 "message limit",
                 "it is less than 1,024 bytes, too small for a handshake",
             ));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn assemble(
+        self,
+        runtime: Arc<dyn Runtime>,
+        batches: Option<Arc<Batches>>,
+    ) -> Result<(Client, Driver), Error> {
+        let mut base = parse_url(&self.url)?;
+        let mut headers = HeaderMap::new();
+        insert_headers(&mut headers, &self.headers)?;
+        if let Some(credentials) = take_userinfo(&mut base) {
+            headers.entry(AUTHORIZATION).or_insert(credentials);
+        }
+        self.check_ranges()?;
+        let mut http = self.http;
+        if let Some(name) = self.user_agent {
+            http.user_agent = HeaderValue::from_str(&name).map_err(|_| {
+                Error::argument("user agent", "it contains a character that is not allowed in a header")
+            })?;
         }
         let token = self.token.as_deref().map(Token::new).transpose()?;
         let http = HttpClient::new(runtime.clone(), http)?;

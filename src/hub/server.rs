@@ -213,20 +213,27 @@ async fn answer(
         }
         Some(Reaction::Silence | Reaction::Alter(_)) => future::pending().await,
     };
+    if let Some(alteration) = alteration {
+        response = altered(response, alteration);
+    }
+    Ok(response)
+}
+
+/// The answer as a fault wants it.
+fn altered(mut response: Response<Reply>, alteration: Alteration) -> Response<Reply> {
     match alteration {
-        None => {}
-        Some(Alteration::Mislabel(content_type)) => {
+        Alteration::Mislabel(content_type) => {
             response.headers_mut().insert(header::CONTENT_TYPE, content_type);
         }
         // What has no body has nothing to wrap.
-        Some(Alteration::Gzip) if response.status() == StatusCode::NO_CONTENT => {}
-        Some(Alteration::Gzip) => {
+        Alteration::Gzip if response.status() == StatusCode::NO_CONTENT => {}
+        Alteration::Gzip => {
             let gzip = HeaderValue::from_static("gzip");
             response.headers_mut().insert(header::CONTENT_ENCODING, gzip);
             response = response.map(|body| Reply::Gzipped(Box::new(body), Some(Gzip::default())));
         }
     }
-    Ok(response)
+    response
 }
 
 /// What was asked for.
@@ -325,48 +332,50 @@ impl Route {
         }
     }
 
-    fn handle(&self, ask: &Ask<'_>, link: Arc<Link>, shared: &Arc<Shared>) -> Response<Reply> {
-        let result = shared.change(|state| {
-            let requester = || ask.requester(state.identify(ask.authorization()));
-            match self {
-                Route::Connect
-                | Route::Submit
-                | Route::Events { .. }
-                | Route::Channel(_)
-                | Route::OauthRedirect
-                | Route::OauthAuthorize
-                | Route::Health => Ok(None),
-                Route::List(name) => state.list(name, &requester()).map(Some),
-                Route::View(name, id) => state.view(name, id, &requester()).map(Some),
-                Route::Create(name) => {
-                    let requester = requester();
-                    ask.fields().and_then(|body| state.create(name, body, &requester)).map(Some)
-                }
-                Route::Update(name, id) => {
-                    let requester = requester();
-                    ask.fields().and_then(|body| state.update(name, id, body, &requester)).map(Some)
-                }
-                Route::Delete(name, id) => {
-                    let requester = requester();
-                    state.delete(name, id, &requester).map(|()| None)
-                }
-                Route::AuthWithPassword(name) => state.auth_with_password(name, &ask.body).map(Some),
-                Route::LogInToApp => state.log_in_to_app(&ask.body).map(Some),
-                Route::AuthRefresh(name) => {
-                    let requester = requester();
-                    state.auth_refresh(name, &requester).map(Some)
-                }
-                Route::Batch => {
-                    let requester = requester();
-                    state.batch(&ask.body, &requester).map(Some)
-                }
-                Route::AuthMethods(name) => state.auth_methods(name, &ask.base()).map(Some),
-                Route::AuthWithOauth2(name) => state.auth_with_oauth2(name, &ask.body).map(Some),
-                Route::NoFile => Err(Refusal::new(404, "File not found.")),
-                Route::Nothing => Err(Refusal::missing()),
+    /// What is asked of the records and accounts; `None` where nothing is returned, or where another part answers.
+    fn change(&self, ask: &Ask<'_>, state: &mut State) -> Result<Option<Value>, Refusal> {
+        let requester = || ask.requester(state.identify(ask.authorization()));
+        match self {
+            Route::Connect
+            | Route::Submit
+            | Route::Events { .. }
+            | Route::Channel(_)
+            | Route::OauthRedirect
+            | Route::OauthAuthorize
+            | Route::Health => Ok(None),
+            Route::List(name) => state.list(name, &requester()).map(Some),
+            Route::View(name, id) => state.view(name, id, &requester()).map(Some),
+            Route::Create(name) => {
+                let requester = requester();
+                ask.fields().and_then(|body| state.create(name, body, &requester)).map(Some)
             }
-        });
-        match (self, result) {
+            Route::Update(name, id) => {
+                let requester = requester();
+                ask.fields().and_then(|body| state.update(name, id, body, &requester)).map(Some)
+            }
+            Route::Delete(name, id) => {
+                let requester = requester();
+                state.delete(name, id, &requester).map(|()| None)
+            }
+            Route::AuthWithPassword(name) => state.auth_with_password(name, &ask.body).map(Some),
+            Route::LogInToApp => state.log_in_to_app(&ask.body).map(Some),
+            Route::AuthRefresh(name) => {
+                let requester = requester();
+                state.auth_refresh(name, &requester).map(Some)
+            }
+            Route::Batch => {
+                let requester = requester();
+                state.batch(&ask.body, &requester).map(Some)
+            }
+            Route::AuthMethods(name) => state.auth_methods(name, &ask.base()).map(Some),
+            Route::AuthWithOauth2(name) => state.auth_with_oauth2(name, &ask.body).map(Some),
+            Route::NoFile => Err(Refusal::new(404, "File not found.")),
+            Route::Nothing => Err(Refusal::missing()),
+        }
+    }
+
+    fn handle(&self, ask: &Ask<'_>, link: Arc<Link>, shared: &Arc<Shared>) -> Response<Reply> {
+        match (self, shared.change(|state| self.change(ask, state))) {
             (Route::Connect, _) => {
                 let outlet = shared.change(|state| state.open(ask.ip, link));
                 let mut response = stream(outlet, shared, "no-store");
