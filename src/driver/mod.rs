@@ -43,7 +43,7 @@ use crate::{
         dialect::{Failure, Request, TokenPlace},
         identity::Token,
     },
-    http::Response,
+    http::{Response, yield_now},
     rt::Runtime,
     shown::shown,
 };
@@ -431,19 +431,6 @@ pub(crate) fn not_a_stream(response: &Response) -> Error {
          login page in the way?",
         content_type.map_or("no content type".into(), |name| shown(name, 100)),
     ))
-}
-
-/// Lets the executor's other tasks have their turn.
-async fn yield_now() {
-    let mut yielded = false;
-    futures::future::poll_fn(|cx| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// What a host asks for runs here too: see [`crate::Client::send`].

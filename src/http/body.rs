@@ -16,7 +16,13 @@ use super::exchange::Exchange;
 pub(crate) struct Body {
     place: String,
     state: State,
+    /// Chunks since others had their turn.
+    in_a_row: usize,
 }
+
+/// Chunks that one body may bring before others get their turn: a server can send them faster than they are read, and
+/// then there is always one more.
+const TURN: usize = 64;
 
 enum State {
     Open { incoming: Incoming, exchange: Box<Exchange> },
@@ -30,7 +36,7 @@ impl Body {
             true => State::Ended,
             false => State::Open { incoming, exchange: Box::new(exchange) },
         };
-        Self { place, state }
+        Self { place, state, in_a_row: 0 }
     }
 
     /// Whether it is known that nothing will come.
@@ -47,6 +53,10 @@ impl Body {
     ///
     /// `UnexpectedEnd`, `Reset`, `Protocol` or `Tls`; the same again at each later call.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, HttpError> {
+        self.in_a_row += 1;
+        if self.in_a_row.is_multiple_of(TURN) {
+            yield_now().await;
+        }
         poll_fn(|cx| self.poll_chunk(cx)).await
     }
 
@@ -147,6 +157,19 @@ impl Body {
         }
         Ok(if whole.is_empty() { first } else { whole.into() })
     }
+}
+
+/// Lets the executor's other tasks have their turn.
+pub(crate) async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 impl fmt::Debug for Body {

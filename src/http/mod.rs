@@ -35,7 +35,7 @@ mod tls;
 #[cfg(feature = "tls")]
 mod trust;
 
-pub(crate) use self::body::Body;
+pub(crate) use self::body::{Body, yield_now};
 pub(crate) use self::error::HttpError;
 pub(crate) use self::redirect::Redirects;
 pub(crate) use self::request::{Request, Response, Sent, take_userinfo};
