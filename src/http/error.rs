@@ -13,6 +13,8 @@ use std::time::Duration;
 use hyper::StatusCode;
 use url::Url;
 
+use crate::shown::shown;
+
 type Cause = Arc<dyn Error + Send + Sync>;
 
 /// Why there is no answer, or not the whole of it.
@@ -92,21 +94,24 @@ fn restate(kind: io::ErrorKind, error: &io::Error) -> io::Error {
     }
 }
 
-/// The part of a URL that may be shown.
+/// The part of a URL that may be shown, of which a redirect may have made anything.
 pub(super) fn place(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
-    match url.port() {
-        Some(port) => format!("{}://{host}:{port}{}", url.scheme(), url.path()),
-        None => format!("{}://{host}{}", url.scheme(), url.path()),
-    }
+    let port = url.port().map_or(String::new(), |port| format!(":{port}"));
+    shown(&format!("{}://{host}{port}{}", url.scheme(), url.path()), LONGEST_PLACE)
 }
+
+/// What is shown of a URL, in characters. A name in it has 253 at most.
+pub(super) const LONGEST_PLACE: usize = 400;
 
 impl fmt::Display for HttpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InvalidUrl { place, why } => write!(f, "cannot request {place}: {why}"),
             Self::Config { setting, why } => write!(f, "cannot use {setting}: {why}"),
-            Self::Resolve { host, cause } => write!(f, "cannot find the host {host}: {cause}"),
+            Self::Resolve { host, cause } => {
+                write!(f, "cannot find the host {}: {cause}", shown(host, LONGEST_PLACE))
+            }
             Self::Connect { place, attempts } => {
                 write!(f, "cannot reach {place}: ")?;
                 for (index, (address, error)) in attempts.iter().enumerate() {

@@ -37,7 +37,7 @@ use hyper::header::{self, HeaderMap};
 use hyper::{Method, StatusCode};
 use url::Url;
 
-use super::error::{HttpError, place};
+use super::error::{HttpError, LONGEST_PLACE, place};
 use super::request::Request;
 use crate::shown::shown;
 
@@ -116,7 +116,7 @@ impl Walk {
         }
         let hop = Hop::between(&request.url, &next);
         if hop == Hop::Foreign {
-            let origin = next.origin().ascii_serialization();
+            let origin = shown(&next.origin().ascii_serialization(), LONGEST_PLACE);
             let leaves = format!("it leads to another origin, {origin}");
             let why = match request.redirects {
                 Redirects::Stay => format!("{leaves}; if that is the server, make the client with its URL"),
