@@ -34,7 +34,7 @@ pub(crate) const LAST: &str = "last";
 const MIB: usize = 1 << 20;
 
 /// Half as much again as the memory that the process may have more than before.
-const ENDLESS: usize = 24 * MIB;
+const ENDLESS: usize = 32 * MIB;
 
 const fn misdeed(name: &'static str, act: fn(&mut Peer<'_>) -> io::Result<()>) -> Misdeed {
     Misdeed { name, over: Over::Done, is_large: false, act }
@@ -218,6 +218,13 @@ pub(crate) static MISDEEDS: &[Misdeed] = &[
         let status = *peer.rng.choice(&[301, 302, 303, 307, 308]).unwrap();
         peer.answer(status, &format!("location: {place}\r\n"), "")
     }),
+    answers("redirects to endless names", |peer| {
+        let name = "x".repeat(60_000);
+        let places =
+            [format!("http://{name}/"), format!("/{name}"), format!("{name}://x"), format!("http://[{name}")];
+        let place = peer.rng.choice(&places).unwrap().clone();
+        peer.answer(307, &format!("location: {place}\r\n"), "")
+    }),
     events("times of another world", |peer| {
         if !peer.is_stream() {
             return peer.answer(204, "", "");
@@ -251,16 +258,15 @@ pub(crate) static MISDEEDS: &[Misdeed] = &[
     answers("deep JSON in an answer", |peer| {
         let status = *peer.rng.choice(&[200, 400, 404, 500]).unwrap();
         let depth = peer.rng.usize(100..200_000);
-        let bodies = [
-            deep(depth),
-            format!("{{\"message\":{}}}", deep(depth)),
-            format!("{{\"data\":{},\"message\":\"x\"}}", deep(depth)),
-            format!("{{\"error\":{}}}", deep(depth)),
-            format!("{{\"token\":\"{}\",\"record\":{}}}", token(depth), deep(depth)),
-            format!("{{\"oauth2\":{{\"providers\":{}}}}}", deep(depth)),
-            "{\"a\":".repeat(depth),
-        ];
-        let body = peer.rng.choice(&bodies).unwrap().clone();
+        let body = match peer.rng.u8(0..7) {
+            0 => deep(depth),
+            1 => format!("{{\"message\":{}}}", deep(depth)),
+            2 => format!("{{\"data\":{},\"message\":\"x\"}}", deep(depth)),
+            3 => format!("{{\"error\":{}}}", deep(depth)),
+            4 => format!("{{\"token\":\"{}\",\"record\":{}}}", token(depth), deep(depth)),
+            5 => format!("{{\"oauth2\":{{\"providers\":{}}}}}", deep(depth)),
+            _ => "{\"a\":".repeat(depth),
+        };
         peer.answer(status, "content-type: application/json\r\n", body)
     }),
     answers("a token with deep claims", |peer| {
