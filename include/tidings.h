@@ -531,6 +531,12 @@ tidings_status tidings_client_options_set_user_agent(tidings_client_options *opt
 tidings_status tidings_client_options_set_rustbaas(
     tidings_client_options *options, const char *realm, const char *app);
 
+/// Selects a newer RustBaaS as the backend, whose apps are below /api/workspaces/, with the workspace and the app of the
+/// collections. A `filter` of tidings_client_subscribe() goes to the server; `expand` is TIDINGS_ERR_UNSUPPORTED. Of this
+/// and tidings_client_options_set_rustbaas() the last one called counts.
+tidings_status tidings_client_options_set_rustbaas_workspace(
+    tidings_client_options *options, const char *workspace, const char *app);
+
 /// RustBaaS only: the interval of the server's heartbeats. Default: 15 seconds. A stream that misses three is
 /// considered dead and replaced.
 tidings_status tidings_client_options_set_heartbeat(tidings_client_options *options, uint64_t interval_ms);

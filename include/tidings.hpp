@@ -320,6 +320,9 @@ public:
     client_options &rustbaas(const std::string &realm, const std::string &app) {
         return set(tidings_client_options_set_rustbaas, realm.c_str(), app.c_str());
     }
+    client_options &rustbaas_workspace(const std::string &workspace, const std::string &app) {
+        return set(tidings_client_options_set_rustbaas_workspace, workspace.c_str(), app.c_str());
+    }
     client_options &heartbeat(milliseconds interval) {
         return set(tidings_client_options_set_heartbeat, detail::count(interval));
     }

@@ -530,6 +530,15 @@ static void options_that_cannot_be_used_are_told(void) {
     CHECK_OK(tidings_subscribe_options_set_filter(filtered, "a = 1"));
     CHECK_STATUS(tidings_client_subscribe(client, "posts", "*", filtered, NULL, NULL, NULL, NULL, &error),
                  TIDINGS_ERR_UNSUPPORTED);
+    tidings_client_free(client);
+    // The last kind of server counts; in a workspace filters are for the server.
+    options = tidings_client_options_new();
+    CHECK_OK(tidings_client_options_set_rustbaas(options, "acme", "web"));
+    CHECK_OK(tidings_client_options_set_rustbaas_workspace(options, "acme", "web"));
+    CHECK_OK(tidings_client_new(url, options, &client, &error));
+    tidings_client_options_free(options);
+    CHECK_OK(tidings_subscribe_options_set_wait(filtered, false));
+    CHECK_OK(tidings_client_subscribe(client, "posts", "*", filtered, NULL, NULL, NULL, NULL, &error));
     tidings_subscribe_options_free(filtered);
     tidings_client_free(client);
 }

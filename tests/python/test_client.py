@@ -743,6 +743,18 @@ def test_a_setting_that_the_server_cannot_honour_is_refused(options: dict[str, A
 
 def test_the_settings_of_rustbaas_are_taken() -> None:
     Client("http://127.0.0.1:9", rustbaas=("a", "b"), heartbeat=1, token_in_query=True)
+    with pytest.raises(exceptions.ArgumentError, match="the server cannot be both"):
+        Client("http://127.0.0.1:9", rustbaas=("a", "b"), rustbaas_workspace=("a", "b"))
+
+
+def test_a_rustbaas_workspace_filters_on_the_server(hub: Hub) -> None:
+    hub.collection("posts", {"n": 0})
+    with Client(hub.url, rustbaas_workspace=("acme", "web")) as client:
+        posts = client.collection("posts").subscribe("*", query={"filter": "n = 2"})
+        for n in range(3):
+            hub.create("posts", {"n": n})
+        event = posts.next(PATIENCE)
+        assert (event.action, event["record"]["n"]) == ("create", 2)
 
 
 def test_a_silent_connection_is_given_up_after_the_timeout(hub: Hub) -> None:

@@ -202,6 +202,21 @@ pub extern "C" fn tidings_client_options_set_rustbaas(
     })
 }
 
+/// Selects a newer RustBaaS as the backend, whose apps are below /api/workspaces/, with the workspace and the app of the
+/// collections. A `filter` of tidings_client_subscribe() goes to the server; `expand` is TIDINGS_ERR_UNSUPPORTED. Of this
+/// and tidings_client_options_set_rustbaas() the last one called counts.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_client_options_set_rustbaas_workspace(
+    options: Option<&mut ClientOptions>,
+    workspace: Text<'_>,
+    app: Text<'_>,
+) -> Status {
+    set(options, || {
+        let (workspace, app) = (workspace.get("workspace")?.to_owned(), app.get("app")?.to_owned());
+        Ok(move |builder: ClientBuilder| builder.rustbaas_workspace(&*workspace, &*app))
+    })
+}
+
 /// RustBaaS only: the interval of the server's heartbeats. Default: 15 seconds. A stream that misses three is
 /// considered dead and replaced.
 #[unsafe(no_mangle)]

@@ -56,6 +56,10 @@ pub(crate) fn client(url: &str, options: &Bound<'_, PyDict>) -> PyResult<Builder
                 let (realm, app): (String, String) = value.extract()?;
                 builder.rustbaas(realm, app)
             }
+            "rustbaas_workspace" => {
+                let (workspace, app): (String, String) = value.extract()?;
+                builder.rustbaas_workspace(workspace, app)
+            }
             "token_in_query" => match value.extract()? {
                 true => builder.token_in_query(),
                 false => builder,

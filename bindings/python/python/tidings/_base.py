@@ -11,7 +11,7 @@ from ._arguments import Overflow
 from ._auth_store import AuthStore
 from ._handlers import DisconnectHandler, ErrorHandler, Handlers, StateHandler, check
 from ._journal import Journal
-from .exceptions import ForkedError
+from .exceptions import ArgumentError, ForkedError
 
 P = TypeVar("P")
 
@@ -54,6 +54,7 @@ class BaseClient(Generic[P]):
         silence_timeout: float | None = None,
         # RustBaaS
         rustbaas: tuple[str, str] | None = None,
+        rustbaas_workspace: tuple[str, str] | None = None,
         heartbeat: float | None = None,
         token_in_query: bool = False,
     ) -> None:
@@ -106,6 +107,8 @@ class BaseClient(Generic[P]):
                 with a ``"gap"``, whenever nothing changes for that long.
 
             rustbaas: The server is a RustBaaS, and the collections belong to this (realm, app).
+            rustbaas_workspace: The same for a newer RustBaaS, whose apps are below ``/api/workspaces/``: the
+                collections belong to this (workspace, app). There the server filters.
             heartbeat: The interval of the RustBaaS server's heartbeats. None stands for its default, 15.
             token_in_query: Sends the token of a RustBaaS stream as ``?access_token=``. It then appears in
                 access logs: use this only where a proxy removes headers.
@@ -121,6 +124,9 @@ class BaseClient(Generic[P]):
         self._is_closed = self._is_used = False
         if token_provider is not None:
             check("token_provider", token_provider, awaits=self._awaits)
+        is_rustbaas = rustbaas or rustbaas_workspace
+        if rustbaas and rustbaas_workspace:
+            raise ArgumentError("invalid rustbaas_workspace: the server cannot be both; leave out rustbaas")
         options = _arguments.given(
             name=name,
             token=token,
@@ -135,7 +141,7 @@ class BaseClient(Generic[P]):
             connect_timeout=connect_timeout,
             subscribe_timeout=subscribe_timeout,
             # Set for RustBaaS it is refused; the default is not a setting.
-            identity_check=None if rustbaas and identity_check == IDENTITY_CHECK else identity_check,
+            identity_check=None if is_rustbaas and identity_check == IDENTITY_CHECK else identity_check,
             heartbeat=heartbeat,
             verify_topics=verify_topics,
             gather=gather,
@@ -143,6 +149,7 @@ class BaseClient(Generic[P]):
             backoff=None if backoff == BACKOFF else backoff,
             message_limit=message_limit,
             rustbaas=rustbaas,
+            rustbaas_workspace=rustbaas_workspace,
             token_in_query=token_in_query or None,
             token_requests=token_provider is not None or None,
         )

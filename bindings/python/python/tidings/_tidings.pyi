@@ -141,7 +141,7 @@ class Client:
     # verify_topics bool, gather float seconds,
     # proxy str | False, connect_timeout / subscribe_timeout / silence_timeout / identity_check / heartbeat float seconds,
     # backoff (float, float), queue int and overflow "drop_oldest" | "drop_newest" | "conflate", message_limit int,
-    # rustbaas (realm, app), token_in_query bool, token_requests bool. Any other name is a TypeError.
+    # rustbaas (realm, app), rustbaas_workspace (workspace, app), token_in_query bool, token_requests bool. Any other name is a TypeError.
     def name(self) -> str: ...  # in the log: host and port, unless it was given one
     def fileno(self) -> int: ...  # readable exactly while `take` would give something; -1 where there is none
     def release(self) -> None: ...  # nobody watches it any more, and the client is closed
