@@ -282,9 +282,7 @@ impl Refusal {
 
     /// Says beside the server's words what its status may mean, and what to do.
     pub(crate) fn with_hint(mut self, hint: &'static str) -> Self {
-        if let Some(inner) = Arc::get_mut(&mut self.0) {
-            inner.hint = Some(hint);
-        }
+        Arc::make_mut(&mut self.0).hint = Some(hint);
         self
     }
 

@@ -64,3 +64,22 @@ fn an_event_source_comes_back_with_its_cookie_and_takes_none_elsewhere() {
     assert_eq!(other.accept_stream().header("cookie"), None);
     source.opened();
 }
+
+/// Without a cookie or something like it, the submit comes to another server, which does not know the stream.
+#[test]
+fn a_stream_that_is_unknown_at_once_is_explained() {
+    let server = Server::start();
+    let client = Client::builder(&server.url("")).verify_topics(false).build().unwrap();
+    let asking = client.collection("posts").subscribe("*").into_future();
+    let asking = std::thread::spawn(move || futures::executor::block_on(asking).map(drop));
+    // A caller that waits is given three streams.
+    for _ in 0..3 {
+        let mut stream = server.accept();
+        open_stream(&mut stream, "");
+        let submit = server.accept();
+        submit.answer(404, "", r#"{"message":"Missing or invalid client id.","status":404}"#);
+    }
+    let error = asking.join().unwrap().unwrap_err();
+    assert_eq!(error.status(), Some(404));
+    assert!(error.to_string().contains("sticky sessions"), "{error}");
+}

@@ -23,6 +23,10 @@ use crate::{
 /// Streams in a row that open but take no topics, until waiting callers fail with the reason.
 const FRUITLESS: u32 = 3;
 
+/// What it may mean that a stream is unknown which was opened just before.
+const NOT_STICKY: &str = "the stream had just been opened: there may be several servers behind this address, without sticky \
+                          sessions that keep a client on one of them";
+
 /// Answers that a topic is refused for now, until waiting callers fail with the last one.
 const REFUSED: u32 = 2;
 
@@ -271,12 +275,16 @@ impl<L: Outlet> Engine<L> {
         };
         let verdict = self.dialect.submits().map_or(SubmitVerdict::Later, |submits| submits.judge(refusal));
         let retry_after = refusal.retry_after();
-        let error = failure.error();
         let Self { sessions, registry, .. } = self;
         let Some(session) = sessions.get_mut(&id.session) else { return };
         let peer = session.conn().and_then(|conn| conn.peer);
         let Some(carrier) = session.carrier_mut() else { return };
         carrier.stale = true;
+        let is_news = refusal.status() == 404 && carrier.live_since.is_none();
+        let error = match verdict {
+            SubmitVerdict::NewStream if is_news => Error::Refused(refusal.clone().with_hint(NOT_STICKY)),
+            _ => failure.error(),
+        };
         let is_fresh = |key: &&Arc<str>| registry.get(key).is_some_and(|t| t.acked_on != Some(id.serial));
         let fresh: Vec<_> = flight.keys.iter().filter(is_fresh).cloned().collect();
         match verdict {
