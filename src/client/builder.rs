@@ -129,7 +129,7 @@ impl ClientBuilder {
         self
     }
 
-    /// The initial token. See [`Auth::set_token`].
+    /// The initial token. See [`Auth::set_token`](crate::Auth::set_token).
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
         self
