@@ -200,6 +200,7 @@ impl<L: Outlet> Engine<L> {
             any = true;
             let name = (message.event() != &**key).then(|| message.event());
             let event = Event::message(key.clone(), message.data(), shape, name);
+            stats.delivered += topic.entries.len() as u64;
             for entry in &topic.entries {
                 deliver_to(&entry.outlet, event.clone(), stats, woken);
             }
@@ -230,9 +231,10 @@ impl<L: Outlet> Engine<L> {
     }
 }
 
-/// Hands one event to one listener, and keeps account of it.
+/// Hands one event to one listener, and keeps account of what its queue did. The caller counts messages as delivered;
+/// notices are not.
+#[inline]
 pub(super) fn deliver_to<L: Outlet>(outlet: &L, event: Event, stats: &mut Stats, woken: &mut Vec<L>) {
-    stats.delivered += u64::from(!event.is_notice());
     let Delivered { wake, lost, queued } = outlet.deliver(event);
     stats.lost += lost;
     stats.queue_high_water = stats.queue_high_water.max(queued);

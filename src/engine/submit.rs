@@ -439,6 +439,7 @@ impl<L: Outlet> Engine<L> {
                     self.woken.push(entry.outlet.clone());
                 }
                 if let Some(event) = &handshake {
+                    self.stats.delivered += 1;
                     deliver_to(&entry.outlet, event.clone(), &mut self.stats, &mut self.woken);
                 }
             }
