@@ -349,6 +349,62 @@ fn https_of_a_private_authority_works_with_its_certificate_and_says_so_without()
     });
 }
 
+/// The number that nginx gave to the connection of a request.
+async fn connection_of(client: &Client, method: &str, path: &str, body: Value) -> String {
+    let body = (!body.is_null()).then_some(body);
+    let answer = soon("an answer", client.send(method, path, body).into_future()).await.unwrap();
+    answer.header("x-connection").expect("nginx adds it").to_owned()
+}
+
+const NUMBERED: &str = "add_header X-Connection $connection always;";
+
+#[test]
+fn requests_one_after_another_come_over_one_connection() {
+    smol::block_on(async {
+        let (server, _) = server().await;
+        let nginx = Nginx::start(server.addr(), &Settings { location: NUMBERED, ..Settings::default() });
+        let client = nginx.client();
+        let notes = client.collection("notes").subscribe("*").await.unwrap();
+        let records = "/api/collections/notes/records";
+        let first = connection_of(&client, "GET", records, Value::Null).await;
+        for n in 0..20 {
+            assert_eq!(connection_of(&client, "POST", records, json!({"title": n.to_string()})).await, first);
+            assert_eq!(connection_of(&client, "GET", records, Value::Null).await, first);
+        }
+        drop(notes);
+    });
+}
+
+/// With pauses as long as nginx waits for the next request, some requests come just when it closes.
+#[test]
+fn a_connection_that_nginx_closes_costs_no_request() {
+    smol::block_on(async {
+        let (server, _) = server().await;
+        let http = "keepalive_timeout 2s;";
+        let nginx =
+            Nginx::start(server.addr(), &Settings { http, location: NUMBERED, ..Settings::default() });
+        let records = "/api/collections/notes/records";
+        let asking = |n: u64| {
+            let client = nginx.client();
+            async move {
+                let first = connection_of(&client, "GET", records, Value::Null).await;
+                for round in 0..2 {
+                    smol::Timer::after(Duration::from_micros(1_990_000 + 500 * n)).await;
+                    let title = json!({"title": format!("{n} {round}")});
+                    connection_of(&client, "POST", records, title).await;
+                    smol::Timer::after(Duration::from_micros(1_990_000 + 500 * n)).await;
+                    connection_of(&client, "GET", records, Value::Null).await;
+                }
+                smol::Timer::after(Duration::from_millis(2_500)).await;
+                assert_ne!(connection_of(&client, "GET", records, Value::Null).await, first);
+            }
+        };
+        join_all((0..40).map(asking)).await;
+        let list = server.client().send("GET", &format!("{records}?perPage=1"), None).await.unwrap();
+        assert_eq!(list.json::<Value>().unwrap()["totalItems"], 80, "each was done once");
+    });
+}
+
 #[test]
 fn a_restart_of_nginx_is_survived() {
     smol::block_on(async {

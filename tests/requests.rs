@@ -3,15 +3,127 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    time::Duration,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll},
+    time::{Duration, Instant},
 };
 
-use futures::future::join_all;
+use futures::future::{BoxFuture, join_all};
 use serde_json::json;
 use tidings::{
     Client, Error,
     hub::{Answer, Endpoint, Hub},
+    rt::{AsyncIo, BoxIo, Runtime, Timer},
 };
+
+/// Waits for the hub to see it: a socket that is closed on this side is not yet closed on that one.
+async fn sockets(hub: &Hub, expected: usize) {
+    for _ in 0..2000 {
+        if hub.stats().sockets == expected {
+            return;
+        }
+        smol::Timer::after(Duration::from_millis(5)).await;
+    }
+    panic!("{:?}, not {expected} sockets", hub.stats());
+}
+
+#[test]
+fn idle_connections_are_few_and_are_closed_with_the_client() {
+    smol::block_on(async {
+        let hub = Hub::start().unwrap();
+        let client = Client::new(&hub.url()).unwrap();
+        let health = || client.send("GET", "/api/health", None).into_future();
+        for _ in 0..20 {
+            health().await.unwrap();
+            assert_eq!(hub.stats().sockets, 1);
+        }
+        for answer in join_all((0..32).map(|_| health())).await {
+            answer.unwrap();
+        }
+        sockets(&hub, 4).await;
+        // The new network may not lead to where they went.
+        client.network_changed();
+        sockets(&hub, 0).await;
+        health().await.unwrap();
+        let posts = client.collection("posts").subscribe("*").await.unwrap();
+        assert!(hub.stats().sockets >= 2, "a stream, and what asked for its topics: {:?}", hub.stats());
+        client.close().await;
+        sockets(&hub, 0).await;
+        drop(posts);
+        let client = Client::new(&hub.url()).unwrap();
+        client.send("GET", "/api/health", None).await.unwrap();
+        drop(client);
+        sockets(&hub, 0).await;
+    });
+}
+
+/// A clock that is a hundred times as fast as that of the wall.
+#[derive(Debug)]
+struct Fast(Instant);
+
+impl Runtime for Fast {
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'static, std::io::Result<BoxIo>> {
+        AsyncIo.connect(address)
+    }
+
+    fn new_timer(&self, at: Instant) -> Pin<Box<dyn Timer>> {
+        Box::pin(FastTimer(self.0, AsyncIo.new_timer(self.slow(at))))
+    }
+
+    fn now(&self) -> Instant {
+        self.0 + self.0.elapsed() * 100
+    }
+}
+
+impl Fast {
+    fn slow(&self, at: Instant) -> Instant {
+        self.0 + at.saturating_duration_since(self.0) / 100
+    }
+}
+
+struct FastTimer(Instant, Pin<Box<dyn Timer>>);
+
+impl Timer for FastTimer {
+    fn reset(mut self: Pin<&mut Self>, at: Instant) {
+        let at = Fast(self.0).slow(at);
+        self.1.as_mut().reset(at);
+    }
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.1.as_mut().poll(cx)
+    }
+}
+
+#[test]
+fn idle_connections_are_closed_after_a_time_although_nothing_else_happens() {
+    smol::block_on(async {
+        let hub = Hub::start().unwrap();
+        let runtime = Fast(Instant::now());
+        let (client, driver) = Client::builder(&hub.url()).connect_with(runtime).unwrap();
+        let driver = smol::spawn(driver);
+        client.send("GET", "/api/health", None).await.unwrap();
+        assert_eq!(hub.stats().sockets, 1);
+        sockets(&hub, 0).await;
+        client.close().await;
+        driver.await;
+    });
+}
+
+#[test]
+fn a_server_that_is_gone_costs_no_post_and_repeats_none() {
+    smol::block_on(async {
+        let hub = Hub::start().unwrap();
+        let client = Client::new(&hub.url()).unwrap();
+        let post =
+            || client.send("POST", "/api/collections/posts/records", json!({"title": "x"})).into_future();
+        post().await.unwrap();
+        // All its connections are closed, and the next request finds that out.
+        hub.restart().unwrap();
+        post().await.unwrap();
+        assert_eq!(hub.records("posts").len(), 2);
+    });
+}
 
 #[test]
 fn waiting_in_line_counts_as_time() {

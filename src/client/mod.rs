@@ -187,6 +187,7 @@ impl Client {
     /// replaced.
     pub fn network_changed(&self) {
         let now = self.handle.now();
+        self.handle.http.close_idle();
         self.handle.engine().suspect(now);
     }
 

@@ -115,6 +115,8 @@ impl Driver {
             self.log.output(self.shared.now(), &output);
             match output {
                 Output::Open { conn, request, token } => {
+                    // The network may have changed: what a new stream is asked for goes the way that it goes.
+                    self.shared.http.close_idle();
                     let found_at = Arc::default();
                     let job = stream(self.shared.clone(), conn, request, token, Arc::clone(&found_at));
                     let stream = self.start(job);
@@ -185,7 +187,8 @@ impl Driver {
         engine.look_at_clocks(now, SystemTime::now());
         let deadline = engine.deadline(now);
         drop(engine);
-        let Some(deadline) = deadline else { return false };
+        let idle = self.shared.http.expire_idle();
+        let Some(deadline) = deadline.into_iter().chain(idle).min() else { return false };
         if now >= deadline || self.alarm.poll(&*self.shared.runtime, deadline, cx) {
             self.shared.engine_for_driver().handle_timeout(self.shared.now());
             return true;
@@ -246,6 +249,7 @@ impl Driver {
         self.connections.clear();
         self.alarm = Alarm::default();
         while self.shared.jobs.1.try_recv().is_ok() {}
+        self.shared.http.close_idle();
         self.shared.finish();
     }
 }
@@ -281,6 +285,7 @@ async fn read(
 ) -> Result<(), Failure> {
     let url = shared.url(&request.path).map_err(Failure::Lost)?;
     let mut http = http_request(shared, url, request, token.as_ref());
+    http.shares = false;
     http.headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
     http.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let response = shared.http.send(http).await.map_err(lost)?;
@@ -320,7 +325,9 @@ async fn submit(
 ) {
     let answer = match url {
         Ok(url) => {
-            let http = http_request(&shared, url, request, token.as_ref());
+            let mut http = http_request(&shared, url, request, token.as_ref());
+            // The same topics again change nothing.
+            http.repeats = true;
             shared.http.send(http).await.map_err(lost)
         }
         Err(error) => Err(Failure::Lost(error)),

@@ -126,6 +126,7 @@ impl Shared {
         body: Option<Vec<u8>>,
     ) -> http::Request {
         let mut request = http::Request::new(method, url);
+        request.shares = true;
         request.headers = self.headers.clone();
         if let Some(token) = token {
             // PocketBase takes the bare token too; the scheme is what RustBaaS and proxies expect.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::mem;
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
@@ -10,9 +11,11 @@ use hyper::body::{Body as _, Bytes, Incoming};
 
 use super::error::HttpError;
 use super::exchange::Exchange;
+use super::idle::Place;
 
 /// The body of an answer. Its connection lives in it: it is read by polling the body and by nothing
-/// else, and is closed when the body has ended or is dropped.
+/// else. When the body has ended, the connection goes where it can be used again, or is closed, as it is when the body
+/// is dropped before.
 pub(crate) struct Body {
     place: String,
     state: State,
@@ -25,18 +28,37 @@ pub(crate) struct Body {
 const TURN: usize = 64;
 
 enum State {
-    Open { incoming: Incoming, exchange: Box<Exchange> },
+    Open {
+        incoming: Incoming,
+        exchange: Box<Exchange>,
+        /// Where the connection waits afterwards.
+        place: Option<Box<Place>>,
+    },
     Ended,
     Failed(HttpError),
 }
 
 impl Body {
-    pub(super) fn new(place: String, incoming: Incoming, exchange: Exchange) -> Self {
-        let state = match incoming.is_end_stream() {
-            true => State::Ended,
-            false => State::Open { incoming, exchange: Box::new(exchange) },
-        };
-        Self { place, state, in_a_row: 0 }
+    pub(super) fn new(
+        place: String,
+        incoming: Incoming,
+        exchange: Box<Exchange>,
+        afterwards: Option<Box<Place>>,
+    ) -> Self {
+        let is_over = incoming.is_end_stream();
+        let mut body =
+            Self { place, state: State::Open { incoming, exchange, place: afterwards }, in_a_row: 0 };
+        if is_over {
+            body.end();
+        }
+        body
+    }
+
+    fn end(&mut self) {
+        if let State::Open { exchange, place: Some(place), .. } = mem::replace(&mut self.state, State::Ended)
+        {
+            place.keep(exchange);
+        }
     }
 
     /// Whether it is known that nothing will come.
@@ -88,7 +110,7 @@ impl Body {
     pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, HttpError>> {
         loop {
             let (incoming, exchange) = match &mut self.state {
-                State::Open { incoming, exchange } => (incoming, exchange),
+                State::Open { incoming, exchange, .. } => (incoming, exchange),
                 State::Ended => return Poll::Ready(Ok(None)),
                 State::Failed(error) => return Poll::Ready(Err(error.clone())),
             };
@@ -104,7 +126,7 @@ impl Body {
                 Some(Err(None)) => {
                     self.state = State::Failed(HttpError::UnexpectedEnd { place: self.place.clone() });
                 }
-                None => self.state = State::Ended,
+                None => self.end(),
             }
         }
     }

@@ -14,6 +14,7 @@ use url::Url;
 use super::Shared;
 use super::error::{HttpError, place};
 use super::exchange::Exchange;
+use super::idle::{Link, Route};
 use super::io::Head;
 use super::proxy::Proxy;
 use super::request::ProxyHeaders;
@@ -22,15 +23,6 @@ use crate::rt::{BoxIo, Runtime, Timer};
 /// How long an attempt may take before the next address is tried beside it (RFC 8305, section 5).
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// A fresh connection.
-pub(super) struct Connected {
-    pub(super) io: BoxIo,
-    /// None through a proxy.
-    pub(super) peer: Option<SocketAddr>,
-    /// Present if the requests go to a proxy that forwards them.
-    pub(super) forwarder: Option<ProxyHeaders>,
-}
-
 /// Connects to the origin of `url`, through a proxy if there is one for it. The client certificate is shown where the
 /// request `is_home`, and to no proxy.
 pub(super) async fn connect(
@@ -38,7 +30,19 @@ pub(super) async fn connect(
     url: &Url,
     pin: Option<SocketAddr>,
     is_home: bool,
-) -> Result<Connected, HttpError> {
+) -> Result<Link, HttpError> {
+    let (io, route) = reach(shared, url, pin, is_home).await?;
+    let exchange = Exchange::over(io, shared.config.max_buffer).await;
+    let exchange = exchange.map_err(|error| HttpError::from_hyper(&place(url), error))?;
+    Ok(Link { exchange: Box::new(exchange), route: Arc::new(route) })
+}
+
+async fn reach(
+    shared: &Shared,
+    url: &Url,
+    pin: Option<SocketAddr>,
+    is_home: bool,
+) -> Result<(BoxIo, Route), HttpError> {
     let runtime = &*shared.runtime;
     let target = Target::of(url)?;
     let Some(proxy) = shared.proxies.for_url(url)? else {
@@ -50,17 +54,17 @@ pub(super) async fn connect(
             true => shared.tls.wrap(io, &target.host, is_home).await?,
             false => io,
         };
-        return Ok(Connected { io, peer: Some(peer), forwarder: None });
+        return Ok((io, Route { peer: Some(peer), forwarder: None }));
     };
 
     let io = dial_proxy(shared, &proxy).await?;
     if !target.secure {
         let forwarder = Some(ProxyHeaders { authorization: proxy.authorization });
-        return Ok(Connected { io, peer: None, forwarder });
+        return Ok((io, Route { peer: None, forwarder }));
     }
     let tunnel = open_tunnel(shared, &proxy, io, url, &target).await?;
     let io = shared.tls.wrap(tunnel, &target.host, is_home).await?;
-    Ok(Connected { io, peer: None, forwarder: None })
+    Ok((io, Route { peer: None, forwarder: None }))
 }
 
 /// Whom to connect to.
@@ -197,10 +201,12 @@ async fn open_tunnel(
 
     let request = proxy.connect_request(&target.place(), &shared.config.user_agent);
     let request = request.map_err(|_| HttpError::invalid_url(url, "its host cannot be sent over HTTP"))?;
-    let (answer, exchange) = Exchange::start(io, shared.config.max_buffer, request, &Arc::default())
+    let place = proxy.target.place();
+    let mut exchange = Exchange::over(io, shared.config.max_buffer)
         .await
-        .map_err(|error| refused(None, Some(HttpError::from_hyper(&proxy.target.place(), error))))?
-        .ok_or_else(|| refused(None, Some(ended())))?;
+        .map_err(|error| refused(None, Some(HttpError::from_hyper(&place, error))))?;
+    let answer = exchange.send(request).await;
+    let answer = answer.map_err(|failed| refused(None, Some(failed.into_error(&place))))?;
     if !answer.status().is_success() {
         return Err(refused(Some(answer.status()), None));
     }

@@ -1,4 +1,4 @@
-//! One request and its answer over one connection.
+//! A request and its answer over a connection, one after the other.
 //!
 //! hyper splits a connection into a future that does the I/O and handles that talk to it, so that
 //! the future can be spawned. Here it is polled by whoever reads the handle: there is no executor
@@ -13,6 +13,7 @@ use http_body_util::Full;
 use hyper::body::{Body as _, Bytes, Frame, Incoming};
 use hyper::client::conn::http1;
 
+use super::error::HttpError;
 use super::io::{Head, HyperIo};
 use crate::rt::BoxIo;
 
@@ -23,11 +24,12 @@ pub(super) const MAX_HEAD: usize = 64 * 1024;
 /// head arrives, 32 bytes for each.
 const MAX_HEADERS: usize = 1000;
 
-/// The connection under an answer. Dropping it closes the socket.
+/// A connection, between requests or under an answer. Dropping it closes the socket.
 pub(super) struct Exchange {
     connection: Connection,
     /// Kept while the answer arrives: without it hyper would take the connection for done.
-    _sender: http1::SendRequest<Full<Bytes>>,
+    sender: http1::SendRequest<Full<Bytes>>,
+    head: Arc<Head>,
 }
 
 struct Connection {
@@ -36,34 +38,75 @@ struct Connection {
     finished: bool,
 }
 
+/// Why there is no head of an answer.
+pub(super) struct NoAnswer {
+    /// None: the connection ended without either an answer or an error.
+    error: Option<hyper::Error>,
+    /// Whether nothing of the request has been written.
+    pub(super) is_unsent: bool,
+    /// Whether the connection ended before a byte of an answer.
+    pub(super) is_untouched: bool,
+}
+
+impl NoAnswer {
+    pub(super) fn into_error(self, place: &str) -> HttpError {
+        match self.error {
+            Some(error) => HttpError::from_hyper(place, error),
+            None => HttpError::UnexpectedEnd { place: place.to_owned() },
+        }
+    }
+}
+
 impl Exchange {
-    /// Sends `request` and waits for the head of the answer. `Ok(None)`: the connection ended
-    /// without either an answer or an error.
-    pub(super) async fn start(
-        io: BoxIo,
-        max_buffer: usize,
-        mut request: hyper::Request<Full<Bytes>>,
-        head: &Arc<Head>,
-    ) -> hyper::Result<Option<(hyper::Response<Incoming>, Self)>> {
+    /// Nothing is written yet.
+    pub(super) async fn over(io: BoxIo, max_buffer: usize) -> hyper::Result<Self> {
+        let head = Arc::default();
         let mut builder = http1::Builder::new();
         builder.max_buf_size(max_buffer.max(8 * 1024)).max_header_size(MAX_HEAD).max_headers(MAX_HEADERS);
-        let announced = Arc::clone(head);
-        hyper::ext::on_informational(&mut request, move |_| announced.announce());
-        let (mut sender, io) = builder.handshake(HyperIo::new(io, Arc::clone(head))).await?;
-        let mut connection = Connection { io, finished: false };
-        let mut answer = pin!(sender.send_request(request));
+        let (sender, io) = builder.handshake(HyperIo::new(io, Arc::clone(&head))).await?;
+        Ok(Self { connection: Connection { io, finished: false }, sender, head })
+    }
 
-        let response = poll_fn(|cx| {
+    /// What is known of the answer while it arrives.
+    pub(super) fn head(&self) -> Arc<Head> {
+        Arc::clone(&self.head)
+    }
+
+    /// Sends `request` and waits for the head of the answer.
+    pub(super) async fn send(
+        &mut self,
+        mut request: hyper::Request<Full<Bytes>>,
+    ) -> Result<hyper::Response<Incoming>, NoAnswer> {
+        self.head.begin();
+        let announced = self.head();
+        hyper::ext::on_informational(&mut request, move |_| announced.announce());
+        let mut answer = pin!(self.sender.try_send_request(request));
+        let connection = &mut self.connection;
+        let answer = poll_fn(|cx| {
             let finished = connection.poll_finished(cx).is_ready();
             match answer.as_mut().poll(&mut unwoken()) {
-                Poll::Ready(response) => Poll::Ready(response.map(Some)),
-                Poll::Pending if finished => Poll::Ready(Ok(None)),
+                Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
+                Poll::Ready(Err(mut failed)) => {
+                    let is_unsent = failed.take_message().is_some();
+                    Poll::Ready(Err((Some(failed.into_error()), is_unsent)))
+                }
+                Poll::Pending if finished => Poll::Ready(Err((None, false))),
                 Poll::Pending => Poll::Pending,
             }
         })
-        .await?;
-        head.complete();
-        Ok(response.map(|response| (response, Self { connection, _sender: sender })))
+        .await;
+        let response = answer.map_err(|(error, is_unsent)| {
+            let is_untouched = self.head.is_untouched() && self.connection.finished;
+            NoAnswer { error, is_unsent, is_untouched }
+        })?;
+        self.head.complete();
+        Ok(response)
+    }
+
+    /// Whether the connection can take another request: the last answer has ended, and neither side is closing.
+    pub(super) fn is_idle(&mut self) -> bool {
+        // Nobody waits for it: what it has to say is heard at the next look.
+        self.connection.poll_finished(&mut unwoken()).is_pending() && self.sender.is_ready()
     }
 
     /// The next piece of the answer's body; `None` at its proper end. An error without a cause:

@@ -4,7 +4,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use futures::io::{AsyncRead, AsyncWrite};
@@ -22,7 +22,6 @@ pub(super) struct HyperIo {
     io: BoxIo,
     scratch: Vec<u8>,
     head: Arc<Head>,
-    before_head: usize,
 }
 
 /// What is known of the head of an answer while it arrives.
@@ -31,9 +30,23 @@ pub(super) struct Head {
     is_complete: AtomicBool,
     /// Whether the server has sent an interim response (1xx).
     is_announced: AtomicBool,
+    /// What has been read before it was complete, in bytes.
+    read: AtomicUsize,
 }
 
 impl Head {
+    /// Of the next answer.
+    pub(super) fn begin(&self) {
+        self.is_complete.store(false, Relaxed);
+        self.is_announced.store(false, Relaxed);
+        self.read.store(0, Relaxed);
+    }
+
+    /// Whether nothing of it has arrived.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.read.load(Relaxed) == 0
+    }
+
     pub(super) fn complete(&self) {
         self.is_complete.store(true, Relaxed);
     }
@@ -56,7 +69,7 @@ const MAX_READ: usize = 64 * 1024;
 
 impl HyperIo {
     pub(super) fn new(io: BoxIo, head: Arc<Head>) -> Self {
-        Self { io, scratch: Vec::new(), head, before_head: 0 }
+        Self { io, scratch: Vec::new(), head }
     }
 
     pub(super) fn into_inner(self) -> BoxIo {
@@ -70,9 +83,10 @@ impl hyper::rt::Read for HyperIo {
         cx: &mut Context<'_>,
         mut cursor: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { io, scratch, head, before_head } = &mut *self;
+        let Self { io, scratch, head } = &mut *self;
         let wanted = cursor.remaining().min(MAX_READ);
-        if !head.is_complete.load(Relaxed) && *before_head > MAX_BEFORE_HEAD {
+        let is_before = !head.is_complete.load(Relaxed);
+        if is_before && head.read.load(Relaxed) > MAX_BEFORE_HEAD {
             let error =
                 io::Error::new(io::ErrorKind::InvalidData, "it sends interim responses and no answer");
             return Poll::Ready(Err(error));
@@ -81,7 +95,9 @@ impl hyper::rt::Read for HyperIo {
             scratch.resize(wanted, 0);
         }
         let read = ready!(Pin::new(io).poll_read(cx, &mut scratch[..wanted]))?;
-        *before_head = before_head.saturating_add(read);
+        if is_before {
+            head.read.fetch_add(read, Relaxed);
+        }
         cursor.put_slice(&scratch[..read]);
         Poll::Ready(Ok(()))
     }

@@ -3,8 +3,8 @@
 //! [`HttpClient::send`] resolves, connects (through a proxy and TLS where asked to), follows
 //! redirects and returns the head of the answer; the rest arrives through its [`Body`]. Everything
 //! happens inside the futures that the caller polls: nothing is spawned, nothing goes on after
-//! they are dropped. One request has one connection; a pool would hand out [`connect::Connected`]
-//! and get the exchange back from a body that has ended.
+//! they are dropped. Requests that [share](Request::shares) use connections one after the other, which wait in `idle.rs`;
+//! any other request has one of its own.
 //!
 //! Where a request may go, and what goes along, is decided in `redirect.rs`.
 //!
@@ -12,12 +12,14 @@
 #![allow(dead_code)] // Until the driver uses it.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use hyper::header::{self, HeaderMap, HeaderValue};
 
+use crate::lock::lock;
 use crate::rt::Runtime;
 
 mod body;
@@ -25,6 +27,7 @@ mod connect;
 mod cookies;
 mod error;
 mod exchange;
+mod idle;
 mod io;
 mod proxy;
 mod redirect;
@@ -37,6 +40,7 @@ mod trust;
 
 pub(crate) use self::body::{Body, yield_now};
 pub(crate) use self::error::HttpError;
+use self::exchange::NoAnswer;
 pub(crate) use self::redirect::Redirects;
 pub(crate) use self::request::{Request, Response, Sent, take_userinfo};
 
@@ -52,6 +56,7 @@ struct Shared {
     proxies: proxy::Proxies,
     tls: tls::Tls,
     cookies: Mutex<cookies::Jar>,
+    idle: Arc<idle::Idle>,
 }
 
 impl HttpClient {
@@ -65,13 +70,14 @@ impl HttpClient {
         let proxies = proxy::Proxies::new(&config.proxy)?;
         let tls = tls::Tls::new(&config)?;
         let cookies = Mutex::default();
-        Ok(Self { shared: Arc::new(Shared { runtime, config, proxies, tls, cookies }) })
+        let idle = idle::Idle::new(runtime.clone());
+        Ok(Self { shared: Arc::new(Shared { runtime, config, proxies, tls, cookies, idle }) })
     }
 
     /// Sends one request and follows redirects; resolves when the head of the final answer is
     /// there, whatever its status.
     ///
-    /// Nothing happens before the first poll. Dropping the future, or the body of the answer,
+    /// Nothing happens before the first poll. Dropping the future, or the body of the answer before its end,
     /// closes the socket.
     ///
     /// # Errors
@@ -90,6 +96,16 @@ impl HttpClient {
                 None => shared.follow(request).await,
             }
         })
+    }
+
+    /// Closes the connections that have waited for a request long enough. When to call it again, if any is left.
+    pub(crate) fn expire_idle(&self) -> Option<Instant> {
+        self.shared.idle.expire()
+    }
+
+    /// Closes all connections that wait for a request.
+    pub(crate) fn close_idle(&self) {
+        self.shared.idle.clear();
     }
 }
 
@@ -117,44 +133,68 @@ impl Shared {
 
     /// One request and the head of its answer; and whether that brought cookies which the next request will carry.
     async fn exchange(&self, request: &Request, is_home: bool) -> Result<(Response, bool), HttpError> {
+        let may_repeat = request.repeats || request.method.is_safe();
+        if request.shares {
+            let within = if may_repeat { idle::LONGEST } else { idle::LONGEST_FOR_ONCE };
+            let key = idle::Key::new(&request.url, is_home);
+            if let Some(link) = self.idle.take(&key, request.pin, within) {
+                match self.exchange_over(link, request, is_home).await? {
+                    Ok(answer) => return Ok(answer),
+                    // The server closed it just now, as it may at any time. A new connection says what is the matter.
+                    Err(failed) if failed.is_unsent || (failed.is_untouched && may_repeat) => {}
+                    Err(failed) => return Err(failed.into_error(&error::place(&request.url))),
+                }
+            }
+        }
         let connecting = connect::connect(self, &request.url, request.pin, is_home);
         let after = self.config.connect_timeout;
-        let connected =
-            connect::within(&*self.runtime, after, "connecting", &request.url, connecting).await?;
-        let place = error::place(&request.url);
+        let link = connect::within(&*self.runtime, after, "connecting", &request.url, connecting).await?;
+        let answer = self.exchange_over(link, request, is_home).await?;
+        answer.map_err(|failed| failed.into_error(&error::place(&request.url)))
+    }
 
-        let mut wire = request.to_wire(connected.forwarder.as_ref())?;
+    /// The same, over this connection.
+    async fn exchange_over(
+        &self,
+        mut link: idle::Link,
+        request: &Request,
+        is_home: bool,
+    ) -> Result<Result<(Response, bool), NoAnswer>, HttpError> {
+        let mut wire = request.to_wire(link.route.forwarder.as_ref())?;
         if is_home {
             let own = request.headers.get(header::COOKIE);
             let cookies = self.cookies().header(&request.url, own, self.runtime.now());
             cookies.map(|cookies| wire.headers_mut().insert(header::COOKIE, cookies));
         }
         request.sent.set(true);
-        let arriving = Arc::default();
-        let exchange = async {
-            let started =
-                exchange::Exchange::start(connected.io, self.config.max_buffer, wire, &arriving).await;
-            started
-                .map_err(|error| HttpError::from_hyper(&place, error))?
-                .ok_or_else(|| HttpError::UnexpectedEnd { place: place.clone() })
+        let (after, arriving) = (self.config.connect_timeout, link.exchange.head());
+        let sending = link.exchange.send(wire).map(Ok);
+        let sending = connect::within_of_interim(&*self.runtime, after, &request.url, &arriving, sending);
+        let (head, incoming) = match sending.await? {
+            Ok(answer) => answer.into_parts(),
+            Err(failed) => {
+                request.sent.set(!failed.is_unsent);
+                return Ok(Err(failed));
+            }
         };
-        let exchange = connect::within_of_interim(&*self.runtime, after, &request.url, &arriving, exchange);
-        let (head, exchange) = exchange.await?;
-        let (head, incoming) = head.into_parts();
         let cookies_changed = is_home && self.cookies().keep(&request.url, &head.headers, self.runtime.now());
+        let afterwards = request.shares.then(|| {
+            let key = idle::Key::new(&request.url, is_home);
+            Box::new(idle::Place::new(&self.idle, key, &link.route, &head.headers))
+        });
         let response = Response {
             status: head.status,
             headers: head.headers,
             method: request.method.clone(),
             url: request.url.clone(),
-            peer: connected.peer,
-            body: Body::new(place, incoming, exchange),
+            peer: link.route.peer,
+            body: Body::new(error::place(&request.url), incoming, link.exchange, afterwards),
         };
-        Ok((response, cookies_changed))
+        Ok(Ok((response, cookies_changed)))
     }
 
     fn cookies(&self) -> MutexGuard<'_, cookies::Jar> {
-        self.cookies.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.cookies)
     }
 }
 

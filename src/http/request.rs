@@ -38,6 +38,12 @@ pub(crate) struct Request {
     /// How long it may take until the head of the answer is there, redirects included.
     pub(crate) timeout: Option<Duration>,
     pub(crate) redirects: Redirects,
+    /// Whether it may use a connection that others have used, and leave it to others. Whoever sets it sees to
+    /// [`HttpClient::expire_idle`](super::HttpClient::expire_idle).
+    pub(crate) shares: bool,
+    /// Whether a server that gets it twice is in the same state as after the first time. Those whose method is safe need
+    /// not say so.
+    pub(crate) repeats: bool,
     /// Whether a server may have begun to act on it.
     pub(crate) sent: Sent,
 }
@@ -67,6 +73,8 @@ impl Request {
             pin: None,
             timeout: None,
             redirects: Redirects::default(),
+            shares: false,
+            repeats: false,
             sent: Sent::default(),
         }
     }

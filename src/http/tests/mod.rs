@@ -16,6 +16,7 @@ use crate::rt::AsyncIo;
 
 mod failure;
 mod happy_eyeballs;
+mod idle;
 mod proxy;
 mod redirect;
 mod roundtrip;
