@@ -1213,8 +1213,8 @@ tidings_status tidings_source_options_set_proxy(tidings_source_options *options,
 /// source. It is not called for 204, which ends the source for good, nor, with one answer, for any 2xx. It replaces an
 /// earlier callback; NULL removes it.
 ///
-/// Threads: one at a time; the callback runs on the thread of the source, which waits for it, and may call anything.
-/// `user_data` passes to the options, until the callback is replaced, and to the sources made with them meanwhile, and is
+/// Threads: one at a time; the callback runs on a thread of its own, may block and may call anything, and
+/// tidings_source_close() does not wait for it. `user_data` passes to the options, until the callback is replaced, and to the sources made with them meanwhile, and is
 /// dropped with the last of them.
 tidings_status tidings_source_options_on_status(
     tidings_source_options *options, tidings_status_callback callback, void *user_data,
@@ -1255,8 +1255,8 @@ tidings_status tidings_source_request_fail(tidings_source_request *request, cons
 
 // ---- Event sources ----------------------------------------------------------------------------------------
 
-/// Creates an event source, which connects at once, on a thread of its own. It reads ahead up to 64 events, or 1 MiB and
-/// one event; then the server has to wait. `options` may be NULL.
+/// Creates an event source, which connects at once. All event sources of a process share one thread for their I/O. Each
+/// reads ahead up to 64 events, or 1 MiB and one event; then its server has to wait. `options` may be NULL.
 ///
 /// The method decides what the end of a stream means. GET reconnects until the source is closed. Every other method takes
 /// one answer, since its request may have effects: see tidings_source_options_set_reconnect().
@@ -1302,7 +1302,7 @@ tidings_status tidings_source_last_event_id(tidings_source *source, char **id, t
 tidings_status tidings_source_restart(tidings_source *source, tidings_error **error);
 
 /// Closes the source: what was not taken is dropped, and waiting calls return TIDINGS_ERR_CLOSED. It returns when its socket
-/// and its thread are gone. The source still has to be freed. Closing once more does nothing.
+/// is gone, and the thread with the last source. The source still has to be freed. Closing once more does nothing.
 ///
 /// Threads: any. Returns TIDINGS_ERR_FORKED in a forked child, and does nothing there.
 tidings_status tidings_source_close(tidings_source *source, tidings_error **error);

@@ -6,22 +6,25 @@ use std::{
     future::poll_fn,
     sync::{Arc, Mutex},
     task::Poll,
-    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 use event_listener::{Event as Notification, listener};
-use futures::{StreamExt, channel::oneshot};
+use futures::{StreamExt, channel::oneshot, future::BoxFuture};
 
 use super::process::Owned;
 use crate::{
     Error, EventSourceBuilder, Policy, SourceEvent, SourceHandle, SourceRequest, State,
     delivery::inbox::{Contents, Inbox},
+    driver::common::Seat,
     lock::lock,
 };
 
-/// An [`EventSource`](crate::EventSource) with a background thread that reads it: for hosts that block, or poll a
-/// descriptor.
+/// An [`EventSource`](crate::EventSource) that a background thread reads: for hosts that block, or poll a descriptor.
+///
+/// All event sources of a process share that thread, which ends with the last of them. What it runs for a host,
+/// [`on_connect`](EventSourceBuilder::on_connect) and [`on_status`](EventSourceBuilder::on_status), must not block; functions
+/// that do belong into [`ask_on_thread`](Self::ask_on_thread) and [`ask_status_on_thread`](Self::ask_status_on_thread).
 ///
 /// It reads ahead up to 64 events, or 1 MiB and one event; then the server has to wait. Dropping it closes it.
 pub struct EventSource {
@@ -33,7 +36,7 @@ struct Inner {
     handle: SourceHandle,
     /// That in force after the last event taken.
     last_event_id: Mutex<Arc<str>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    seat: Mutex<Option<Seat>>,
 }
 
 /// Between the thread that reads and those that take.
@@ -146,7 +149,7 @@ impl EventSource {
     /// As of [`build`](Self::build).
     #[cfg(any(feature = "async-io", feature = "tokio"))]
     pub fn build_asking(mut builder: EventSourceBuilder, questions: Questions) -> Result<Self, Error> {
-        let (runtime, block_on) = crate::driver::background::own_runtime()?;
+        let seat = Seat::take()?;
         let ahead = Arc::new(Ahead { inbox: Inbox::new(), room: Notification::new() });
         if questions.connect {
             let asks = ahead.clone();
@@ -162,13 +165,14 @@ impl EventSource {
                 Box::pin(async { answer.await.unwrap_or(Policy::Default) })
             }));
         }
-        let mut source = builder.runtime_arc(runtime).build()?;
+        let mut source = builder.runtime_arc(seat.runtime()).build()?;
         let handle = source.handle();
         ahead.inbox.look(|read| read.state = source.state());
         let mut id: Arc<str> = source.last_event_id().into();
         let last_event_id = Mutex::new(id.clone());
-        let to = ahead.clone();
-        let reads = async move {
+        let over = Over(ahead.clone());
+        seat.run(async move {
+            let to = &over.0;
             loop {
                 let event = poll_fn(|cx| {
                     let polled = source.poll_next_unpin(cx);
@@ -181,11 +185,9 @@ impl EventSource {
                 }
                 to.put(event, id.clone()).await;
             }
-            to.inbox.put(|read| read.is_over = true);
-        };
-        let thread = crate::driver::background::spawn(move || block_on(Box::pin(reads)))?;
-        let thread = Mutex::new(Some(thread));
-        Ok(Self { inner: Owned::new(Inner { ahead, handle, last_event_id, thread }) })
+        });
+        let seat = Mutex::new(Some(seat));
+        Ok(Self { inner: Owned::new(Inner { ahead, handle, last_event_id, seat }) })
     }
 
     /// [`EventSourceBuilder::on_connect`] for a host that blocks: each question runs on a thread of its own, which
@@ -197,16 +199,23 @@ impl EventSource {
         let ask = Arc::new(ask);
         builder.on_connect(move || {
             let ask = ask.clone();
-            let (answer, answered) = oneshot::channel();
-            // A panic drops the sender, which counts as a failure.
-            let asks = move || _ = answer.send(ask());
-            let started = crate::thread::spawn("tidings-connect", asks);
-            async move {
-                started
-                    .map_err(|error| format!("the operating system could not create a thread: {error}"))?;
-                answered.await.unwrap_or_else(|_| Err("it panicked".to_owned()))
-            }
+            let answer = on_thread("tidings-connect", move || ask());
+            async { answer.await? }
         })
+    }
+
+    /// [`EventSourceBuilder::on_status`] for a host that blocks: as [`ask_on_thread`](Self::ask_on_thread). A panic stands
+    /// for [`Policy::Default`].
+    pub fn ask_status_on_thread(
+        builder: EventSourceBuilder,
+        policy: impl Fn(u16) -> Policy + Send + Sync + 'static,
+    ) -> EventSourceBuilder {
+        let policy = Arc::new(policy);
+        builder.ask_status(Arc::new(move |status| {
+            let policy = policy.clone();
+            let answer = on_thread("tidings-status", move || policy(status));
+            Box::pin(async { answer.await.unwrap_or(Policy::Default) })
+        }))
     }
 
     /// Waits for the next event: `Ready(None)` after the last one, which is [`SourceEvent::Closed`], and when the source
@@ -291,18 +300,30 @@ impl EventSource {
         Ok(())
     }
 
-    /// Closes the source and waits until its socket and its thread are gone. Waiting callers get `Ready(None)`.
+    /// Closes the source and waits until its socket is gone, and the thread if it was the last. Waiting callers get `Ready(None)`.
     /// In a forked child it does nothing.
     pub fn close(&self) {
         if let Ok(inner) = self.inner.get() {
             inner.close();
-            let thread = lock(&inner.thread).take();
-            if let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id())
-            {
-                let _ = thread.join();
+            if let Some(seat) = lock(&inner.seat).take() {
+                seat.leave();
             }
         }
     }
+}
+
+/// What a function of the host says, on a thread of its own; or why there is no answer.
+fn on_thread<A: Send + 'static>(
+    name: &str,
+    ask: impl FnOnce() -> A + Send + 'static,
+) -> BoxFuture<'static, Result<A, String>> {
+    let (answer, answered) = oneshot::channel();
+    // A panic drops the sender, which counts as a failure.
+    let started = crate::thread::spawn(name, move || _ = answer.send(ask()));
+    Box::pin(async move {
+        started.map_err(|error| format!("the operating system could not create a thread: {error}"))?;
+        answered.await.map_err(|_| "it panicked".to_owned())
+    })
 }
 
 impl Inner {
@@ -317,6 +338,15 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+/// Nothing more comes when this is dropped: at the end, and after a panic of what the host gave.
+struct Over(Arc<Ahead>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.inbox.put(|read| read.is_over = true);
     }
 }
 

@@ -8,14 +8,12 @@ use std::{
 
 #[cfg(unix)]
 use std::{
-    io::{Read, Write},
-    os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
-        unix::net::UnixStream,
-    },
+    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
     sync::Arc,
 };
 
+#[cfg(unix)]
+use super::bell::Bell;
 use crate::{Error, lock::lock};
 
 /// What an inbox holds. Bounded by whoever puts something in.
@@ -164,14 +162,14 @@ pub struct Descriptor(Arc<Bell>);
 #[cfg(unix)]
 impl AsFd for Descriptor {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.reader.as_fd()
+        self.0.as_fd()
     }
 }
 
 #[cfg(unix)]
 impl AsRawFd for Descriptor {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.reader.as_raw_fd()
+        self.0.as_fd().as_raw_fd()
     }
 }
 
@@ -185,28 +183,6 @@ impl fmt::Debug for Descriptor {
 impl<C> fmt::Debug for Inbox<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inbox").finish_non_exhaustive()
-    }
-}
-
-/// One byte in a socket while there is something to take.
-#[cfg(unix)]
-struct Bell {
-    reader: UnixStream,
-    writer: UnixStream,
-}
-
-#[cfg(unix)]
-impl Bell {
-    fn new() -> std::io::Result<Self> {
-        let (reader, writer) = UnixStream::pair()?;
-        // A host that reads from it, which it should not, must not make the client wait.
-        reader.set_nonblocking(true)?;
-        writer.set_nonblocking(true)?;
-        Ok(Self { reader, writer })
-    }
-
-    fn set(&self, rung: bool) {
-        let _ = if rung { (&self.writer).write(&[1]) } else { (&self.reader).read(&mut [0; 8]) };
     }
 }
 
@@ -259,10 +235,7 @@ mod tests {
         let inbox = Inbox::<Vec<u32>>::new();
         inbox.put(|contents| contents.push(1));
         let descriptor = inbox.descriptor().unwrap();
-        let is_readable = || {
-            let mut byte = [std::mem::MaybeUninit::uninit()];
-            socket2::SockRef::from(&descriptor).peek(&mut byte).is_ok()
-        };
+        let is_readable = || super::super::bell::is_readable(&descriptor);
         assert!(is_readable(), "what was there before counts");
         for _ in 0..3 {
             inbox.put(|contents| contents.extend([1, 2]));
@@ -274,11 +247,7 @@ mod tests {
         }
         inbox.close();
         assert!(is_readable(), "the end is not waited for");
-        assert!(
-            socket2::SockRef::from(&inbox.descriptor().unwrap())
-                .peek(&mut [std::mem::MaybeUninit::uninit()])
-                .is_ok()
-        );
+        assert!(super::super::bell::is_readable(&inbox.descriptor().unwrap()));
         assert!(matches!(inbox.take(None, Vec::pop), Err(Error::Closed)));
     }
 

@@ -13,6 +13,8 @@
 //! Nothing here knows of sockets, and nothing is decided but whose turn it is.
 
 pub(crate) mod batches;
+#[cfg(unix)]
+mod bell;
 pub(crate) mod callbacks;
 pub(crate) mod inbox;
 pub(crate) mod mailbox;

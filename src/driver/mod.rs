@@ -7,6 +7,8 @@ pub(crate) mod account;
 pub(crate) mod alarm;
 #[cfg(any(feature = "async-io", feature = "tokio"))]
 pub(crate) mod background;
+#[cfg(any(feature = "async-io", feature = "tokio"))]
+pub(crate) mod common;
 #[cfg(feature = "tracing")]
 mod log;
 #[cfg(any(feature = "async-io", feature = "tokio"))]

@@ -6,6 +6,9 @@ pub(super) use self::with_rustls::{Tls, explain, has_certificate};
 pub(super) use self::without::Tls;
 
 #[cfg(feature = "tls")]
+mod common;
+
+#[cfg(feature = "tls")]
 mod with_rustls {
     use std::io;
     use std::sync::{Arc, OnceLock};
@@ -21,39 +24,33 @@ mod with_rustls {
     use super::super::io::{TlsIo, TokioIo};
     use super::super::trust::{Trust, is_authority};
     use super::super::{ClientCertificate, HttpConfig};
+    use super::common;
     use crate::rt::BoxIo;
 
     /// TLS as one client wants it.
     pub(in super::super) struct Tls {
-        provider: Arc<CryptoProvider>,
-        trust: Arc<Trust>,
-        identity: Option<Arc<SingleCertAndKey>>,
-        /// Built for the first https connection: reading the system's roots takes milliseconds
-        /// that a client of a plain server should not pay.
-        configs: OnceLock<Result<Configs, HttpError>>,
+        common: Arc<Common>,
+        /// Where there is a client certificate: so that no session in which it was shown is resumed elsewhere, it has a
+        /// configuration of its own, which no other client has.
+        identity: Option<Identity>,
     }
 
-    /// Two where there is a client certificate, so that no session in which it was shown is resumed elsewhere.
-    #[derive(Clone)]
-    struct Configs {
-        with_identity: Arc<ClientConfig>,
-        anonymous: Arc<ClientConfig>,
+    struct Identity {
+        key: Arc<SingleCertAndKey>,
+        config: OnceLock<Result<Arc<ClientConfig>, HttpError>>,
     }
 
     impl Tls {
         pub(in super::super) fn new(config: &HttpConfig) -> Result<Self, HttpError> {
-            // Named, since the process-wide default panics where two providers are linked.
-            let provider = Arc::new(rustls::crypto::ring::default_provider());
-            let own = match &config.ca_pem {
-                Some(pem) => certificates("ca_pem", pem)?,
-                None => Vec::new(),
-            };
+            let common = common::of(config.ca_pem.as_deref())?;
             let identity = match &config.client_cert {
-                Some(files) => Some(Arc::new(identity(files, &provider)?)),
+                Some(files) => {
+                    let key = Arc::new(identity(files, &common.provider)?);
+                    Some(Identity { key, config: OnceLock::new() })
+                }
                 None => None,
             };
-            let trust = Arc::new(Trust::new(own, provider.clone())?);
-            Ok(Self { provider, trust, identity, configs: OnceLock::new() })
+            Ok(Self { common, identity })
         }
 
         /// Runs the handshake; with `shows_identity` a server that asks for the client certificate gets it.
@@ -63,8 +60,12 @@ mod with_rustls {
             host: &str,
             shows_identity: bool,
         ) -> Result<BoxIo, HttpError> {
-            let configs = self.configs.get_or_init(|| self.build()).clone()?;
-            let config = if shows_identity { configs.with_identity } else { configs.anonymous };
+            let config = match &self.identity {
+                Some(identity) if shows_identity => {
+                    identity.config.get_or_init(|| self.common.build(Some(&identity.key))).clone()?
+                }
+                _ => self.common.config()?,
+            };
             let name = ServerName::try_from(host.to_owned()).map_err(|error| HttpError::Tls {
                 host: host.to_owned(),
                 why: "the host is no name that a certificate can hold".to_owned(),
@@ -74,32 +75,56 @@ mod with_rustls {
             let session = session.map_err(|error| explain_handshake(host, error))?;
             Ok(Box::new(TlsIo(session)))
         }
+    }
 
-        fn build(&self) -> Result<Configs, HttpError> {
+    /// What all clients have in common that trust the same authorities: these, and the sessions that can be resumed.
+    pub(super) struct Common {
+        provider: Arc<CryptoProvider>,
+        trust: Arc<Trust>,
+        /// Built for the first https connection: reading the system's roots takes milliseconds
+        /// that a client of a plain server should not pay.
+        config: OnceLock<Result<Arc<ClientConfig>, HttpError>>,
+    }
+
+    impl Common {
+        pub(super) fn new(ca_pem: Option<&[u8]>) -> Result<Self, HttpError> {
+            // Named, since the process-wide default panics where two providers are linked.
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let own = match ca_pem {
+                Some(pem) => certificates("ca_pem", pem)?,
+                None => Vec::new(),
+            };
+            let trust = Arc::new(Trust::new(own, provider.clone())?);
+            Ok(Self { provider, trust, config: OnceLock::new() })
+        }
+
+        /// Whether the system's authorities could be read, as far as that was tried.
+        pub(super) fn is_sound(&self) -> bool {
+            !matches!(self.config.get(), Some(Err(_))) && self.trust.is_sound()
+        }
+
+        fn config(&self) -> Result<Arc<ClientConfig>, HttpError> {
+            self.config.get_or_init(|| self.build(None)).clone()
+        }
+
+        fn build(&self, identity: Option<&Arc<SingleCertAndKey>>) -> Result<Arc<ClientConfig>, HttpError> {
             let failed = |error: Error| HttpError::Tls {
                 host: "any host".to_owned(),
                 why: format!("TLS cannot be set up: {error}"),
                 cause: Arc::new(error),
             };
             self.trust.check()?;
-            let config = |identity: Option<&Arc<SingleCertAndKey>>| {
-                let builder = ClientConfig::builder_with_provider(self.provider.clone())
-                    .with_safe_default_protocol_versions()?
-                    .dangerous() // What the builder calls every verifier that it did not make itself.
-                    .with_custom_certificate_verifier(self.trust.clone());
-                let mut config = match identity {
-                    Some(identity) => builder.with_client_cert_resolver(identity.clone()),
-                    None => builder.with_no_client_auth(),
-                };
-                config.alpn_protocols = vec![b"http/1.1".to_vec()];
-                Ok(Arc::new(config))
+            let builder = ClientConfig::builder_with_provider(self.provider.clone())
+                .with_safe_default_protocol_versions()
+                .map_err(failed)?
+                .dangerous() // What the builder calls every verifier that it did not make itself.
+                .with_custom_certificate_verifier(self.trust.clone());
+            let mut config = match identity {
+                Some(identity) => builder.with_client_cert_resolver(identity.clone()),
+                None => builder.with_no_client_auth(),
             };
-            let anonymous = config(None).map_err(failed)?;
-            let with_identity = match &self.identity {
-                Some(identity) => config(Some(identity)).map_err(failed)?,
-                None => anonymous.clone(),
-            };
-            Ok(Configs { with_identity, anonymous })
+            config.alpn_protocols = vec![b"http/1.1".to_vec()];
+            Ok(Arc::new(config))
         }
     }
 

@@ -50,6 +50,11 @@ impl Trust {
         }
     }
 
+    /// Whether they could be had, as far as that was tried.
+    pub(super) fn is_sound(&self) -> bool {
+        !matches!(self.system.get(), Some(Err(_)))
+    }
+
     fn system(&self) -> Result<&Arc<dyn ServerCertVerifier>, HttpError> {
         let system = self.system.get_or_init(|| system(&self.provider));
         system.as_ref().map_err(HttpError::clone)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from conftest import PATIENCE, soon
+from conftest import PATIENCE, Program, soon
 from tidings import (
     AsyncEventSource,
     ClientResponseError,
@@ -197,3 +199,90 @@ def test_async_events_and_refusal(hub: Hub, url: str, run: Test) -> None:
                 await source.next(PATIENCE)
 
     run(test())
+
+
+MANY = """
+import asyncio, os, sys, threading
+from tidings import AsyncEventSource, EventSource, Message
+url, many = sys.argv[1], 50
+def count(of):
+    return len(os.listdir(f"/proc/self/{of}"))
+def used(before):
+    return count("task") - before[0], count("fd") - before[1]
+async def main():
+    loop = asyncio.get_running_loop()
+    before = count("task"), count("fd")
+    sources = [AsyncEventSource(url) for _ in range(many)]
+    for source in sources:
+        assert await source.next_event(20)
+    waiting = [asyncio.ensure_future(source.next(20)) for source in sources]
+    await asyncio.sleep(0)
+    threads, descriptors = used(before)
+    assert threads <= 2, threads
+    # Beside two for each, what the one thread waits with.
+    assert descriptors <= 2 * many + 8, descriptors
+    print("READY")
+    await loop.run_in_executor(None, sys.stdin.readline)
+    assert {message.data for message in await asyncio.gather(*waiting)} == {"all"}
+    before = count("task"), count("fd") - used(before)[1]
+    await asyncio.gather(*(source.close() for source in sources))
+    print("DESCRIPTORS", used(before)[1])
+asyncio.run(main())
+before = count("task"), count("fd")
+sources = [EventSource(url) for _ in range(many)]
+for source in sources:
+    assert source.next_event(20)
+threads, descriptors = used(before)
+assert threads == 1, threads
+assert descriptors <= many + 8, descriptors
+for source in sources[1:]:
+    source.close()
+assert used(before)[0] == 1
+sources[0].restart()
+while sources[0].next_event(20).__class__.__name__ != "Open":
+    pass
+sources[0].close()
+print("LEFT", *used(before))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux'")
+def test_fifty_sources_share_a_thread_and_take_two_descriptors_each(
+    program: Callable[..., Program], hub: Hub, url: str
+) -> None:
+    one = program("", "-c", MANY, url)
+    one.expect("READY")
+    hub.send("/events", "all")
+    one.say("go")
+    one.expect("DESCRIPTORS 0")
+    one.expect("LEFT 0 0")
+    assert one.end() == 0, one.error
+
+
+FORKED = """
+import os, sys
+from tidings import EventSource
+url = sys.argv[1]
+source = EventSource(url)
+assert type(source.next_event(20)).__name__ == "Open"
+pid = os.fork()
+if pid == 0:
+    with EventSource(url) as own:
+        assert type(own.next_event(20)).__name__ == "Open"
+        print("CHILD", flush=True)
+        assert own.next(20).data == "both"
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+assert source.next(20).data == "both"
+source.close()
+print("FINE")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_child_reads_a_source_of_its_own(program: Callable[..., Program], hub: Hub, url: str) -> None:
+    one = program("", "-c", FORKED, url)
+    one.expect("CHILD")
+    hub.send("/events", "both")
+    one.expect("FINE")
+    assert one.end() == 0, one.error

@@ -93,6 +93,30 @@ print("FINE")
     assert one.end() == 0, one.error
 
 
+def test_under_gevent_an_event_source_that_waits_lets_other_greenlets_run(program: Start, hub: Hub) -> None:
+    hub.send("/events", "nobody hears")
+    text = """
+source = tidings.EventSource(url + "/events")
+waiting = while_it_waits(source.next)
+try:
+    tidings.EventSource(url + "/events").next(0.05)
+except TimeoutError:
+    pass
+print("READY")
+assert waiting.get(timeout=20).data == "news"
+waiting = while_it_waits(lambda: list(source))
+source.close()
+assert waiting.get(timeout=20) == []
+client.close()
+print("FINE")
+"""
+    one = program("", "-c", GEVENT + text, hub.url)
+    one.expect("READY")
+    hub.send("/events", "news")
+    one.expect("FINE")
+    assert one.end() == 0, one.error
+
+
 def test_under_trio_the_error_says_what_works(program: Start, hub: Hub) -> None:
     one = program("", "-c", TRIO, hub.url)
     one.expect("READY")

@@ -120,8 +120,8 @@ fn terminated(text: String) -> Box<[u8]> {
     bytes.into_boxed_slice()
 }
 
-/// Creates an event source, which connects at once, on a thread of its own. It reads ahead up to 64 events, or 1 MiB and
-/// one event; then the server has to wait. `options` may be NULL.
+/// Creates an event source, which connects at once. All event sources of a process share one thread for their I/O. Each
+/// reads ahead up to 64 events, or 1 MiB and one event; then its server has to wait. `options` may be NULL.
 ///
 /// The method decides what the end of a stream means. GET reconnects until the source is closed. Every other method takes
 /// one answer, since its request may have effects: see tidings_source_options_set_reconnect().
@@ -228,7 +228,7 @@ pub extern "C" fn tidings_source_restart(source: Option<&Source>, error: ErrorOu
 }
 
 /// Closes the source: what was not taken is dropped, and waiting calls return TIDINGS_ERR_CLOSED. It returns when its socket
-/// and its thread are gone. The source still has to be freed. Closing once more does nothing.
+/// is gone, and the thread with the last source. The source still has to be freed. Closing once more does nothing.
 ///
 /// Threads: any. Returns TIDINGS_ERR_FORKED in a forked child, and does nothing there.
 #[unsafe(no_mangle)]

@@ -25,7 +25,9 @@ impl SourceOptions {
     pub(crate) fn apply(&self, builder: EventSourceBuilder) -> EventSourceBuilder {
         let builder = self.settings.iter().fold(builder, |builder, setting| setting(builder));
         let builder = match self.on_status.clone() {
-            Some(on_status) => builder.on_status(move |status| on_status(status)),
+            Some(on_status) => {
+                blocking::EventSource::ask_status_on_thread(builder, move |status| on_status(status))
+            }
             None => builder,
         };
         match self.on_connect.clone() {
@@ -321,8 +323,8 @@ pub type StatusCallback = Option<extern "C" fn(status: c_int, user_data: *mut c_
 /// source. It is not called for 204, which ends the source for good, nor, with one answer, for any 2xx. It replaces an
 /// earlier callback; NULL removes it.
 ///
-/// Threads: one at a time; the callback runs on the thread of the source, which waits for it, and may call anything.
-/// `user_data` passes to the options, until the callback is replaced, and to the sources made with them meanwhile, and is
+/// Threads: one at a time; the callback runs on a thread of its own, may block and may call anything, and
+/// tidings_source_close() does not wait for it. `user_data` passes to the options, until the callback is replaced, and to the sources made with them meanwhile, and is
 /// dropped with the last of them.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_options_on_status(

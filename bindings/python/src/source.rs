@@ -83,6 +83,13 @@ impl EventSource {
         wait(py, timeout, |limit| self.is_ready(limit))
     }
 
+    #[cfg(unix)]
+    fn ring(&self) -> PyResult<Option<i32>> {
+        let descriptor = self.fileno()?;
+        let is_ready = self.is_ready(Duration::ZERO).map_err(raise)?;
+        Ok((!is_ready).then_some(descriptor))
+    }
+
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         if !self.is_ready(Duration::ZERO).map_err(raise)? {
             return Ok(None);

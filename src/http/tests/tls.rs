@@ -79,7 +79,9 @@ fn serve(Identity { certificate, key }: Identity, clients: Option<&Authority>) -
         }
         assert_eq!(stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
         Received::from(&mut stream);
-        stream.write_all(ok("secure").as_bytes()).unwrap();
+        let kind = stream.conn.handshake_kind().unwrap();
+        let answer = ok("secure").replacen("\r\n", &format!("\r\nx-handshake: {kind:?}\r\n"), 1);
+        stream.write_all(answer.as_bytes()).unwrap();
         wait_for_end(&mut stream);
     })
 }
@@ -351,4 +353,35 @@ fn a_proxy_may_be_secure_itself() {
     let proxy = ProxyMode::Url(format!("https://{proxy}"));
     let config = HttpConfig { proxy, ..trusting(&authority) };
     assert_eq!(text(fetch(config, "http://nowhere.invalid/").unwrap()), "secure");
+}
+
+/// What kind of handshake a client of its own makes.
+fn handshake(config: HttpConfig, address: SocketAddr) -> String {
+    let response = fetch(config, format!("https://{address}/")).unwrap();
+    let kind = response.headers["x-handshake"].to_str().unwrap().to_owned();
+    assert_eq!(text(response), "secure");
+    kind
+}
+
+#[test]
+fn clients_of_one_process_resume_each_others_sessions_unless_one_shows_a_certificate() {
+    let authority = Authority::new();
+    let address = authority.serve("127.0.0.1", None);
+    assert_eq!(handshake(trusting(&authority), address), "Full");
+    // Another test may hold the lock for a moment, and then this client shares nothing.
+    assert!((0..10).any(|_| handshake(trusting(&authority), address) == "Resumed"));
+    // Others trust others, and what they have verified counts for nobody else.
+    let more = [authority.pem(), Authority::new().pem()].concat();
+    assert_eq!(handshake(HttpConfig { ca_pem: Some(more), ..direct() }, address), "Full");
+
+    let address = authority.serve("127.0.0.1", Some(&authority));
+    for _ in 0..2 {
+        let own = authority.certify("client", ExtendedKeyUsagePurpose::ClientAuth);
+        let files = ClientCertificate {
+            chain_pem: own.certificate.pem().into_bytes(),
+            key_pem: own.key.serialize_pem().into_bytes(),
+        };
+        let config = HttpConfig { client_cert: Some(files), ..trusting(&authority) };
+        assert_eq!(handshake(config, address), "Full");
+    }
 }

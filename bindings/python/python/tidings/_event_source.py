@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from . import _arguments, _ending, _json, _tidings
+from . import _arguments, _ending, _json, _tidings, _wait
 from .exceptions import ArgumentError, ForkedError, TooLargeError
 
 
@@ -467,7 +467,7 @@ class EventSource(BaseEventSource[OnConnect, TokenProvider, OnStatus]):
                 continue
             if event is not None:
                 return event
-            if not self._source.wait(timeout):
+            if not _wait.wait(self._source, timeout):
                 raise TimeoutError(f"nothing arrived within {timeout:g} s")
 
     def events(self) -> Iterator[SourceEvent]:

@@ -203,6 +203,7 @@ class EventSource:
     def fileno(self) -> int: ...
     def release(self) -> None: ...
     def wait(self, timeout: float | None) -> bool: ...  # whether `take` would give something
+    def ring(self) -> int | None: ...  # as that of `Call`
     # Never waits. None: nothing there. Otherwise one of
     # ("open", url, status, headers), ("message", event, data, id), ("comment", text, None, None),
     # ("too_large", limit, None, None), ("disconnected", reason, retry_in, error | None),
