@@ -526,6 +526,9 @@ tidings_status tidings_client_options_add_header(
 /// The User-Agent header. Default: "tidings/VERSION".
 tidings_status tidings_client_options_set_user_agent(tidings_client_options *options, const char *name);
 
+/// The client's name in log lines. Default: host and port of its URL.
+tidings_status tidings_client_options_set_name(tidings_client_options *options, const char *name);
+
 /// Selects RustBaaS as the backend, with the realm and the app of the collections. It supports neither filters nor
 /// `expand`: tidings_client_subscribe() reports them as TIDINGS_ERR_UNSUPPORTED.
 tidings_status tidings_client_options_set_rustbaas(
@@ -540,6 +543,15 @@ tidings_status tidings_client_options_set_rustbaas_workspace(
 /// RustBaaS only: the interval of the server's heartbeats. Default: 15 seconds. A stream that misses three is
 /// considered dead and replaced.
 tidings_status tidings_client_options_set_heartbeat(tidings_client_options *options, uint64_t interval_ms);
+
+/// The silence after which a stream is considered dead and replaced. Default: three heartbeats of a RustBaaS server; for
+/// PocketBase, which sends nothing while nothing changes, a little more than the 5 minutes after which it ends an idle
+/// stream itself. More than 0.
+///
+/// A shorter one notices a dead connection sooner, at the price of a reconnection, and of a TIDINGS_ACTION_GAP, whenever
+/// nothing changes for that long.
+tidings_status tidings_client_options_set_silence_timeout(
+    tidings_client_options *options, uint64_t timeout_ms);
 
 /// RustBaaS only: sends the token of a stream as "?access_token=" instead of in a header. The token then appears in
 /// access logs; use it only where a proxy strips headers.
@@ -562,7 +574,7 @@ tidings_status tidings_client_options_set_proxy(tidings_client_options *options,
 tidings_status tidings_client_options_set_connect_timeout(
     tidings_client_options *options, uint64_t timeout_ms);
 
-/// How long a subscription that is waited for waits for the server's answer, 30 seconds unless set. It fails sooner with what
+/// How long a subscription that is waited for waits for the server's answer. Default: 30 seconds. It fails sooner with what
 /// is known: where the server cannot be reached, with the first try to connect that fails, whether or not the client was
 /// connected before; where it answers 429 or 5xx to the topic, with the second such answer. Where it answers so to the
 /// connection, that is tried again until the time is up.
@@ -1145,7 +1157,7 @@ tidings_status tidings_source_options_set_connect_timeout(
 /// The reconnection time to begin with; the default is 1 second. The server's "retry:" replaces it.
 tidings_status tidings_source_options_set_retry(tidings_source_options *options, uint64_t time_ms);
 
-/// The bounds of the back-off after failures. The defaults are 200 milliseconds and 20 seconds.
+/// The shortest and the longest delay of the backoff after failures. Default: 200 milliseconds and 20 seconds.
 tidings_status tidings_source_options_set_backoff(
     tidings_source_options *options, uint64_t min_ms, uint64_t max_ms);
 

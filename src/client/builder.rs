@@ -111,9 +111,9 @@ impl ClientBuilder {
         self
     }
 
-    /// The silence after which a stream is given up as dead, and connected anew. Unless set: three heartbeats of a
-    /// RustBaaS server, and for PocketBase, which is silent while nothing changes, a little more than the 5 minutes after
-    /// which it ends an idle stream itself.
+    /// The silence after which a stream is considered dead and replaced. Default: three heartbeats of a RustBaaS server; for
+    /// PocketBase, which sends nothing while nothing changes, a little more than the 5 minutes after which it ends an idle
+    /// stream itself.
     ///
     /// A shorter one notices a dead connection sooner, at the price of a reconnection, and of a [`Gap`](crate::Gap),
     /// whenever nothing changes for that long.
@@ -489,7 +489,7 @@ fn parse_url(text: &str) -> Result<Url, Error> {
     Ok(url)
 }
 
-/// How long events gather, unless set.
+/// How long events gather by default.
 const GATHER: Duration = Duration::from_micros(250);
 
 /// The longest that events may gather.

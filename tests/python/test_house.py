@@ -73,6 +73,23 @@ def test_the_counters_are_listed(hub: Hub) -> None:
         assert f"``{name}``" in documentation, name
 
 
+ROOT = Path(__file__).parents[2]
+
+# Not settings of C and Python, or another setting there: `headers` and `no_proxy` are `add_header`, `headers` and a proxy
+# of none; a provider is a callback; `seed` is for tests; `connect_with` is for hosts with an executor.
+RUST_ALONE = {"build", "connect_with", "headers", "no_proxy", "seed", "token_provider"}
+
+
+def test_each_setting_of_a_client_is_in_c_and_in_python() -> None:
+    builder = (ROOT / "src/client/builder.rs").read_text()
+    settings = set(re.findall(r"^    pub fn (\w+)\W", builder, re.MULTILINE))
+    header = (ROOT / "include/tidings.h").read_text()
+    in_c = set(re.findall(r"tidings_client_options_(?:set|add)_(\w+)\(", header))
+    assert settings - RUST_ALONE - in_c == set()
+    in_python = set(inspect.signature(tidings.Client).parameters)
+    assert settings - RUST_ALONE - in_python == {"header"}
+
+
 PAIRS = [
     (tidings.Client, tidings.AsyncClient),
     (tidings.Collection, tidings.AsyncCollection),

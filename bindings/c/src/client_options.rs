@@ -188,6 +188,18 @@ pub extern "C" fn tidings_client_options_set_user_agent(
     })
 }
 
+/// The client's name in log lines. Default: host and port of its URL.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_client_options_set_name(
+    options: Option<&mut ClientOptions>,
+    name: Text<'_>,
+) -> Status {
+    set(options, || {
+        let name = name.get("name")?.to_owned();
+        Ok(move |builder: ClientBuilder| builder.name(&*name))
+    })
+}
+
 /// Selects RustBaaS as the backend, with the realm and the app of the collections. It supports neither filters nor
 /// `expand`: tidings_client_subscribe() reports them as TIDINGS_ERR_UNSUPPORTED.
 #[unsafe(no_mangle)]
@@ -226,6 +238,21 @@ pub extern "C" fn tidings_client_options_set_heartbeat(
 ) -> Status {
     let interval = Duration::from_millis(interval_ms);
     set(options, || Ok(move |builder: ClientBuilder| builder.heartbeat(interval)))
+}
+
+/// The silence after which a stream is considered dead and replaced. Default: three heartbeats of a RustBaaS server; for
+/// PocketBase, which sends nothing while nothing changes, a little more than the 5 minutes after which it ends an idle
+/// stream itself. More than 0.
+///
+/// A shorter one notices a dead connection sooner, at the price of a reconnection, and of a TIDINGS_ACTION_GAP, whenever
+/// nothing changes for that long.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_client_options_set_silence_timeout(
+    options: Option<&mut ClientOptions>,
+    timeout_ms: u64,
+) -> Status {
+    let timeout = Duration::from_millis(timeout_ms);
+    set(options, || Ok(move |builder: ClientBuilder| builder.silence_timeout(timeout)))
 }
 
 /// RustBaaS only: sends the token of a stream as "?access_token=" instead of in a header. The token then appears in
@@ -290,7 +317,7 @@ pub extern "C" fn tidings_client_options_set_connect_timeout(
     set(options, || Ok(move |builder: ClientBuilder| builder.connect_timeout(timeout)))
 }
 
-/// How long a subscription that is waited for waits for the server's answer, 30 seconds unless set. It fails sooner with what
+/// How long a subscription that is waited for waits for the server's answer. Default: 30 seconds. It fails sooner with what
 /// is known: where the server cannot be reached, with the first try to connect that fails, whether or not the client was
 /// connected before; where it answers 429 or 5xx to the topic, with the second such answer. Where it answers so to the
 /// connection, that is tried again until the time is up.

@@ -5,7 +5,7 @@ use std::{
     mem::MaybeUninit,
     ptr,
     sync::{Arc, OnceLock},
-    time::{Instant, SystemTime},
+    time::SystemTime,
 };
 
 use serde_json::value::RawValue;
@@ -307,18 +307,20 @@ pub extern "C" fn tidings_gap_reason_name(reason: RawGapReason) -> *const c_char
 /// clock is that of this machine, which may differ from the server's.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_event_gap_since_ms(event: Option<&Event>) -> i64 {
-    value(-1, || unix_ms(event?.event()?.gap()?.since))
+    value(-1, || unix_ms(event?.event()?.gap()?.since_system_time()))
 }
 
 /// With TIDINGS_ACTION_GAP, the end of that time: when the server acknowledged the subscription again, as Unix time in
 /// milliseconds; otherwise -1.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_event_gap_until_ms(event: Option<&Event>) -> i64 {
-    value(-1, || unix_ms(event?.event()?.gap()?.until))
+    value(-1, || {
+        let gap = event?.event()?.gap()?;
+        unix_ms(gap.since_system_time() + gap.duration())
+    })
 }
 
-fn unix_ms(at: Instant) -> Option<i64> {
-    let at = SystemTime::now().checked_sub(at.elapsed())?;
+fn unix_ms(at: SystemTime) -> Option<i64> {
     i64::try_from(at.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 

@@ -158,7 +158,7 @@ pub extern "C" fn tidings_source_options_set_retry(
     set(options, || Ok(move |builder: EventSourceBuilder| builder.retry(time)))
 }
 
-/// The bounds of the back-off after failures. The defaults are 200 milliseconds and 20 seconds.
+/// The shortest and the longest delay of the backoff after failures. Default: 200 milliseconds and 20 seconds.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_options_set_backoff(
     options: Option<&mut SourceOptions>,
