@@ -5,6 +5,8 @@ names is read from its text: `crate::wing::…`, and what lib.rs re-exports. Uni
 only tests include) may use anything.
 
 The modules of bindings/c/src are many and small, so they have no table: they only may not use each other in a circle.
+
+It also fails on functions over 70 lines.
 """
 
 import graphlib
@@ -109,6 +111,24 @@ def disagreements() -> list[str]:
     return wrong + [f"ARCHITECTURE.md draws a circle through `{wing}`" for wing in drawn if wing in reached[wing]]
 
 
+LONGEST = 70
+# A standard's own steps, in its order.
+TRANSCRIPTIONS = {"src/sse/transcription.rs"}
+
+
+def long_functions() -> list[str]:
+    """Functions of src/ that nobody reads at a glance. rustfmt puts a function's last brace below its first letter."""
+    found = []
+    for path in sorted(SRC.rglob("*.rs")):
+        name = str(path.relative_to(ROOT))
+        text = path.read_text() if name not in TRANSCRIPTIONS else ""
+        for function in re.finditer(r"^( *)(?:[\w()]+ )*fn (\w+)[^;{]*\{\n.*?^\1\}$", text, re.M | re.S):
+            lines = function[0].count("\n") + 1
+            if lines > LONGEST:
+                found.append(f"{name}: `{function[2]}` has {lines} lines; {LONGEST} at most")
+    return found
+
+
 def main() -> int:
     exported = exports()
     wrong, used = disagreements(), {}
@@ -130,6 +150,7 @@ def main() -> int:
         for wing in ARROWS:
             print(f"{wing:>12} → {' '.join(sorted(used.get(wing, set()) - {wing}))}")
     wrong += filter(None, [circle(ROOT / "bindings/c/src")])
+    wrong += long_functions()
     print("\n".join(wrong), end="\n" if wrong else "")
     return bool(wrong)
 

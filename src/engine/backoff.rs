@@ -25,7 +25,7 @@ const WORKED: Duration = Duration::from_secs(1);
 /// after seconds is found within seconds, and one that is away for long is not asked often.
 const KNEE: Duration = Duration::from_millis(1600);
 
-/// Exponential back-off with full jitter: each delay is drawn evenly from `min` to a ceiling that doubles with
+/// Exponential backoff with full jitter: each delay is drawn evenly from `min` to a ceiling that doubles with
 /// every failure, up to `max`. Clients that lost the same server thus spread out instead of coming back as one.
 ///
 /// What worked need not wait: [`after`](Self::after) knows a budget of prompt tries, so that a link that is cut now and then
@@ -188,59 +188,21 @@ mod tests {
     #[test]
     fn every_cause_has_its_delay_and_keeps_the_wishes_of_host_and_server() {
         let hosts = Bounds { min: 5 * S, max: 6 * S };
-        let long = Some(60 * S);
-        for (cause, lived, ours, hosts_own, servers, both_over) in [
-            // Unless set; with `backoff(5 s, 6 s)`; after `retry: 3000`; after `retry: 30000`, over the ceiling of 20 s.
-            (
-                Cause::Ended,
-                long,
-                (Duration::ZERO, 50 * MS),
-                (5 * S, 6 * S),
-                (3 * S, 4500 * MS),
-                (30 * S, 45 * S),
-            ),
-            (
-                Cause::Lost,
-                long,
-                (Duration::ZERO, 100 * MS),
-                (5 * S, 6 * S),
-                (3 * S, 4500 * MS),
-                (30 * S, 45 * S),
-            ),
-            (
-                Cause::Ended,
-                Some(Duration::ZERO),
-                (Duration::ZERO, 250 * MS),
-                (5 * S, 6 * S),
-                (3 * S, 4500 * MS),
-                (30 * S, 45 * S),
-            ),
-            (
-                Cause::Lost,
-                Some(Duration::ZERO),
-                (Duration::ZERO, 250 * MS),
-                (5 * S, 6 * S),
-                (3 * S, 4500 * MS),
-                (30 * S, 45 * S),
-            ),
-            (
-                Cause::Fresh,
-                None,
-                (Duration::ZERO, 250 * MS),
-                (5 * S, 6 * S),
-                (3 * S, 4500 * MS),
-                (30 * S, 45 * S),
-            ),
-            (Cause::Failed, None, (200 * MS, 400 * MS), (5 * S, 6 * S), (3 * S, 4500 * MS), (30 * S, 45 * S)),
-            (Cause::Ended, None, (200 * MS, 400 * MS), (5 * S, 6 * S), (3 * S, 4500 * MS), (30 * S, 45 * S)),
-            (
-                Cause::IdentityChanged,
-                long,
-                (Duration::ZERO, Duration::ZERO),
-                (Duration::ZERO, Duration::ZERO),
-                (Duration::ZERO, Duration::ZERO),
-                (Duration::ZERO, Duration::ZERO),
-            ),
+        let (long, none) = (Some(60 * S), Some(Duration::ZERO));
+        // By default; with `backoff(5 s, 6 s)`; after `retry: 3000`; after `retry: 30000`, over the ceiling of 20 s.
+        let within =
+            |ms: u32| [(Duration::ZERO, ms * MS), (5 * S, 6 * S), (3 * S, 4500 * MS), (30 * S, 45 * S)];
+        let mut failed = within(400);
+        failed[0].0 = 200 * MS;
+        for (cause, lived, [ours, hosts_own, servers, both_over]) in [
+            (Cause::Ended, long, within(50)),
+            (Cause::Lost, long, within(100)),
+            (Cause::Ended, none, within(250)),
+            (Cause::Lost, none, within(250)),
+            (Cause::Fresh, None, within(250)),
+            (Cause::Failed, None, failed),
+            (Cause::Ended, None, failed),
+            (Cause::IdentityChanged, long, [(Duration::ZERO, Duration::ZERO); 4]),
         ] {
             let now = Instant::now();
             let delay = |least: Duration, floor: Duration, bounds: Bounds| {
@@ -321,7 +283,7 @@ mod tests {
     fn health_forgets_failures() {
         let (now, mut rng) = (Instant::now(), fastrand::Rng::with_seed(7));
         let mut backoff = Backoff { failures: 20, failing_since: Some(now), budget: 0.0, ..Backoff::new() };
-        // It worked, and what it has not earned is a back-off from the beginning.
+        // It worked, and what it has not earned is a backoff from the beginning.
         let delay = backoff.after(now + 3600 * S, Cause::Lost, Some(S), Bounds::default(), &mut rng);
         assert!((200 * MS..=400 * MS).contains(&delay), "{delay:?}");
     }

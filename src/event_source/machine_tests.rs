@@ -463,105 +463,125 @@ fn an_id_that_http_cannot_carry_is_not_sent() {
     }
 }
 
-/// A source on a server that does anything in any order, against what a host may rely on.
+/// A server that does anything in any order, and what it has told its source.
+struct Server {
+    seed: u64,
+    rng: fastrand::Rng,
+    machine: Machine,
+    now: Instant,
+    id: String,
+    /// The reconnection time.
+    base: Duration,
+    bounds: Bounds,
+    restarted: bool,
+    connects: Vec<Instant>,
+    open: bool,
+}
+
+impl Server {
+    fn new(seed: u64) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let min = Duration::from_millis(rng.u64(1..500));
+        let bounds = Bounds { min, max: min + Duration::from_millis(rng.u64(0..30_000)) };
+        let read_timeout = rng.bool().then(|| Duration::from_millis(rng.u64(1..90_000)));
+        let base = Duration::from_millis(rng.u64(0..3000));
+        let settings = Settings { retry: base, backoff: bounds, read_timeout, ..settings() };
+        let machine = Machine::new(settings, Decoder::new(), seed);
+        let (now, id, connects) = (Instant::now(), String::new(), Vec::new());
+        Self { seed, rng, machine, now, id, base, bounds, restarted: true, connects, open: false }
+    }
+
+    fn connect(&mut self, header: Option<HeaderValue>) {
+        let header = header.map(|id| String::from_utf8(id.as_bytes().to_vec()).unwrap());
+        assert_eq!(header, Some(self.id.clone()).filter(|id| !id.is_empty()), "seed {}", self.seed);
+        if !self.restarted {
+            let gap = self.now - *self.connects.last().unwrap();
+            assert!(gap >= self.bounds.min.max(self.base), "seed {}: a spin of {gap:?}", self.seed);
+        }
+        self.restarted = false;
+        self.connects.push(self.now);
+        match self.rng.u8(0..4) {
+            0 => self.machine.ended(self.now, lost()),
+            1 => self.machine.ended(self.now, refused(503, None)),
+            _ => {
+                self.machine.opened(self.now, opened());
+                self.open = true;
+            }
+        }
+    }
+
+    fn exchange(&mut self, silent_at: Option<Instant>) {
+        assert!(self.open);
+        self.now += Duration::from_millis(self.rng.u64(0..40_000));
+        if let Some(silent_at) = silent_at.filter(|silent_at| *silent_at <= self.now) {
+            self.now = silent_at;
+            self.machine.silent(self.now);
+            self.open = false;
+            return;
+        }
+        self.machine.heard(self.now);
+        match self.rng.u8(0..8) {
+            0 => {
+                self.id = self.rng.u32(0..100).to_string();
+                self.machine.feed(format!("id: {}\ndata: x\n\n", self.id).as_bytes());
+            }
+            1 => {
+                self.id.clear();
+                self.machine.feed(b"id:\ndata: x\n\n");
+            }
+            2 => self.machine.feed(b"data: x\n\n"),
+            3 => {
+                self.base = Duration::from_millis(self.rng.u64(0..2000));
+                self.machine.feed(format!("retry: {}\n\n", self.base.as_millis()).as_bytes());
+            }
+            // What is cut off does not count, but for the reconnection time.
+            4 => {
+                self.base = Duration::from_millis(7);
+                self.machine.feed(b"retry: 7\nid: cut\ndata: cut");
+                self.end(lost());
+            }
+            5 => {
+                self.machine.restart();
+                (self.open, self.restarted) = (false, true);
+            }
+            6 => self.end(lost()),
+            _ => self.end(None),
+        }
+    }
+
+    fn end(&mut self, why: Option<Failure>) {
+        self.machine.ended(self.now, why);
+        self.open = false;
+    }
+
+    fn wait(&mut self, until: Instant) {
+        let (delay, base) = (until - self.now, self.base.max(self.bounds.min));
+        assert!(delay <= self.bounds.max.max(base * 3 / 2), "seed {}: {delay:?}", self.seed);
+        assert!(delay >= base, "seed {}: {delay:?}", self.seed);
+        self.now = until;
+    }
+}
+
+/// What a host may rely on, whatever the server does.
 #[test]
 fn any_schedule_keeps_the_id_the_bounds_and_the_order() {
     for seed in 0..300 {
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let min = Duration::from_millis(rng.u64(1..500));
-        let max = min + Duration::from_millis(rng.u64(0..30_000));
-        let read_timeout = rng.bool().then(|| Duration::from_millis(rng.u64(1..90_000)));
-        let retry = Duration::from_millis(rng.u64(0..3000));
-        let settings = Settings { retry, backoff: Bounds { min, max }, read_timeout, ..settings() };
-        let mut machine = Machine::new(settings, Decoder::new(), seed);
-        let mut now = Instant::now();
-        // What the server has told, and what has been seen.
-        let (mut id, mut base) = (String::new(), retry);
-        let mut restarted = true;
-        let mut connects: Vec<Instant> = Vec::new();
-        let mut open = false;
-
+        let mut server = Server::new(seed);
         for _ in 0..300 {
-            match machine.step(now) {
-                Step::Connect(header) => {
-                    let header = header.map(|id| String::from_utf8(id.as_bytes().to_vec()).unwrap());
-                    assert_eq!(header, Some(id.clone()).filter(|id| !id.is_empty()), "seed {seed}");
-                    if !restarted {
-                        let gap = now - *connects.last().unwrap();
-                        assert!(gap >= min.max(base), "seed {seed}: a spin of {gap:?}");
-                    }
-                    restarted = false;
-                    connects.push(now);
-                    match rng.u8(0..4) {
-                        0 => machine.ended(now, lost()),
-                        1 => machine.ended(now, refused(503, None)),
-                        _ => {
-                            machine.opened(now, opened());
-                            open = true;
-                        }
-                    }
-                }
-                Step::Exchange { silent_at } => {
-                    assert!(open);
-                    now += Duration::from_millis(rng.u64(0..40_000));
-                    if let Some(silent_at) = silent_at.filter(|silent_at| *silent_at <= now) {
-                        now = silent_at;
-                        machine.silent(now);
-                        open = false;
-                        continue;
-                    }
-                    machine.heard(now);
-                    match rng.u8(0..8) {
-                        0 => {
-                            id = rng.u32(0..100).to_string();
-                            machine.feed(format!("id: {id}\ndata: x\n\n").as_bytes());
-                        }
-                        1 => {
-                            id.clear();
-                            machine.feed(b"id:\ndata: x\n\n");
-                        }
-                        2 => machine.feed(b"data: x\n\n"),
-                        3 => {
-                            base = Duration::from_millis(rng.u64(0..2000));
-                            machine.feed(format!("retry: {}\n\n", base.as_millis()).as_bytes());
-                        }
-                        // What is cut off does not count, but for the reconnection time.
-                        4 => {
-                            base = Duration::from_millis(7);
-                            machine.feed(b"retry: 7\nid: cut\ndata: cut");
-                            machine.ended(now, lost());
-                            open = false;
-                        }
-                        5 => {
-                            machine.restart();
-                            (open, restarted) = (false, true);
-                        }
-                        6 => {
-                            machine.ended(now, lost());
-                            open = false;
-                        }
-                        _ => {
-                            machine.ended(now, None);
-                            open = false;
-                        }
-                    }
-                }
-                Step::Wait(until) => {
-                    let base = base.max(min);
-                    assert!(until - now <= max.max(base * 3 / 2), "seed {seed}: {:?}", until - now);
-                    assert!(until - now >= base, "seed {seed}: {:?}", until - now);
-                    now = until;
-                }
+            match server.machine.step(server.now) {
+                Step::Connect(header) => server.connect(header),
+                Step::Exchange { silent_at } => server.exchange(silent_at),
+                Step::Wait(until) => server.wait(until),
                 Step::End => unreachable!(),
             }
-            if rng.bool() {
-                drain(&mut machine);
-                assert_eq!(machine.last_event_id(), id, "seed {seed}");
+            if server.rng.bool() {
+                drain(&mut server.machine);
+                assert_eq!(server.machine.last_event_id(), server.id, "seed {seed}");
             }
         }
-        assert!(connects.len() > 10);
-        machine.close();
-        assert!(matches!(drain(&mut machine)[..], [SourceEvent::Closed { why: None }]));
-        assert_eq!(machine.step(now), Step::End);
+        assert!(server.connects.len() > 10);
+        server.machine.close();
+        assert!(matches!(drain(&mut server.machine)[..], [SourceEvent::Closed { why: None }]));
+        assert_eq!(server.machine.step(server.now), Step::End);
     }
 }

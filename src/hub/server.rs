@@ -14,6 +14,7 @@ use futures::future::{self, Either, select};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -151,26 +152,8 @@ async fn answer(
     shared: Arc<Shared>,
 ) -> Result<Response<Reply>, Infallible> {
     let (head, body) = request.into_parts();
-    let (route, endpoint, delay, planned) = shared.change(|state| {
-        let path = head.uri.path();
-        let route = match state.channels.contains_key(path) {
-            true => Route::Channel(path.to_owned()),
-            false => Route::of(&head.method, path),
-        };
-        let endpoint = route.endpoint();
-        let counters = state.counters();
-        counters.requests += 1;
-        match endpoint {
-            Endpoint::Connect | Endpoint::Events | Endpoint::Sse => counters.connects += 1,
-            Endpoint::Submit => counters.submits += 1,
-            _ => {}
-        }
-        let (delay, mut planned) = state.planned(endpoint);
-        if let Some(channel) = state.channels.get_mut(path).filter(|_| planned.is_none()) {
-            planned = channel.answers.pop_front();
-        }
-        (route, endpoint, delay, planned)
-    });
+    let (route, delay, planned) = plan(&head, &shared);
+    let endpoint = route.endpoint();
     if let Some(delay) = delay {
         Timer::after(delay).await;
     }
@@ -217,6 +200,30 @@ async fn answer(
         response = altered(response, alteration);
     }
     Ok(response)
+}
+
+/// Where a request goes, and the delay and the answer that a fault has planned for it. Counts it.
+fn plan(head: &Parts, shared: &Shared) -> (Route, Option<Duration>, Option<Answer>) {
+    shared.change(|state| {
+        let path = head.uri.path();
+        let route = match state.channels.contains_key(path) {
+            true => Route::Channel(path.to_owned()),
+            false => Route::of(&head.method, path),
+        };
+        let endpoint = route.endpoint();
+        let counters = state.counters();
+        counters.requests += 1;
+        match endpoint {
+            Endpoint::Connect | Endpoint::Events | Endpoint::Sse => counters.connects += 1,
+            Endpoint::Submit => counters.submits += 1,
+            _ => {}
+        }
+        let (delay, mut planned) = state.planned(endpoint);
+        if let Some(channel) = state.channels.get_mut(path).filter(|_| planned.is_none()) {
+            planned = channel.answers.pop_front();
+        }
+        (route, delay, planned)
+    })
 }
 
 /// The answer as a fault wants it.
