@@ -39,7 +39,7 @@ const ON_ITS_WAY: Duration = Duration::from_secs(3);
 /// How long a shuffled event may be held back by the hub, and a received one by a thread that waits for its turn.
 const OUT_OF_ORDER: Duration = Duration::from_millis(200);
 
-/// Until everything works again after the last fault: the longest back-off and the longest time-out.
+/// Until everything works again after the last fault: the longest backoff and the longest timeout.
 const RECOVERY: Duration = Duration::from_secs(60);
 
 /// What memory may grow between the middle and the end, in KiB. A connection that stays costs 100, and there are

@@ -628,7 +628,7 @@ fn what_cannot_work_is_refused_before_the_network() {
         (EventSource::builder(url).token("s3cret s3cret"), "token"),
         (EventSource::builder(url).last_event_id("a\0b"), "last event id"),
         (EventSource::builder(url).read_timeout(Duration::ZERO), "read timeout"),
-        (EventSource::builder(url).backoff(Duration::ZERO, Duration::ZERO), "back-off"),
+        (EventSource::builder(url).backoff(Duration::ZERO, Duration::ZERO), "backoff"),
         (EventSource::builder(url).retry(Duration::MAX), "retry"),
         (EventSource::builder(url).message_limit(0), "message limit"),
         (EventSource::builder(url).max_tries(0), "limit of tries"),

@@ -1,5 +1,5 @@
 //! A thousand clients lose their server at the same moment. They come back spread out, none of them busier than the
-//! back-off allows, and all of them do.
+//! backoff allows, and all of them do.
 #![cfg(all(feature = "hub", feature = "async-io", target_os = "linux"))]
 
 use std::{

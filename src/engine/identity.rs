@@ -19,7 +19,7 @@ impl Token {
         let bare =
             if first.eq_ignore_ascii_case("bearer") { words.next().unwrap_or_default() } else { first };
         if bare.is_empty() {
-            return Err(Error::argument("token", "it is empty; use `clear` to become a guest"));
+            return Err(Error::argument("token", "it is empty; to become a guest, clear the token"));
         }
         if words.next().is_some() {
             return Err(Error::argument("token", "it has a space inside"));

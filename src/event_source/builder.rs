@@ -207,7 +207,7 @@ impl EventSourceBuilder {
         self
     }
 
-    /// The bounds of the back-off after failures. The defaults are 200 milliseconds and 20 seconds.
+    /// The shortest and the longest delay of the backoff after failures. Default: 200 milliseconds and 20 seconds.
     ///
     /// A delay is drawn at random between the reconnection time, or `min` if that is longer, and a ceiling that
     /// doubles with every failure, up to `max`, or one and a half reconnection times if that is longer. The failures
@@ -290,7 +290,7 @@ impl EventSourceBuilder {
         self
     }
 
-    /// Decides about answers that are not an event stream, by their status; [`Policy::Default`] unless set. The status
+    /// Decides about answers that are not an event stream, by their status. Default: [`Policy::Default`]. The status
     /// is 200 if the content type was not accepted. It is not asked about 204, which ends the source for good, nor about
     /// redirects that were followed, and, by a source that takes [one answer](Self::reconnect), not about any 2xx.
     ///
@@ -349,8 +349,8 @@ impl EventSourceBuilder {
         self
     }
 
-    /// The sockets and timers to use. Unless set they are those of `rt::AsyncIo`, or, without the feature `async-io`,
-    /// those of the tokio runtime in which [`build`](Self::build) is called.
+    /// The sockets and timers to use. Default: those of `rt::AsyncIo`, or, without the feature `async-io`, those of the
+    /// tokio runtime in which [`build`](Self::build) is called.
     ///
     /// ```
     /// # #[cfg(feature = "tokio")]
@@ -370,8 +370,8 @@ impl EventSourceBuilder {
         self
     }
 
-    /// The seed of everything random, for tests. Different for each source unless set, since sources that draw the
-    /// same delays come back as one.
+    /// The seed of all random delays, for tests. Default: different for each source, since sources with equal delays
+    /// reconnect at the same moment.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
@@ -438,7 +438,7 @@ impl EventSourceBuilder {
             ("read timeout", self.read_timeout.unwrap_or(LONGEST), false),
             ("retry time", self.retry, true),
             ("time limit", self.limits.and_then(|limits| limits.time).unwrap_or_default(), true),
-            ("back-off", self.backoff.min, false),
+            ("backoff", self.backoff.min, false),
         ] {
             if time > LONGEST || time.is_zero() && !may_be_zero {
                 return Err(Error::argument(name, format!("{time:?} is not between nothing and a year")));
@@ -446,7 +446,7 @@ impl EventSourceBuilder {
         }
         if self.backoff.max < self.backoff.min || self.backoff.max > LONGEST {
             let reason = "the longest delay is shorter than the least, or over a year";
-            return Err(Error::argument("back-off", reason));
+            return Err(Error::argument("backoff", reason));
         }
         if self.limits.is_some_and(|limits| limits.tries == Some(0)) {
             return Err(Error::argument("limit of tries", "it allows none; give 1 or more"));

@@ -337,7 +337,7 @@ impl Machine {
         self.phase = Phase::Waiting { until, why };
     }
 
-    /// How long to wait. Never less than the reconnection time and the least delay of the back-off; at random above
+    /// How long to wait. Never less than the reconnection time and the least delay of the backoff; at random above
     /// that, so that clients of one server do not come back as one.
     fn delay(&mut self, orderly: bool) -> Duration {
         let asked = self.decoder.retry().map(|retry| retry.min(LONGEST_FLOOR));

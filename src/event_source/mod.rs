@@ -1,6 +1,6 @@
 //! [`EventSource`]: any stream of server-sent events, whoever serves it.
 //!
-//! This module stands beside the client: it knows `http`, [`crate::sse`], [`crate::rt`] and the engine's back-off, and
+//! This module stands beside the client: it knows `http`, [`crate::sse`], [`crate::rt`] and the engine's backoff, and
 //! nothing of topics or backends. `machine.rs` decides everything, without I/O; `exchange.rs` is one request up to its
 //! stream; this file moves bytes and time between the two while it is polled.
 

@@ -121,7 +121,7 @@ impl Request {
             || self.headers.values().any(HeaderValue::is_sensitive)
             // Such as a token for where headers cannot be set.
             || self.url.query().is_some_and(|query| !query.is_empty())
-            // Such as the password of a log-in.
+            // Such as the password of a login.
             || !self.body.is_empty()
     }
 

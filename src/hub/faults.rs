@@ -94,7 +94,7 @@ impl Faults {
     }
 
     /// Closes the connections of every open stream without the chunk that ends
-    /// the body, as a killed server or a proxy at its time-out does. Returns
+    /// the body, as a killed server or a proxy at its timeout does. Returns
     /// how many streams that were.
     ///
     /// ```
@@ -308,8 +308,8 @@ impl Faults {
     }
 
     /// A switch: streams end cleanly at this age, busy or not, and what was
-    /// queued then is lost. 30 minutes unless set; those of RustBaaS and
-    /// [`Hub::sse`](super::Hub::sse) live on.
+    /// queued then is lost. Default: 30 minutes; streams of RustBaaS and
+    /// [`Hub::sse`](super::Hub::sse) have no such limit.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -321,9 +321,9 @@ impl Faults {
         self.limit(|plan| plan.life = Some(life));
     }
 
-    /// A switch: streams end cleanly after this long without a message. 5
-    /// minutes unless set; those of RustBaaS and [`Hub::sse`](super::Hub::sse)
-    /// live on.
+    /// A switch: streams end cleanly after this long without a message. Default:
+    /// 5 minutes; streams of RustBaaS and [`Hub::sse`](super::Hub::sse) have no
+    /// such limit.
     ///
     /// ```
     /// # use std::time::Duration;

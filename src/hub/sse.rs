@@ -14,7 +14,7 @@ use super::state::{Shared, State};
 use super::stream::{Order, Origin, Outlet};
 use super::wire::Link;
 
-/// How many messages with an id are kept for replay unless set.
+/// How many messages with an id are kept for replay by default.
 const KEPT: usize = 1000;
 
 /// An event stream at a path of a hub: see [`Hub::sse`](super::Hub::sse). Clones
@@ -129,7 +129,7 @@ impl Sse {
         streams.len()
     }
 
-    /// Keeps the last so many messages with an id for replay; 1,000 unless set.
+    /// Keeps the last so many messages with an id for replay. Default: 1,000.
     pub fn keep(&self, messages: usize) {
         self.channel(|channel| {
             channel.keep = messages;

@@ -280,7 +280,9 @@ print("FINE")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
-def test_a_forked_child_reads_a_source_of_its_own(program: Callable[..., Program], hub: Hub, url: str) -> None:
+def test_a_forked_child_reads_a_source_of_its_own(
+    program: Callable[..., Program], hub: Hub, url: str
+) -> None:
     one = program("", "-c", FORKED, url)
     one.expect("CHILD")
     hub.send("/events", "both")

@@ -8,7 +8,7 @@
 //!    `check_listens`.
 //! 4. On one stream one submit is under way at a time, and only while the driver holds the connection: `check_submit`.
 //! 5. A timer that has been served is over: `check_timer`.
-//! 6. There are no more tries to connect than the back-off allows: `check_tries`.
+//! 6. There are no more tries to connect than the backoff allows: `check_tries`.
 //! 7. A caller that waits gets an answer in time: `check_callers`.
 //! 8. The provider of tokens is asked for one at a time, and not in a loop: `check_asked`.
 //!

@@ -256,7 +256,7 @@ impl World {
             self.run(Duration::from_millis(pause));
         }
         self.faults = false;
-        // Long enough for a dead link to be noticed by its silence, and for the longest back-off on top of that.
+        // Long enough for a dead link to be noticed by its silence, and for the longest backoff on top of that.
         self.run(Duration::from_secs(400));
         self.check_outcome();
         self.engine.close();

@@ -80,7 +80,7 @@ class BaseClient(Generic[P]):
             token: The initial token.
             token_provider: Called for a token before the first connection, a minute before a token expires,
                 and when the server no longer accepts one. None stands for a guest. If it raises, it is called
-                again, with back-off. It may block: each call has a daemon thread of its own (with
+                again, with backoff. It may block: each call has a daemon thread of its own (with
                 `AsyncClient` a task, and it may be a coroutine function).
             identity_check: How often the server is asked whether it still accepts the client's identity;
                 PocketBase drops one silently, e.g. when the password changes. Not for RustBaaS.

@@ -121,7 +121,7 @@ class Call:
     @property
     def url(
         self,
-    ) -> str | None: ...  # of a log-in through another site: what the person is to visit, once known
+    ) -> str | None: ...  # of a login through another site: what the person is to visit, once known
 
 @final
 class Subscription:
