@@ -576,8 +576,8 @@ tidings_status tidings_client_options_set_connect_timeout(
 
 /// How long a subscription that is waited for waits for the server's answer. Default: 30 seconds. It fails sooner with what
 /// is known: where the server cannot be reached, with the first try to connect that fails, whether or not the client was
-/// connected before; where it answers 429 or 5xx to the topic, with the second such answer. Where it answers so to the
-/// connection, that is tried again until the time is up.
+/// connected before; where it answers 429 or 5xx to the topic or to the connection, with the second such answer in a
+/// row.
 tidings_status tidings_client_options_set_subscribe_timeout(
     tidings_client_options *options, uint64_t timeout_ms);
 
@@ -861,6 +861,13 @@ tidings_status tidings_client_unsubscribe_all(tidings_client *client, size_t *co
 ///
 /// Threads: any.
 tidings_subscription_state tidings_client_subscription_state(tidings_client *client, uint64_t id);
+
+/// Why no event can come to a subscription; NULL otherwise. While the state is TIDINGS_SUBSCRIPTION_DENIED, what the server
+/// answers to a list with the same options. While it is TIDINGS_SUBSCRIPTION_PENDING or _INTERRUPTED, the last refusal of
+/// the topic, with 429 or 5xx, which the client submits again.
+///
+/// Threads: any. The error is yours: free it with tidings_error_free().
+tidings_error *tidings_client_subscription_denial(tidings_client *client, uint64_t id);
 
 /// The name of a subscription's state, such as "live".
 const char *tidings_subscription_state_name(tidings_subscription_state state);

@@ -48,6 +48,10 @@ fn one_busy_topic_holds_up_no_other_and_its_caller_gets_the_status() {
         create(&server.root().await, "notes", json!({"title": "second"})).await;
         assert_eq!(soon("an event", notes.next()).await.unwrap().action(), Action::Create);
         assert!(patient.state() != SubscriptionState::Live && client.state().is_live());
+        let denial = patient.denial().expect("the server's answer");
+        assert_eq!(denial.status(), Some(429), "{denial}");
+        assert!(denial.to_string().contains("Not this topic."), "{denial}");
+        assert!(notes.denial().is_none());
         // Alone, the state says why nothing comes.
         drop(notes);
         drop(client);

@@ -142,7 +142,7 @@ impl Client {
         Ok(engine.outlet(id).map_or(SubscriptionState::Ended, |mailbox| mailbox.state(engine.is_live(id))))
     }
 
-    /// Why no event can come to a subscription whose state is [`Denied`](SubscriptionState::Denied); `None` otherwise.
+    /// Why no event can come to a subscription: see [`Subscription::denial`](crate::Subscription::denial).
     ///
     /// # Errors
     /// [`Error::Forked`].

@@ -236,7 +236,7 @@ impl ClientBuilder {
     /// It fails sooner
     /// - when the server cannot be reached: with the first failed attempt to connect, also if the client was connected
     ///   before. A stream that was just lost is retried once before that;
-    /// - when the server answers 429 or 5xx to the topic: with the second such answer.
+    /// - when the server answers 429 or 5xx to the topic or to the connection: with the second such answer in a row.
     ///
     /// To wait as long as it takes, use [`start`](crate::Subscribe::start), and [`ready`](crate::Subscription::ready) where the
     /// acknowledgement matters.

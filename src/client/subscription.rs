@@ -350,8 +350,10 @@ impl Subscription {
         self.mailbox.state(is_live)
     }
 
-    /// Why no event can come, while the state is [`Denied`](SubscriptionState::Denied): what the server answers to a list
-    /// with the same options.
+    /// Why no event can come. While the state is [`Denied`](SubscriptionState::Denied): what the server answers to a list
+    /// with the same options. While it is [`Pending`](SubscriptionState::Pending) or
+    /// [`Interrupted`](SubscriptionState::Interrupted): the last refusal of the topic, with 429 or 5xx, which the client
+    /// submits again. `None` otherwise.
     pub fn denial(&self) -> Option<Error> {
         self.mailbox.denial()
     }

@@ -42,13 +42,15 @@ pub enum Item {
     /// An open stream has ended; these topics are still subscribed. Only with [`notices`](crate::blocking::Builder::notices).
     Disconnected(Vec<String>),
     /// A topic that was subscribed to without waiting is acknowledged, and no event can come: see
-    /// [`SubscriptionState::Denied`](crate::SubscriptionState::Denied). Only with
-    /// [`notices`](crate::blocking::Builder::notices).
+    /// [`SubscriptionState::Denied`](crate::SubscriptionState::Denied). Or the server has refused it for now, with 429 or
+    /// 5xx, for the second time; it is asked again. Only with [`notices`](crate::blocking::Builder::notices).
     Denied {
         /// The topic as it stands on the wire.
         topic: String,
-        /// What the server answers to a list with the same options.
+        /// What the server answers: to a list with the same options, or to the topic.
         error: Error,
+        /// It is asked again.
+        for_now: bool,
     },
     /// A token is needed. Only with [`token_requests`](crate::blocking::Builder::token_requests).
     TokenWanted(TokenRequest),
@@ -130,9 +132,9 @@ impl Batches {
         }
     }
 
-    pub(crate) fn report_denied(&self, topic: &str, error: &Error) {
+    pub(crate) fn report_denied(&self, topic: &str, error: &Error, for_now: bool) {
         if self.notices {
-            self.notice(Item::Denied { topic: topic.to_owned(), error: error.clone() });
+            self.notice(Item::Denied { topic: topic.to_owned(), error: error.clone(), for_now });
         }
     }
 

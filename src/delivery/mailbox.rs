@@ -33,15 +33,25 @@ struct Inner {
     reader: Reader,
     /// A caller is waiting for the server's answer: a failure is reported to that caller alone.
     awaited: bool,
-    /// Why no event can come, though the topic is acknowledged. Boxed, since it is rare.
-    denial: Option<Box<Error>>,
+    /// Boxed, since it is rare.
+    hindrance: Option<Box<Hindrance>>,
+}
+
+/// Why no event can come.
+#[derive(Default)]
+struct Hindrance {
+    /// The topic is acknowledged, but a list with the same options is refused.
+    denied: Option<Error>,
+    /// The topic is refused for now, and tried again.
+    parked: Option<Error>,
 }
 
 /// The state of a [`Subscription`](crate::Subscription).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SubscriptionState {
-    /// The server has not acknowledged the topic yet.
+    /// The server has not acknowledged the topic yet. If it refuses it for now,
+    /// [`Subscription::denial`](crate::Subscription::denial) says why.
     Pending,
     /// The server has acknowledged the topic, and the stream is up.
     Live,
@@ -49,7 +59,8 @@ pub enum SubscriptionState {
     /// collection does not exist, its rule is for superusers, or the filter is wrong. See
     /// [`Subscription::denial`](crate::Subscription::denial). Asked again when the identity changes.
     Denied,
-    /// The stream was lost or is being replaced; the client is reconnecting.
+    /// The stream was lost or is being replaced; the client is reconnecting, or the server refuses the topic for now:
+    /// [`Subscription::denial`](crate::Subscription::denial) says why.
     Interrupted,
     /// It has ended; no event follows.
     Ended,
@@ -114,7 +125,7 @@ impl Mailbox {
     fn new(topic: Arc<str>, limits: Limits, reader: Reader) -> Arc<Self> {
         let queue = Queue::new(limits);
         let inner =
-            Mutex::new(Inner { queue, status: Status::Pending, reader, awaited: false, denial: None });
+            Mutex::new(Inner { queue, status: Status::Pending, reader, awaited: false, hindrance: None });
         Arc::new(Self { topic, inner, changed: Notification::new() })
     }
 
@@ -144,14 +155,16 @@ impl Mailbox {
         match inner.status {
             Status::Pending => SubscriptionState::Pending,
             Status::Ended(_) => SubscriptionState::Ended,
-            Status::Ready if is_live && inner.denial.is_some() => SubscriptionState::Denied,
+            Status::Ready if is_live && inner.is_denied() => SubscriptionState::Denied,
             Status::Ready if is_live => SubscriptionState::Live,
             Status::Ready => SubscriptionState::Interrupted,
         }
     }
 
     pub(crate) fn denial(&self) -> Option<Error> {
-        self.lock().denial.as_deref().cloned()
+        let inner = self.lock();
+        let hindrance = inner.hindrance.as_deref()?;
+        hindrance.parked.as_ref().or(hindrance.denied.as_ref()).cloned()
     }
 
     pub(crate) fn lost(&self) -> u64 {
@@ -296,6 +309,16 @@ impl Mailbox {
 }
 
 impl Inner {
+    fn is_denied(&self) -> bool {
+        self.hindrance.as_ref().is_some_and(|hindrance| hindrance.denied.is_some())
+    }
+
+    fn hinder(&mut self, change: impl FnOnce(&mut Hindrance)) {
+        let mut hindrance = self.hindrance.take().unwrap_or_default();
+        change(&mut hindrance);
+        self.hindrance = (hindrance.denied.is_some() || hindrance.parked.is_some()).then_some(hindrance);
+    }
+
     /// Whether there is something to take in a batch.
     fn has_more(&self) -> bool {
         let Reader::Batches { is_over, .. } = &self.reader else { return false };
@@ -334,7 +357,11 @@ impl Outlet for Arc<Mailbox> {
     }
 
     fn deny(&self, error: Option<Error>) {
-        self.lock().denial = error.map(Box::new);
+        self.lock().hinder(|hindrance| hindrance.denied = error);
+    }
+
+    fn park(&self, error: Option<Error>) {
+        self.lock().hinder(|hindrance| hindrance.parked = error);
     }
 
     fn end(&self, error: Option<Error>) {

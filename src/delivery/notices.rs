@@ -74,10 +74,10 @@ impl Notices {
         }
     }
 
-    /// A topic that nobody waited for is acknowledged and can deliver nothing.
-    pub(crate) fn report_denied(&self, topic: &str, error: &Error) {
+    /// A topic that nobody waited for is acknowledged and can deliver nothing, or is refused for now.
+    pub(crate) fn report_denied(&self, topic: &str, error: &Error, for_now: bool) {
         if let Some(batches) = &self.batches {
-            batches.report_denied(topic, error);
+            batches.report_denied(topic, error, for_now);
         }
     }
 

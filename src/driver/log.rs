@@ -44,7 +44,11 @@ impl Log {
                 let path = without_query(&request.path);
                 tracing::debug!(client, path, "asking whether a topic can deliver anything");
             }
-            Output::Denied { topic, error } => {
+            Output::Denied { topic, error, for_now: true } => {
+                let topic = without_options(topic);
+                tracing::warn!(client, topic, %error, "the server refuses a topic for now; it is asked again");
+            }
+            Output::Denied { topic, error, .. } => {
                 let topic = without_options(topic);
                 tracing::warn!(
                     client,

@@ -142,7 +142,9 @@ impl Driver {
                     let check = check(self.shared.clone(), number, request, token);
                     self.jobs.push(Box::pin(check.map(|()| Done::Connection)));
                 }
-                Output::Denied { topic, error } => self.shared.notices.report_denied(&topic, &error),
+                Output::Denied { topic, error, for_now } => {
+                    self.shared.notices.report_denied(&topic, &error, for_now);
+                }
                 Output::State(state) => self.shared.notices.report_state(state),
                 Output::Disconnected(topics) => self.shared.notices.report_disconnected(topics),
                 Output::WantToken => {

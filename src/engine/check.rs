@@ -259,7 +259,7 @@ impl<L: Outlet> Engine<L> {
         let Some(entry) = self.registry.entry(id) else { return };
         entry.outlet.deny(Some(error.clone()));
         if let Some(key) = self.registry.key_of(id) {
-            self.outputs.push_back(Output::Denied { topic: key.clone(), error });
+            self.outputs.push_back(Output::Denied { topic: key.clone(), error, for_now: false });
         }
     }
 }

@@ -29,6 +29,8 @@ impl Outlet for Listener {
         self.0.borrow_mut().push(format!("denied {:?}", error.and_then(|error| error.status())));
     }
 
+    fn park(&self, _error: Option<Error>) {}
+
     fn end(&self, error: Option<Error>) {
         self.0.borrow_mut().push(format!("end {:?}", error.and_then(|error| error.status())));
     }

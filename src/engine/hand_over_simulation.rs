@@ -65,6 +65,8 @@ impl Outlet for Probe {
 
     fn deny(&self, _error: Option<Error>) {}
 
+    fn park(&self, _error: Option<Error>) {}
+
     fn end(&self, error: Option<Error>) {
         assert!(error.is_none(), "{error:?}");
         self.0.borrow_mut().ended = true;
@@ -257,6 +259,7 @@ impl World {
     fn obey(&mut self) {
         while let Some(output) = self.engine.poll_output() {
             match output {
+                Output::Denied { for_now: true, .. } => {}
                 Output::Check { .. } | Output::Denied { .. } => unreachable!("nobody asks for it here"),
                 Output::Open { conn, .. } => self.plan(0..100, Coming::Head(conn)),
                 Output::Submit { conn, request, token } => {

@@ -119,6 +119,9 @@ pub(crate) trait Outlet: Clone {
     /// is no longer so.
     fn deny(&self, error: Option<Error>);
 
+    /// The server refuses the topic for now, with 429 or 5xx, and is asked again. `None` when it has acknowledged it.
+    fn park(&self, error: Option<Error>);
+
     /// Nothing more comes. `None` where the host asked for it.
     fn end(&self, error: Option<Error>);
 }
@@ -148,8 +151,8 @@ pub(crate) enum Output {
     Disconnected(Vec<Arc<str>>),
     /// Ask whether a topic can deliver anything; answer with [`Engine::checked`].
     Check { number: u64, request: Request, token: Option<Token> },
-    /// A topic that is subscribed to can deliver nothing.
-    Denied { topic: Arc<str>, error: Error },
+    /// A topic that is subscribed to can deliver nothing; or, `for_now`, is refused, and will be submitted again.
+    Denied { topic: Arc<str>, error: Error, for_now: bool },
     /// Ask the host's provider; answer with [`Engine::token_provided`].
     WantToken,
 }

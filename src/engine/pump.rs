@@ -15,6 +15,7 @@ use super::{
     identity::Identity,
     registry::Removed,
     session::{Held, Link, Session},
+    submit::REFUSED,
 };
 use crate::{Error, event::GapReason, sse::Decoder};
 
@@ -193,6 +194,8 @@ impl<L: Outlet> Engine<L> {
         }
         session.went_offline(now, reason.clone());
         session.has_failed = lived.is_none();
+        session.refused = if matches!(reason, Reason::Refused(_)) { session.refused + 1 } else { 0 };
+        let refused = session.refused;
         // Any other end than by such an answer makes the next one the first.
         session.final_since = None;
         if !matches!(reason, Reason::StreamRejected(_)) {
@@ -217,9 +220,11 @@ impl<L: Outlet> Engine<L> {
             let keys = self.keys();
             self.outputs.push_back(Output::Disconnected(keys));
         }
-        // A try that failed is an answer; the loss of a stream that was live is none yet.
-        if let (None, Reason::Lost(error)) = (lived, &reason) {
-            self.give_up(now, id, error);
+        // A try that failed is an answer; the loss of a stream that was live is none yet, nor is one refusal that may pass.
+        match &reason {
+            Reason::Lost(error) if lived.is_none() => self.give_up(now, id, error),
+            Reason::Refused(error) if refused >= REFUSED => self.give_up(now, id, error),
+            _ => {}
         }
         self.pump(now, id);
     }

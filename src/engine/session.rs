@@ -66,6 +66,8 @@ pub(super) struct Session {
     pub(super) offline: Option<(Instant, Reason)>,
     /// Streams in a row that opened but on which nothing was acknowledged.
     pub(super) fruitless: u32,
+    /// Answers in a row that there is no stream for now.
+    pub(super) refused: u32,
     /// Since when the server has only given answers that do not get better by trying.
     pub(super) final_since: Option<Instant>,
 }
@@ -123,6 +125,7 @@ impl Session {
             hole: None,
             offline: None,
             fruitless: 0,
+            refused: 0,
             final_since: None,
         }
     }

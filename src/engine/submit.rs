@@ -27,8 +27,8 @@ const FRUITLESS: u32 = 3;
 const NOT_STICKY: &str = "the stream had just been opened: there may be several servers behind this address, without sticky \
                           sessions that keep a client on one of them";
 
-/// Answers that a topic is refused for now, until waiting callers fail with the last one.
-const REFUSED: u32 = 2;
+/// Answers that a topic or a stream is refused for now, until waiting callers fail with the last one.
+pub(super) const REFUSED: u32 = 2;
 
 /// Submits that fail in a row without an answer before the stream itself is given up.
 const SUBMIT_FAILURES: u32 = 3;
@@ -167,7 +167,11 @@ impl<L: Outlet> Engine<L> {
                 continue;
             }
             let at = session.parked.iter().position(|parked| parked.key == key);
-            let hole = at.and_then(|at| session.parked.swap_remove(at).hole).or(hole);
+            let parked = at.map(|at| session.parked.swap_remove(at));
+            if parked.is_some() {
+                topic.entries.iter().for_each(|entry| entry.outlet.park(None));
+            }
+            let hole = parked.and_then(|parked| parked.hole).or(hole);
             let hole = if topic.acked_on == Some(id.serial) { upgrade } else { hole };
             topic.acked_on = Some(id.serial);
             for entry in &mut topic.entries {
@@ -392,7 +396,7 @@ impl<L: Outlet> Engine<L> {
         parked.is_ordered = retry_after.is_some();
         parked.answers += 1;
         parked.error = error.clone();
-        let is_refused = parked.answers >= REFUSED;
+        let (is_refused, is_news) = (parked.answers >= REFUSED, parked.answers == REFUSED);
         let serial = session.conn().map(|conn| conn.serial);
         let is_missing = |key: &Arc<str>| registry.get(key).is_some_and(|topic| topic.acked_on != serial);
         let mut others = session.keys.iter().filter(|key| !dialect.is_local(key) && !session.is_parked(key));
@@ -405,8 +409,14 @@ impl<L: Outlet> Engine<L> {
                 session.went_offline(now, why);
             }
         }
+        let Some(topic) = self.registry.get(key) else { return };
+        topic.entries.iter().for_each(|entry| entry.outlet.park(Some(error.clone())));
         if is_refused {
             self.give_up_on(now, key, &error);
+        }
+        // For those who have not given up.
+        if is_news && self.registry.get(key).is_some() {
+            self.outputs.push_back(Output::Denied { topic: key.clone(), error, for_now: true });
         }
     }
 

@@ -32,6 +32,10 @@ impl Outlet for Listener {
 
     fn deny(&self, _error: Option<Error>) {}
 
+    fn park(&self, error: Option<Error>) {
+        self.0.borrow_mut().push(format!("parked {:?}", error.and_then(|error| error.status())));
+    }
+
     fn end(&self, error: Option<Error>) {
         self.0.borrow_mut().push(format!("end {:?}", error.and_then(|error| error.status())));
     }

@@ -37,6 +37,7 @@ static inline void call_everything(tidings_client *client) {
     uint64_t id = 0;
     CALL(tidings_client_subscribe(client, "posts", "everywhere", options, NULL, NULL, NULL, &id, &wrong));
     (void)tidings_client_subscription_state(client, id);
+    tidings_error_free(tidings_client_subscription_denial(client, id));
     (void)tidings_client_subscription_lost(client, id);
     CALL(tidings_client_unsubscribe(client, id, &wrong));
     CALL(tidings_client_subscribe_topic(client, "everywhere", options, ignore_event, NULL, NULL, NULL, &wrong));

@@ -24,6 +24,7 @@ static void an_event_tells_all_of_a_change(void) {
     CHECK(id != 0);
     CHECK(tidings_client_state(client) == TIDINGS_STATE_LIVE);
     CHECK(tidings_client_subscription_state(client, id) == TIDINGS_SUBSCRIPTION_STATE_LIVE);
+    CHECK(tidings_client_subscription_denial(client, id) == NULL);
     post(client, "an event");
     tidings_batch *batch = take(client, 10);
     tidings_event *event = tidings_event_clone(tidings_batch_event(batch, 0));

@@ -97,7 +97,7 @@ impl<const ENDPOINT: bool, const WHAT: u16> Fault for HubAnswers<ENDPOINT, WHAT>
         SUBMIT if WHAT < 1000 => 4,
         SUBMIT => 3,
     };
-    const REFUSES: Option<u16> = if WHAT == 204 { Some(WHAT) } else { None };
+    const REFUSES: Option<u16> = if ENDPOINT == CONNECT && WHAT < 1000 { Some(WHAT) } else { None };
 
     async fn arrange() -> Scene {
         Scene::on_the_hub().await

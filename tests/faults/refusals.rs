@@ -55,7 +55,8 @@ struct Connect<const STATUS: u16>;
 impl<const STATUS: u16> Fault for Connect<STATUS> {
     const CUTS: bool = true;
     const CONNECTS: RangeInclusive<u64> = 3..=3;
-    const REFUSES: Option<u16> = if STATUS <= 404 { Some(STATUS) } else { None };
+    // What may pass is told to a call with the second such answer.
+    const REFUSES: Option<u16> = Some(STATUS);
 
     async fn arrange() -> Scene {
         Scene::behind_a_proxy().await

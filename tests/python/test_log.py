@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 import tidings
-from conftest import Box, soon
+from conftest import Box, PocketBase, soon
 from tidings import AsyncClient, Client
 from tidings.testing import Hub
 
@@ -167,3 +167,26 @@ def test_what_callbacks_raise_says_whose_it_is(hub: Hub, lines: Callable[[int], 
         errors.wait()
         assert client.stats()["panics"] == 1
     assert lines(logging.ERROR) == ["mine: a callback raised for an event of posts/*"]
+
+
+def test_a_topic_that_is_refused_for_now_says_why(hub: Hub, lines: Callable[[int], list[str]]) -> None:
+    hub.refuse_next("submit", 503, times=1000)
+    with Client(hub.url) as client, client.collection("posts").subscribe("*", wait=False) as posts:
+        assert soon(lambda: posts.denial).status == 503
+        assert posts.state == "pending"
+        text = f"{client.name}: the server refuses posts/* for now; it is asked again: "
+        soon(lambda: any(line.startswith(text) for line in lines(logging.WARNING)))
+        hub.clear_faults()
+        soon(lambda: posts.state == "live")
+        assert posts.denial is None
+    assert sum(line.startswith(text) for line in lines(logging.WARNING)) == 1
+
+
+def test_a_topic_that_can_bring_nothing_says_why(
+    pocketbase: PocketBase, lines: Callable[[int], list[str]]
+) -> None:
+    with Client(pocketbase.url) as client, client.collection("missing").subscribe("*", wait=False) as missing:
+        assert soon(lambda: missing.denial).status == 404
+        soon(lambda: missing.state == "denied")
+        text = f"{client.name}: no event of missing/* can come: "
+        soon(lambda: any(line.startswith(text) for line in lines(logging.WARNING)))

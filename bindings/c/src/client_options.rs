@@ -319,8 +319,8 @@ pub extern "C" fn tidings_client_options_set_connect_timeout(
 
 /// How long a subscription that is waited for waits for the server's answer. Default: 30 seconds. It fails sooner with what
 /// is known: where the server cannot be reached, with the first try to connect that fails, whether or not the client was
-/// connected before; where it answers 429 or 5xx to the topic, with the second such answer. Where it answers so to the
-/// connection, that is tried again until the time is up.
+/// connected before; where it answers 429 or 5xx to the topic or to the connection, with the second such answer in a
+/// row.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_options_set_subscribe_timeout(
     options: Option<&mut ClientOptions>,

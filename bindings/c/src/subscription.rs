@@ -378,6 +378,16 @@ pub extern "C" fn tidings_client_subscription_state(client: Option<&Client>, id:
     })
 }
 
+/// Why no event can come to a subscription; NULL otherwise. While the state is TIDINGS_SUBSCRIPTION_DENIED, what the server
+/// answers to a list with the same options. While it is TIDINGS_SUBSCRIPTION_PENDING or _INTERRUPTED, the last refusal of
+/// the topic, with 429 or 5xx, which the client submits again.
+///
+/// Threads: any. The error is yours: free it with tidings_error_free().
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_client_subscription_denial(client: Option<&Client>, id: u64) -> Option<Box<Error>> {
+    value(None, || client?.get().denial(id).ok()?.map(|error| Some(Box::new(error.into()))))
+}
+
 /// The name of a subscription's state, such as "live".
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_subscription_state_name(state: RawSubscriptionState) -> *const c_char {

@@ -40,6 +40,7 @@ pub(crate) mod kind {
     pub(crate) const WOKEN: u8 = 5;
     pub(crate) const NOTICE: u8 = 6;
     pub(crate) const DENIED: u8 = 7;
+    pub(crate) const PARKED: u8 = 8;
 }
 
 #[pyclass(frozen, module = "tidings._tidings")]
@@ -405,7 +406,10 @@ fn in_python(py: Python<'_>, item: Item) -> PyResult<Bound<'_, PyAny>> {
             let request = TokenRequest { request: Mutex::new(Some(request)) };
             (kind::TOKEN_WANTED, request, None::<u8>).into_pyobject(py)?
         }
-        Item::Denied { topic, error } => (kind::DENIED, topic, exception(py, &error)?).into_pyobject(py)?,
+        Item::Denied { topic, error, for_now } => {
+            let kind = if for_now { kind::PARKED } else { kind::DENIED };
+            (kind, topic, exception(py, &error)?).into_pyobject(py)?
+        }
         Item::Woken(number) => (kind::WOKEN, number, None::<u8>).into_pyobject(py)?,
         // A newer core has more to tell than this knows.
         _ => (u8::MAX, None::<u8>, None::<u8>).into_pyobject(py)?,

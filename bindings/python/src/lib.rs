@@ -102,6 +102,7 @@ mod _tidings {
         module.add("WOKEN", kind::WOKEN)?;
         module.add("NOTICE", kind::NOTICE)?;
         module.add("DENIED", kind::DENIED)?;
+        module.add("PARKED", kind::PARKED)?;
         module.add("OVERFLOWS", PyTuple::new(module.py(), Overflow::ALL.map(Overflow::as_str))?)
     }
 }

@@ -144,6 +144,8 @@ impl Outlet for Probe {
 
     fn deny(&self, _error: Option<Error>) {}
 
+    fn park(&self, _error: Option<Error>) {}
+
     fn end(&self, error: Option<Error>) {
         let mut log = self.0.borrow_mut();
         log.check_listens();
@@ -403,6 +405,7 @@ impl World {
     fn obey(&mut self) {
         while let Some(output) = self.engine.poll_output() {
             match output {
+                Output::Denied { for_now: true, .. } => {}
                 Output::Check { .. } | Output::Denied { .. } => unreachable!("nobody asks for it here"),
                 Output::Open { conn, .. } => {
                     assert!(self.held.insert(conn, 0).is_none());

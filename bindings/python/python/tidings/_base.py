@@ -99,8 +99,8 @@ class BaseClient(Generic[P]):
 
             connect_timeout: Timeout for connecting: DNS, TCP, proxy and TLS together.
             subscribe_timeout: How long `subscribe` waits for the server's acknowledgement. It fails sooner where
-                the server cannot be reached, also if the client was connected before; ``wait=False`` waits for
-                as long as it takes.
+                the server cannot be reached, also if the client was connected before, and with the second 429 or
+                5xx in a row; ``wait=False`` waits for as long as it takes.
             silence_timeout: After how long a silence a connection is given up as dead. None stands for three
                 heartbeats of RustBaaS, and with PocketBase for a little more than the 5 minutes after which it
                 ends an idle connection itself. A shorter one notices a dead connection sooner, and reconnects,

@@ -293,6 +293,8 @@ class Dispatcher:
             self._handlers.call(self._handlers.on_disconnect, what)
         elif kind == _tidings.DENIED:
             self._journal.denied(what, value)
+        elif kind == _tidings.PARKED:
+            self._journal.parked(what, value)
 
     def _answer(self, request: _tidings.TokenRequest) -> None:
         """Asks the host on a thread of its own: it may take its time, and may use this client's callbacks."""

@@ -72,6 +72,11 @@ class Journal:
         text = "no event of %s can come: the server refuses a list with the same options: %s"
         self.log(logging.WARNING, text, without_options(topic), why)
 
+    def parked(self, topic: str, why: BaseException) -> None:
+        """The server refuses a topic for now, and is asked again."""
+        text = "the server refuses %s for now; it is asked again: %s"
+        self.log(logging.WARNING, text, without_options(topic), why)
+
     def notice(self, event: Event[Any]) -> None:
         """A callback gets a notice."""
         topic = without_options(event.topic)

@@ -246,6 +246,8 @@ class Pump:
                 self._notify(self._handlers.on_disconnect, what)
             elif kind == _tidings.DENIED:
                 self._journal.denied(what, value)
+            elif kind == _tidings.PARKED:
+                self._journal.parked(what, value)
             elif kind == _tidings.TOKEN_WANTED:
                 self.spawn(self._answer(what))
 

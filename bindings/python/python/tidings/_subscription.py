@@ -47,7 +47,8 @@ class BaseListener:
     def state(self) -> str:
         """``"pending"`` until the server has acknowledged the topic, then ``"live"``, or ``"interrupted"`` while the
         client is reconnecting, and at last ``"ended"``. ``"denied"`` if it was not waited for, the server has
-        acknowledged the topic, and no event can come: see `denial`.
+        acknowledged the topic, and no event can come: see `denial`, which also tells when the server refuses a topic
+        for now.
 
         Raises:
             ForkedError: The client belongs to the parent process.
@@ -56,8 +57,9 @@ class BaseListener:
 
     @property
     def denial(self) -> BaseException | None:
-        """Why no event can come while the state is ``"denied"``: the server's answer to a list with the same
-        options, such as 404 for a collection that does not exist. None otherwise.
+        """Why no event can come. While the state is ``"denied"``: the server's answer to a list with the same
+        options, such as 404 for a collection that does not exist. While it is ``"pending"`` or ``"interrupted"``:
+        its last refusal of the topic (429 or 5xx), which the client submits again. None otherwise.
 
         Raises:
             ForkedError: The client belongs to the parent process.

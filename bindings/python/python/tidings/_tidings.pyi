@@ -17,6 +17,7 @@ __all__ = [
     "EVENT",
     "NOTICE",
     "OVERFLOWS",
+    "PARKED",
     "STATE",
     "TOKEN_WANTED",
     "WOKEN",
@@ -49,6 +50,7 @@ TOKEN_WANTED: Final = 4  # (TOKEN_WANTED, TokenRequest, None)
 WOKEN: Final = 5  # (WOKEN, number, None)
 NOTICE: Final = 6  # (NOTICE, subscription id, Event): one that the client made
 DENIED: Final = 7  # (DENIED, topic, BaseException): it is acknowledged, and no event can come
+PARKED: Final = 8  # (PARKED, topic, BaseException): it is refused for now, and submitted again
 
 # The names of what a full queue can do, as the core has them.
 OVERFLOWS: Final[tuple[str, ...]]
