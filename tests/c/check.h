@@ -119,7 +119,7 @@ static inline int run_tests(const struct test *tests, int argc, char **argv) {
             wanted |= strcmp(argv[i], test->name) == 0;
         }
         if (wanted) {
-            alarm(120);
+            alarm(300);
             test->run();
             AWAIT(is_alone());
             fprintf(stderr, "  ok %s\n", test->name);
