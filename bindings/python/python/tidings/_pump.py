@@ -134,7 +134,7 @@ class Pump:
 
         Tasks take turns of a time, so that a backlog with a slow callback does not hold up the loop for long.
         """
-        loop = self.attach()
+        self.attach()
         if monotonic() - self._resumed > _TURN:
             await asyncio.sleep(0)
             self._resumed = monotonic()
