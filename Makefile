@@ -12,7 +12,7 @@ THREADS    ?= 8
 # What tests want of the system.
 PACKAGES   := nginx iproute2 gcc g++ clang cmake pkg-config valgrind libevent-dev
 
-.PHONY: test test-c test-python c python header soak hostile bench bench-guard lint lint-c lint-python audit demo tools tools-c fmt clean
+.PHONY: test test-c test-python c python header soak hostile bench bench-paced bench-guard lint lint-c lint-python audit demo tools tools-c fmt clean
 .PHONY: $(PACKAGES)
 
 test: tools
@@ -80,7 +80,13 @@ bench: $(VENV)/bench python | bench/storm/js/node_modules
 	$(BENCH) storm-bench -- bench/results/storm.json $(VENV)/bin/python
 	$(BENCH) decoder-bench -- --json bench/results/decoder.json
 	$(VENV)/bin/python bench/python/compare.py bench/target/release/delivery-bench bench/results/python.json $(ROUNDS)
+	$(MAKE) bench-paced
 	$(VENV)/bin/python bench/plot.py
+
+# The part of it that is about the real server at its own pace.
+bench-paced: $(VENV)/bench python $(POCKETBASE) | bench/storm/js/node_modules
+	$(CARGO) build --quiet --release --manifest-path bench/Cargo.toml --package delivery-bench
+	$(VENV)/bin/python bench/paced/compare.py $(POCKETBASE) bench/target/release/delivery-bench bench/results/paced.json $(ROUNDS)
 
 # Fails where a hot path takes over 5 % more instructions than bench/guard/*.json says.
 bench-guard:

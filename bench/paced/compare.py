@@ -8,12 +8,15 @@ each in a process of its own; figures are medians of the rounds.
 
 - "burst": a hook sends 30,000 custom messages of 200 bytes as fast as it can.
 - "N/s": records are written at that pace; the latency is from the moment before the write is sent to the callback.
+
+Switches are those of all threads that waited for something, over the life of the process, for each event.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
+import resource
 import signal
 import socket
 import statistics
@@ -141,6 +144,7 @@ def run(
         command = [*command, server.url, str(events), work]
     else:
         command = [*command, work, server.url, str(events)]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_nvcsw
     receiver = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         while server.ask("GET", "/listeners") != 1:
@@ -153,7 +157,8 @@ def run(
             server.ask("GET", f"/burst/{events}")
         output, _ = receiver.communicate(timeout=120)
         report: dict[str, float] = json.loads(output)
-        return report
+        switches = resource.getrusage(resource.RUSAGE_CHILDREN).ru_nvcsw - before
+        return report | {"switches_per_event": switches / events}
     finally:
         receiver.kill()
         receiver.wait()
@@ -173,7 +178,7 @@ def main() -> None:
                     took.setdefault(name, []).append(run(server, name, command, is_rust, events, pace))
             what = f"{pace}/s" if pace else "burst"
             print(f"\n{what} ({events} events, median of {rounds} rounds)")
-            print(f"{'':28}{'events/s':>10}{'cpu µs':>9}{'of bosbase':>12}{'p50 µs':>9}{'p99 µs':>9}")
+            print(f"{'':28}{'events/s':>10}{'cpu µs':>9}{'of bosbase':>12}{'switches':>10}{'p50 µs':>9}{'p99 µs':>9}")
             for name, runs in took.items():
                 figures = {key: statistics.median(run.get(key, 0.0) for run in runs) for key in runs[0]}
                 pairs = zip(runs, took[YARDSTICK], strict=True)
@@ -181,7 +186,7 @@ def main() -> None:
                 p50, p99 = figures.get("p50_us", 0.0), figures.get("p99_us", 0.0)
                 print(
                     f"{name:28}{figures['events_per_s']:>10.0f}{figures['cpu_us_per_event']:>9.1f}{ratio:>12.2f}"
-                    f"{p50:>9.0f}{p99:>9.0f}"
+                    f"{figures['switches_per_event']:>10.2f}{p50:>9.0f}{p99:>9.0f}"
                 )
                 row = {"contender": name, "load": what, "events": events, "cpu_of_bosbase": round(ratio, 2)}
                 rows.append(row | {key: round(value, 2) for key, value in figures.items()})

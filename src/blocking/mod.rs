@@ -58,6 +58,8 @@ mod process;
 mod source;
 mod subscription;
 
+#[doc(hidden)]
+pub use self::process::Process;
 #[cfg(any(feature = "async-io", feature = "tokio"))]
 pub use self::source::{ConnectQuestion, EventSource, Questions, SourceItem, StatusQuestion};
 pub use self::{

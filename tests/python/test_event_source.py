@@ -52,6 +52,7 @@ def test_iterates_over_messages(hub: Hub, url: str) -> None:
 
 def test_next_raises_when_nothing_comes_and_when_it_has_ended(hub: Hub, url: str) -> None:
     source = EventSource(url)
+    assert isinstance(source.next_event(PATIENCE), Open)
     with pytest.raises(TimeoutError):
         source.next(timeout=0.05)
     hub.send("/events", "late")

@@ -1,13 +1,12 @@
 //! What one thread uses at a time, in the process that made it.
 
 use std::{
-    process,
     sync::{Mutex, PoisonError, TryLockError},
     time::Duration,
 };
 
 use pyo3::prelude::*;
-use tidings::Error;
+use tidings::{Error, blocking::Process};
 
 use crate::{
     error::raise,
@@ -19,12 +18,12 @@ use crate::{
 /// child it is not touched, since the lock may be held by a thread that is not there.
 pub(crate) struct Exclusive<T> {
     value: Mutex<T>,
-    process: u32,
+    process: Process,
 }
 
 impl<T: Send> Exclusive<T> {
     pub(crate) fn new(value: T) -> Self {
-        Self { value: Mutex::new(value), process: process::id() }
+        Self { value: Mutex::new(value), process: Process::current() }
     }
 
     /// Uses it, at once if nobody else does.
@@ -67,6 +66,6 @@ impl<T: Send> Exclusive<T> {
     }
 
     fn check(&self) -> Result<(), Error> {
-        if self.process == process::id() { Ok(()) } else { Err(Error::Forked) }
+        if self.process == Process::current() { Ok(()) } else { Err(Error::Forked) }
     }
 }

@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use pyo3::{intern, prelude::*, types::PyString};
+use tidings::blocking::Process;
 
 /// How many are in Rust who have let go of the interpreter, or may do so.
 static INSIDE: AtomicUsize = AtomicUsize::new(0);
@@ -55,9 +56,16 @@ pub(crate) fn inside() -> usize {
     INSIDE.load(Ordering::Relaxed)
 }
 
+/// From now on [`forked`] is called in each forked child.
+#[pyfunction]
+pub(crate) fn count_forks() {
+    Process::count_forks();
+}
+
 /// In a forked child: those who were inside are not here.
 #[pyfunction]
-pub(crate) fn forget_inside() {
+pub(crate) fn forked() {
+    Process::forked();
     INSIDE.store(0, Ordering::Relaxed);
 }
 

@@ -80,7 +80,7 @@ mod _tidings {
         event::RawEvent,
         filter,
         hub::Hub,
-        interpreter::{end, forget_inside, inside},
+        interpreter::{count_forks, end, forked, inside},
         json::parse,
         source::{ConnectQuestion, EventSource, StatusQuestion},
         state::State,

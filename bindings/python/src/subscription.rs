@@ -1,6 +1,6 @@
 //! A subscription that is read by itself.
 
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 
 use pyo3::prelude::*;
 use tidings::{Error, blocking};
@@ -39,6 +39,10 @@ impl Subscription {
 }
 
 impl Reader {
+    fn at_once(subscription: &mut blocking::Subscription) -> Result<Poll<Option<tidings::Event>>, Error> {
+        subscription.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
     fn is_ready(
         &mut self,
         next: impl FnOnce(&mut blocking::Subscription) -> Result<Poll<Option<tidings::Event>>, Error>,
@@ -81,6 +85,16 @@ impl Subscription {
             Ok((!is_ready.map_err(raise)?).then_some(descriptor))
         };
         self.reader.with(py, ring)?
+    }
+
+    fn take_now<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let take = |reader: &mut Reader| {
+            reader.is_ready(Reader::at_once)?;
+            // The end stays, for the one who asks why there is nothing.
+            Ok(if matches!(reader.next, Some(Some(_))) { reader.next.take().flatten() } else { None })
+        };
+        let taken = self.reader.with(py, take)?.map_err(raise)?;
+        taken.map(|event| event::in_python(py, event)).transpose()
     }
 
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {

@@ -61,6 +61,8 @@ class AsyncSubscription(AsyncListener):
             TimeoutError: No event came in time. Nothing is lost by that.
             StopAsyncIteration: The subscription has ended.
         """
+        if timeout is None and (event := self._pump.at_once(self._native)) is not None:
+            return event
         in_time, event = await self._pump.next(self._native, timeout)
         if not in_time:
             raise TimeoutError(f"no event of {self._topic} came within {timeout:g} s")
@@ -72,6 +74,9 @@ class AsyncSubscription(AsyncListener):
         return self
 
     async def __anext__(self) -> Event:
+        # One of those that came with the loop's last turn, mostly.
+        if (event := self._pump.at_once(self._native)) is not None:
+            return event
         _, event = await self._pump.next(self._native)
         if event is None:
             raise StopAsyncIteration

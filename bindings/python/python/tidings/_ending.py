@@ -64,7 +64,7 @@ def _end() -> None:
 
 
 def _in_child() -> None:
-    _tidings.forget_inside()
+    _tidings.forked()
     for what in list(_open):
         what._disown()
     _open.clear()
@@ -73,3 +73,4 @@ def _in_child() -> None:
 atexit.register(_end)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_child)
+    _tidings.count_forks()

@@ -16,6 +16,7 @@ import logging
 import math
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
+from time import monotonic
 from typing import Any
 
 from . import _ending, _tidings
@@ -116,11 +117,15 @@ class Pump:
                 await asyncio.sleep(_LAST_STEPS)
             else:
                 await self._named(loop, number, deadline)
-            self._resumed = loop.time()
+            self._resumed = monotonic()
             if poll(number):
                 return True
             if deadline is not None and loop.time() >= deadline:
                 return False
+
+    def at_once(self, native: _tidings.Subscription) -> Event[Any] | None:
+        """The next event, if it is there and the turn is not over; else `next` waits for it."""
+        return native.take_now() if monotonic() - self._resumed <= _TURN else None
 
     async def next(
         self, native: _tidings.Subscription, timeout: float | None = None
@@ -129,10 +134,10 @@ class Pump:
 
         Tasks take turns of a time, so that a backlog with a slow callback does not hold up the loop for long.
         """
-        loop = self.attach()
-        if loop.time() - self._resumed > _TURN:
+        self.attach()
+        if monotonic() - self._resumed > _TURN:
             await asyncio.sleep(0)
-            self._resumed = loop.time()
+            self._resumed = monotonic()
         if not await self.until(native.poll, timeout):
             return False, None
         return True, native.take()
@@ -143,7 +148,8 @@ class Pump:
         id = native.id
         try:
             while id in self.heard:
-                _, event = await self.next(native)
+                if (event := self.at_once(native)) is None:
+                    _, event = await self.next(native)
                 if event is None or id not in self.heard:
                     break
                 if event.is_notice:

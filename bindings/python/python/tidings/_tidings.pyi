@@ -32,9 +32,10 @@ __all__ = [
     "Subscription",
     "TokenRequest",
     "__version__",
+    "count_forks",
     "end",
     "filter",
-    "forget_inside",
+    "forked",
     "inside",
     "parse",
 ]
@@ -135,6 +136,7 @@ class Subscription:
     def ring(self) -> int | None: ...  # as that of `Call`
     def poll(self, number: int) -> bool: ...  # the same without waiting; else WOKEN with the number comes
     def take(self) -> Event[Any] | None: ...  # after a true `wait` or `poll`; None: nothing more comes
+    def take_now(self) -> Event[Any] | None: ...  # the next event if it is there; None: `poll` tells why
 
 @final
 class Client:
@@ -273,4 +275,5 @@ def filter(expression: str, values: str) -> str: ...  # values as JSON
 # For the interpreter's end, see `_ending`.
 def end() -> None: ...  # nobody lets go of the interpreter in native code any more, and waits end
 def inside() -> int: ...  # how many have let go of it there
-def forget_inside() -> None: ...  # in a forked child, where they are not
+def count_forks() -> None: ...  # from now on `forked` is called in each child
+def forked() -> None: ...  # in a forked child, before anything else: those who were inside are not there
