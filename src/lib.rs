@@ -137,6 +137,8 @@ pub mod sse;
 mod thread;
 #[cfg(not(target_family = "wasm"))]
 mod topic;
+#[cfg(not(target_family = "wasm"))]
+mod view;
 
 #[cfg(not(target_family = "wasm"))]
 pub use client::{
@@ -155,6 +157,8 @@ pub use event::{Action, Event, Gap, GapReason};
 pub use event_source::{
     EventSource, EventSourceBuilder, Opened, Policy, SourceEvent, SourceHandle, SourceMessage, SourceRequest,
 };
+#[cfg(not(target_family = "wasm"))]
+pub use view::{Changes, Delta, Doubt, Freshness, Row, Rows, Status, View, Watch, Why};
 
 /// The programs of the pages in `docs/`.
 #[cfg(doctest)]

@@ -123,6 +123,11 @@ impl Filter {
         if answers.all(|answer| answer == first) { first } else { Answer::Unknown }
     }
 
+    /// How many comparisons it has, of which servers take 200.
+    pub(crate) fn comparisons(&self) -> usize {
+        self.readings.iter().flatten().map(|program| program.root.comparisons().len()).max().unwrap_or(0)
+    }
+
     /// Every field, macro and path that it names, modifiers included.
     pub(crate) fn names(&self) -> &[String] {
         &self.names

@@ -1,0 +1,129 @@
+//! What is asked of the server: pages by key, records by id.
+
+use serde_json::{Value, json};
+
+use super::{arrange::Order, rows::Row};
+use crate::Error;
+
+/// What servers take: characters and comparisons of a filter (seen on 0.22 and 0.40).
+pub(super) const CHARACTERS: usize = 3_500;
+const COMPARISONS: usize = 200;
+
+/// Ids asked for at once, at most.
+const IDS: usize = 150;
+
+/// An id and what is around it: ids have 15 characters, those of BosBase 36.
+const ID_LENGTH: usize = 45;
+
+/// What is left for ids and keys beside a filter of the host.
+const ROOM: usize = 500;
+
+/// What a view lists.
+#[derive(Clone, Debug)]
+pub(super) struct Question {
+    filter: String,
+    expand: Option<String>,
+    /// Comparisons in the filter.
+    comparisons: usize,
+}
+
+/// A request.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Wanted {
+    /// Of records, with these parameters.
+    List { query: Vec<(&'static str, String)> },
+    /// Whether the server takes the token.
+    Proof,
+}
+
+impl Question {
+    /// # Errors
+    /// `InvalidArgument` where the filter leaves no room for what is asked beside it.
+    pub(super) fn new(filter: &str, comparisons: usize, expand: Option<String>) -> Result<Self, Error> {
+        let length = filter.chars().count();
+        if length > CHARACTERS - ROOM || comparisons > COMPARISONS - 20 {
+            let reason = format!(
+                "it has {length} characters and {comparisons} comparisons; servers take {CHARACTERS} and {COMPARISONS}, \
+                 of which a view needs {ROOM} and 20 itself"
+            );
+            return Err(Error::argument("filter", reason));
+        }
+        Ok(Self { filter: filter.trim().to_owned(), comparisons, expand })
+    }
+
+    /// So many records in the order of the list, after one of them. If `thin`, what tells whether they have changed.
+    pub(super) fn page(
+        &self,
+        order: &Order,
+        after: Option<&Row>,
+        count: usize,
+        thin: bool,
+    ) -> Result<Wanted, Error> {
+        let after = after.map(|row| order.after(row)).transpose()?;
+        let filter = self.with(after.as_deref());
+        let mut query =
+            vec![("page", "1".to_owned()), ("skipTotal", "1".to_owned()), ("perPage", count.to_string())];
+        query.push(("sort", order.text()));
+        if thin {
+            query.push(("fields", order.fields()));
+        }
+        query.extend(filter.map(|filter| ("filter", filter)));
+        if !thin {
+            query.extend(self.expand.clone().map(|expand| ("expand", expand)));
+        }
+        Ok(Wanted::List { query })
+    }
+
+    /// Those of these records that match.
+    pub(super) fn ids<'a>(&self, ids: impl Iterator<Item = &'a str>) -> Wanted {
+        let ids: Vec<String> = ids.map(|id| format!("id={}", quoted(id))).collect();
+        let count = ids.len();
+        let mut query =
+            vec![("page", "1".to_owned()), ("skipTotal", "1".to_owned()), ("perPage", count.to_string())];
+        query.extend(self.with(Some(&ids.join("||"))).map(|filter| ("filter", filter)));
+        query.extend(self.expand.clone().map(|expand| ("expand", expand)));
+        Wanted::List { query }
+    }
+
+    /// How many ids fit beside the filter.
+    pub(super) fn ids_at_once(&self) -> usize {
+        let room = (CHARACTERS - self.filter.chars().count().min(CHARACTERS)) / ID_LENGTH;
+        IDS.min(room).min(COMPARISONS - self.comparisons).max(1)
+    }
+
+    /// The filter, and one more. A comment in it ends with its line.
+    fn with(&self, other: Option<&str>) -> Option<String> {
+        match (self.filter.as_str(), other) {
+            ("", None) => None,
+            ("", Some(other)) => Some(other.to_owned()),
+            (own, None) => Some(own.to_owned()),
+            (own, Some(other)) if own.contains("//") => Some(format!("({other})&&({own}\n)")),
+            (own, Some(other)) => Some(format!("({other})&&({own})")),
+        }
+    }
+}
+
+/// An id comes from the server, and from anyone who may make records.
+fn quoted(id: &str) -> String {
+    crate::client::filter("{:id}", json!({"id": id})).unwrap_or_else(|_| "''".to_owned())
+}
+
+impl Order {
+    /// The condition for what comes after a row.
+    fn after(&self, row: &Row) -> Result<String, Error> {
+        let mut alternatives = Vec::new();
+        let mut equal = String::new();
+        let mut keys = row.keys().iter();
+        for (name, falls) in self.names() {
+            let id = Value::String(row.id().to_owned());
+            let value = if name == "id" { &id } else { keys.next().unwrap_or(&Value::Null) };
+            let sign = if falls { "<" } else { ">" };
+            let compared =
+                |sign: &str| crate::client::filter(&format!("{name}{sign}{{:v}}"), json!({"v": value}));
+            alternatives.push(format!("{equal}{}", compared(sign)?));
+            equal.push_str(&compared("=")?);
+            equal.push_str("&&");
+        }
+        Ok(alternatives.iter().map(|part| format!("({part})")).collect::<Vec<_>>().join("||"))
+    }
+}
