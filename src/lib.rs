@@ -128,6 +128,9 @@ pub mod hub;
 #[cfg(not(target_family = "wasm"))]
 mod lock;
 #[cfg(not(target_family = "wasm"))]
+#[allow(dead_code, reason = "the live view will use what lists do not")]
+mod order;
+#[cfg(not(target_family = "wasm"))]
 #[path = "runtime/mod.rs"]
 pub mod rt;
 #[cfg(not(target_family = "wasm"))]
