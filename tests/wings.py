@@ -35,8 +35,9 @@ ARROWS = {
     "delivery": f"engine {ENGINE}",
     "driver": f"delivery engine {ENGINE}",
     "client": f"order filter driver delivery engine {ENGINE}",
+    "view": f"client order filter driver delivery engine {ENGINE}",
     "event_source": f"client driver engine {ENGINE}",
-    "blocking": f"event_source client driver delivery engine {ENGINE}",
+    "blocking": f"view event_source client driver delivery engine {ENGINE}",
     # The embedded server: beside the client, and without it.
     "hub": "lock filter",
 }

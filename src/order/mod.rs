@@ -48,6 +48,22 @@ impl fmt::Display for SortError {
     }
 }
 
+/// What is compared: a record, or what of it a sort needs.
+pub(crate) trait Record {
+    fn field(&self, name: &str) -> Option<&Value>;
+    fn id(&self) -> Option<&str>;
+}
+
+impl Record for Value {
+    fn field(&self, name: &str) -> Option<&Value> {
+        self.get(name)
+    }
+
+    fn id(&self) -> Option<&str> {
+        self["id"].as_str()
+    }
+}
+
 impl Sort {
     /// Reads `-priority,created`. The empty text is the order by `id`.
     pub(crate) fn parse(text: &str) -> Result<Self, SortError> {
@@ -91,7 +107,7 @@ impl Sort {
     }
 
     /// Which of two records comes first; `None` where only the server knows.
-    pub(crate) fn compare(&self, a: &Value, b: &Value, schema: &Schema) -> Option<Ordering> {
+    pub(crate) fn compare(&self, a: &impl Record, b: &impl Record, schema: &Schema) -> Option<Ordering> {
         for column in &self.columns {
             let order = column.compare(a, b, schema)?;
             if order.is_ne() {
@@ -193,9 +209,9 @@ impl Column {
     }
 
     /// What the field may be, as a record shows it.
-    fn kinds(&self, record: &Value, schema: &Schema) -> Kinds {
+    fn kinds(&self, value: &Value, schema: &Schema) -> Kinds {
         let known = schema.kinds(&self.field);
-        known.only().map_or_else(|| known.narrowed(Kinds::of_value(&record[&self.field])), Kinds::from)
+        known.only().map_or_else(|| known.narrowed(Kinds::of_value(value)), Kinds::from)
     }
 
     /// Whether the path leads into JSON for sure, and not to another record.
@@ -203,12 +219,15 @@ impl Column {
         kinds.iter().all(|kind| matches!(kind, Kind::Json | Kind::Point))
     }
 
-    fn compare(&self, a: &Value, b: &Value, schema: &Schema) -> Option<Ordering> {
+    fn compare(&self, a: &impl Record, b: &impl Record, schema: &Schema) -> Option<Ordering> {
+        if self.name == "id" {
+            return Some(a.id()?.cmp(b.id()?));
+        }
         if self.has_modifier || self.field.starts_with('@') {
             return None;
         }
+        let (a, b) = (a.field(&self.field)?, b.field(&self.field)?);
         let (of_a, of_b) = (self.kinds(a, schema), self.kinds(b, schema));
-        let (a, b) = (a.get(&self.field)?, b.get(&self.field)?);
         match (self.path.is_empty(), self.is_inside(of_a) || self.is_inside(of_b)) {
             (true, _) => compare(of_a.common(of_b)?, a, b),
             (false, true) => compare_inside(&self.path, a, b),
@@ -220,7 +239,7 @@ impl Column {
         if self.has_modifier || self.field.starts_with('@') {
             return None;
         }
-        let kinds = self.kinds(record, schema);
+        let kinds = self.kinds(&record[&self.field], schema);
         let is_inside = !self.path.is_empty();
         if is_inside && !self.is_inside(kinds) {
             return None;

@@ -1,83 +1,98 @@
 //! The order of a view's rows, and what is asked of the server to continue after one of them.
 
-use std::cmp::Ordering;
+use std::{
+    cmp::Ordering,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
 use serde_json::Value;
 
 use super::rows::Row;
-use crate::Error;
+use crate::{
+    Error,
+    filter::Schema,
+    order::{Record, Sort},
+};
 
 /// A sort whose last key is the id, so that the order is total.
 #[derive(Clone, Debug)]
-pub(super) struct Order {
-    keys: Vec<(String, bool)>,
+pub(super) struct Order(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    sort: Sort,
+    /// The fields that rows are sorted by, but the id.
+    fields: Vec<String>,
+    /// What fields may be is taken from the values alone: an order that changes with what was learned would be none.
+    schema: Schema,
+    /// Two rows were met of which only the server knows which comes first.
+    is_unclear: AtomicBool,
 }
 
 impl Order {
     pub(super) fn parse(sort: &str) -> Result<Self, Error> {
-        let mut keys = Vec::new();
-        for key in sort.split(',').map(str::trim).filter(|key| !key.is_empty()) {
-            let (name, falls) = match key.strip_prefix('-') {
-                Some(name) => (name, true),
-                None => (key.strip_prefix('+').unwrap_or(key), false),
-            };
-            if !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-                return Err(Error::argument("sort", format!("a view cannot be sorted by {name:?}")));
-            }
-            keys.push((name.to_owned(), falls));
-        }
-        if !keys.iter().any(|(name, _)| name == "id") {
-            keys.push(("id".to_owned(), false));
-        }
-        Ok(Self { keys })
-    }
-
-    pub(super) fn names(&self) -> impl Iterator<Item = (&str, bool)> {
-        self.keys.iter().map(|(name, falls)| (name.as_str(), *falls))
+        let sort = Sort::parse(sort).map_err(|error| Error::argument("sort", error.to_string()))?;
+        let fields = sort.fields().into_iter().filter(|field| *field != "id").map(str::to_owned).collect();
+        let inner = Inner { sort, fields, schema: Schema::default(), is_unclear: AtomicBool::new(false) };
+        Ok(Self(Arc::new(inner)))
     }
 
     /// As the server reads it.
     pub(super) fn text(&self) -> String {
-        let key = |(name, falls): (&str, bool)| format!("{}{name}", if falls { "-" } else { "" });
-        self.names().map(key).collect::<Vec<_>>().join(",")
+        self.0.sort.to_string()
     }
 
     /// What of a record says where it stands, and whether it has changed.
     pub(super) fn fields(&self) -> String {
-        let mut fields = vec!["id", "updated"];
-        fields.extend(self.names().map(|(name, _)| name).filter(|name| !["id", "updated"].contains(name)));
-        fields.join(",")
+        let own = self.0.fields.iter().map(String::as_str).filter(|field| *field != "updated");
+        ["id", "updated"].into_iter().chain(own).collect::<Vec<_>>().join(",")
     }
 
     pub(super) fn keys(&self, record: &Value) -> Box<[Value]> {
-        self.keys.iter().filter(|(name, _)| name != "id").map(|(name, _)| record[name].clone()).collect()
+        self.0.fields.iter().map(|field| record[field].clone()).collect()
     }
 
     pub(super) fn compare(&self, a: &Row, b: &Row) -> Ordering {
-        let (mut left, mut right) = (a.keys().iter(), b.keys().iter());
-        for (name, falls) in &self.keys {
-            let order = match name.as_str() {
-                "id" => a.id().cmp(b.id()),
-                _ => compare(left.next().unwrap_or(&Value::Null), right.next().unwrap_or(&Value::Null)),
-            };
-            let order = if *falls { order.reverse() } else { order };
-            if order != Ordering::Equal {
-                return order;
-            }
-        }
-        Ordering::Equal
+        let side = |row| Keys { row, fields: &self.0.fields };
+        self.0.sort.compare(&side(a), &side(b), &self.0.schema).unwrap_or_else(|| {
+            self.0.is_unclear.store(true, Relaxed);
+            a.id().cmp(b.id())
+        })
+    }
+
+    /// The condition for what comes after a row.
+    pub(super) fn after(&self, row: &Row) -> Result<String, Error> {
+        self.0.sort.after(&row.json(), &self.0.schema).ok_or_else(|| self.unsupported())
+    }
+
+    /// Fails once rows were met that cannot be put in order here.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        if self.0.is_unclear.load(Relaxed) { Err(self.unsupported()) } else { Ok(()) }
+    }
+
+    fn unsupported(&self) -> Error {
+        let reason = "its values can be compared by the server alone (a relation's field, a modifier, JSON objects, or a \
+                      field that is hidden); sort by the record's own texts, numbers and dates";
+        Error::unsupported(format!("watch with the sort {:?}", self.text()), reason)
     }
 }
 
-fn compare(a: &Value, b: &Value) -> Ordering {
-    let rank = |value: &Value| match value {
-        Value::Null => 0,
-        Value::Bool(_) | Value::Number(_) => 1,
-        _ => 2,
-    };
-    let number = |value: &Value| value.as_f64().unwrap_or(f64::from(u8::from(*value == Value::Bool(true))));
-    rank(a).cmp(&rank(b)).then_with(|| match (a, b) {
-        (Value::String(a), Value::String(b)) => a.cmp(b),
-        _ => number(a).total_cmp(&number(b)),
-    })
+/// What is kept of a row to sort by.
+struct Keys<'a> {
+    row: &'a Row,
+    fields: &'a [String],
+}
+
+impl Record for Keys<'_> {
+    fn field(&self, name: &str) -> Option<&Value> {
+        let at = self.fields.iter().position(|field| field == name)?;
+        self.row.keys().get(at)
+    }
+
+    fn id(&self) -> Option<&str> {
+        Some(self.row.id())
+    }
 }

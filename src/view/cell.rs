@@ -154,8 +154,17 @@ impl Cell {
         (!inner.is_abandoned).then_some(inner.tickets.0)
     }
 
-    pub(super) fn show(&self, rows: Rows, changes: Vec<Change>, is_first: bool) {
+    pub(super) fn show(
+        &self,
+        rows: Rows,
+        changes: Vec<Change>,
+        is_first: bool,
+        freshness: Option<Freshness>,
+    ) {
         self.tell(|inner| {
+            if let Some(freshness) = freshness {
+                inner.status = Status { freshness };
+            }
             inner.is_ready |= is_first;
             inner.waiting.push(changes, &rows);
             inner.rows = rows;

@@ -411,25 +411,27 @@ impl Job {
                 let request = exchange(self.shared.clone(), self.path.clone(), wanted, identity, token);
                 self.request = Some((number, request.boxed()));
             }
-            Output::Show { rows, changes, is_first } => {
+            Output::Show { rows, changes, is_first, standing } => {
                 self.is_first = false;
-                self.cell.0.show(rows, changes, is_first);
+                self.cell.0.show(rows, changes, is_first, standing.map(freshness));
             }
-            Output::Doubt(None, at) => self.cell.0.set_status(Freshness::Proven { at }),
-            Output::Doubt(Some(doubt), since) => {
-                let why = match doubt {
-                    machine::Doubt::Link => Doubt::Disconnected,
-                    machine::Doubt::Gap => Doubt::Comparing,
-                    machine::Doubt::Identity(error) => Doubt::Identity(error),
-                    machine::Doubt::List(error) => Doubt::ListFailed(error),
-                };
-                self.cell.0.set_status(Freshness::InDoubt { since, why });
-            }
+            Output::Standing(standing) => self.cell.0.set_status(freshness(standing)),
             Output::Proved(ticket) => self.cell.0.proved(ticket),
             Output::End(error) => return Some(error),
         }
         None
     }
+}
+
+fn freshness(machine::Standing { doubt, since }: machine::Standing) -> Freshness {
+    let why = match doubt {
+        None => return Freshness::Proven { at: since },
+        Some(machine::Doubt::Link) => Doubt::Disconnected,
+        Some(machine::Doubt::Gap) => Doubt::Comparing,
+        Some(machine::Doubt::Identity(error)) => Doubt::Identity(error),
+        Some(machine::Doubt::List(error)) => Doubt::ListFailed(error),
+    };
+    Freshness::InDoubt { since, why }
 }
 
 impl fmt::Debug for Job {

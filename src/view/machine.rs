@@ -122,6 +122,13 @@ pub(super) enum Doubt {
     List(Error),
 }
 
+/// Whether the list is in doubt, and since when; or proven, and when.
+#[derive(Clone, Debug)]
+pub(super) struct Standing {
+    pub(super) doubt: Option<Doubt>,
+    pub(super) since: Instant,
+}
+
 /// What the machine wants done.
 #[derive(Debug)]
 pub(super) enum Output {
@@ -130,14 +137,14 @@ pub(super) enum Output {
         number: u64,
         wanted: Wanted,
     },
-    /// Show these rows.
+    /// Show these rows, and in the same step the status, if it is another.
     Show {
         rows: Rows,
         changes: Vec<Change>,
         is_first: bool,
+        standing: Option<Standing>,
     },
-    /// `None`: proven, at this time.
-    Doubt(Option<Doubt>, Instant),
+    Standing(Standing),
     /// All proofs up to this ticket are done.
     Proved(u64),
     End(Error),
@@ -470,20 +477,29 @@ impl Machine {
             return None;
         }
         self.begin_task(now);
-        self.show();
-        if self.has_proved && !self.lacks_rows() {
-            self.has_proved = false;
-            self.outputs.push_back(Output::Proved(self.tickets.1));
+        if let Err(error) = self.settings.order.check() {
+            self.end(error);
+            return self.outputs.pop_front();
         }
+        self.show();
         let doubt = self.current_doubt();
         let is_same = match (&self.doubt, &doubt) {
             (Some(None), None) => true,
             (Some(Some(old)), Some(new)) => std::mem::discriminant(old) == std::mem::discriminant(new),
             _ => false,
         };
-        if !is_same && !self.is_first {
+        if !is_same && (doubt.is_some() || !self.is_first) {
             self.doubt = Some(doubt.clone());
-            self.outputs.push_back(Output::Doubt(doubt, self.proven.unwrap_or(now.mono)));
+            let since = if doubt.is_some() { now.mono } else { self.proven.unwrap_or(now.mono) };
+            let new = Standing { doubt, since };
+            match self.outputs.back_mut() {
+                Some(Output::Show { standing, .. }) => *standing = Some(new),
+                _ => self.outputs.push_back(Output::Standing(new)),
+            }
+        }
+        if self.has_proved && !self.lacks_rows() {
+            self.has_proved = false;
+            self.outputs.push_back(Output::Proved(self.tickets.1));
         }
         self.outputs.pop_front()
     }

@@ -236,7 +236,7 @@ impl Machine {
         self.shown = rows.clone();
         let is_first = std::mem::replace(&mut self.is_first, false);
         if is_first || !changes.is_empty() {
-            self.outputs.push_back(Output::Show { rows, changes, is_first });
+            self.outputs.push_back(Output::Show { rows, changes, is_first, standing: None });
         }
     }
 

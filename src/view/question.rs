@@ -1,6 +1,6 @@
 //! What is asked of the server: pages by key, records by id.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{arrange::Order, rows::Row};
 use crate::Error;
@@ -106,24 +106,4 @@ impl Question {
 /// An id comes from the server, and from anyone who may make records.
 fn quoted(id: &str) -> String {
     crate::client::filter("{:id}", json!({"id": id})).unwrap_or_else(|_| "''".to_owned())
-}
-
-impl Order {
-    /// The condition for what comes after a row.
-    fn after(&self, row: &Row) -> Result<String, Error> {
-        let mut alternatives = Vec::new();
-        let mut equal = String::new();
-        let mut keys = row.keys().iter();
-        for (name, falls) in self.names() {
-            let id = Value::String(row.id().to_owned());
-            let value = if name == "id" { &id } else { keys.next().unwrap_or(&Value::Null) };
-            let sign = if falls { "<" } else { ">" };
-            let compared =
-                |sign: &str| crate::client::filter(&format!("{name}{sign}{{:v}}"), json!({"v": value}));
-            alternatives.push(format!("{equal}{}", compared(sign)?));
-            equal.push_str(&compared("=")?);
-            equal.push_str("&&");
-        }
-        Ok(alternatives.iter().map(|part| format!("({part})")).collect::<Vec<_>>().join("||"))
-    }
 }
