@@ -576,8 +576,9 @@ impl Machine {
         let closes_gap = self.has_gap;
         if kind != Kind::Refill {
             self.need = Need::Nothing;
-            // The list will say it.
+            // The list will say it: what has arrived was committed before it is read.
             self.questions.clear();
+            self.outlive(now);
             self.next_audit = None;
         }
         let ids = found.iter().map(|found| found.id.clone()).collect();

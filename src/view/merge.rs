@@ -48,6 +48,18 @@ impl Machine {
         self.echoes.clear();
     }
 
+    /// Forgets what was held, but for the versions, by which what is late is known.
+    pub(super) fn outlive(&mut self, now: Now) {
+        for message in take(&mut self.held) {
+            if let (Some(id), Some(version)) = (message.record["id"].as_str(), version_of(&message.record))
+                && self.seen.get(id).is_none_or(|(seen, _)| seen < version || message.is_delete)
+            {
+                self.seen.note(now.mono, id, Some(version), message.is_delete);
+            }
+        }
+        self.held_ids.clear();
+    }
+
     /// Applies what was held.
     pub(super) fn release(&mut self, now: Now) {
         for message in take(&mut self.held) {
