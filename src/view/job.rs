@@ -379,7 +379,8 @@ impl Job {
                 let least = error.refusal().and_then(crate::Refusal::retry_after).unwrap_or_default();
                 let pause = self.backoff.next(Bounds::default(), &mut self.rng).max(least);
                 let is_final = self.is_final(&error);
-                self.machine.failure(self.now(), number, Failure { error, is_final, pause });
+                let is_too_long = is_too_long(&error);
+                self.machine.failure(self.now(), number, Failure { error, is_final, is_too_long, pause });
             }
         }
         true
@@ -438,6 +439,13 @@ impl fmt::Debug for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Job").field("path", &self.path).finish_non_exhaustive()
     }
+}
+
+/// "Query string is too large." of servers before 0.23, and what proxies say.
+fn is_too_long(error: &Error) -> bool {
+    let is_said =
+        |refusal: &crate::Refusal| refusal.status() == 400 && refusal.message().contains("too large");
+    error.refusal().is_some_and(|refusal| matches!(refusal.status(), 414 | 431) || is_said(refusal))
 }
 
 // ---- Topics ----

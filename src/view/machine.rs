@@ -26,6 +26,7 @@
 //! | link down | doubt | doubt | doubt; its answers are taken | the same |
 //! | link up | as before | as before | as before | as before |
 //! | identity | walk (full) | walk (full), now | dropped; walk (full) | dropped; walk (full) |
+//! | new token | nothing | now, if the old one was not taken | begins again | dropped for a thin walk |
 //! | page | ignored | ignored | next page, bodies that differ, proof, or done | proof, or done |
 //! | refusal, final | ignored | ignored | end | end |
 //! | failure | ignored | ignored | pause, then again | pause, then again |
@@ -156,6 +157,8 @@ pub(super) struct Failure {
     pub(super) error: Error,
     /// The server's own answer, which does not pass.
     pub(super) is_final: bool,
+    /// The server does not take so long a query.
+    pub(super) is_too_long: bool,
     /// How long to wait at least.
     pub(super) pause: Duration,
 }
@@ -372,12 +375,15 @@ impl Machine {
         self.seen = Seen::default();
     }
 
-    /// The same client has a new token: what was not taken may be taken now.
+    /// The same client has a new token: what was not taken may be taken now. What was listed with the old one cannot be proven
+    /// by this one.
     pub(super) fn new_token(&mut self) {
-        if self.untaken.take().is_some()
-            && let Task::Pause { .. } = self.task
-        {
-            self.task = Task::Rest;
+        let was_untaken = self.untaken.take().is_some();
+        match &self.task {
+            Task::Pause { .. } if was_untaken => self.task = Task::Rest,
+            Task::Walk(Walk { kind: Kind::Full, .. }) => self.begin_anew(Need::Full),
+            Task::Walk(_) | Task::Ask(_) => self.begin_anew(Need::Thin),
+            Task::Rest | Task::Pause { .. } => {}
         }
     }
 
@@ -437,6 +443,12 @@ impl Machine {
         };
         if !is_ours {
             return;
+        }
+        if failure.is_too_long && self.settings.question.shorten() {
+            return match &self.task {
+                Task::Walk(Walk { kind: Kind::Full, .. }) => self.begin_anew(Need::Full),
+                _ => self.begin_anew(Need::Thin),
+            };
         }
         if failure.is_final {
             return self.end(failure.error);
@@ -801,6 +813,11 @@ impl Machine {
             }
         }
         self.release(now);
+    }
+
+    fn begin_anew(&mut self, need: Need) {
+        self.need = self.need.max(need);
+        self.drop_task();
     }
 
     fn drop_task(&mut self) {

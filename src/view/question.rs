@@ -15,6 +15,10 @@ const IDS: usize = 150;
 /// An id and what is around it: ids have 15 characters, those of BosBase 36.
 const ID_LENGTH: usize = 45;
 
+/// What servers before 0.23 take, in bytes of the whole encoded query, less what stands in it beside filter and `expand`.
+const SHORT: usize = 2_048 - 120;
+const ENCODED_ID: usize = 34;
+
 /// What is left for ids and keys beside a filter of the host.
 const ROOM: usize = 500;
 
@@ -25,6 +29,8 @@ pub(super) struct Question {
     expand: Option<String>,
     /// Comparisons in the filter.
     comparisons: usize,
+    /// Queries are to be short.
+    is_short: bool,
 }
 
 /// A request.
@@ -48,7 +54,7 @@ impl Question {
             );
             return Err(Error::argument("filter", reason));
         }
-        Ok(Self { filter: filter.trim().to_owned(), comparisons, expand })
+        Ok(Self { filter: filter.trim().to_owned(), comparisons, expand, is_short: false })
     }
 
     /// So many records in the order of the list, after one of them. If `thin`, what tells whether they have changed.
@@ -85,9 +91,23 @@ impl Question {
         Wanted::List { query }
     }
 
+    /// Asks in shorter queries from now on. Whether that is another way than before.
+    pub(super) fn shorten(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_short, true)
+    }
+
     /// How many ids fit beside the filter.
     pub(super) fn ids_at_once(&self) -> usize {
-        let room = (CHARACTERS - self.filter.chars().count().min(CHARACTERS)) / ID_LENGTH;
+        let room = match self.is_short {
+            true => {
+                let encoded = |text: &str| {
+                    url::form_urlencoded::byte_serialize(text.as_bytes()).map(str::len).sum::<usize>()
+                };
+                let own: usize = encoded(&self.filter) + encoded(self.expand.as_deref().unwrap_or_default());
+                SHORT.saturating_sub(own) / ENCODED_ID
+            }
+            false => (CHARACTERS - self.filter.chars().count().min(CHARACTERS)) / ID_LENGTH,
+        };
         IDS.min(room).min(COMPARISONS - self.comparisons).max(1)
     }
 

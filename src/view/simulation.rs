@@ -44,13 +44,14 @@ impl Setup {
     fn draw(rng: &mut fastrand::Rng) -> Self {
         let filters = ["", "open = true", "open = true && n > 3", "s = null || n > 5", "s ~ 'a' || n < 4"];
         let is_calm = rng.u8(0..4) == 0;
+        let is_versioned = rng.u8(0..6) > 0;
         Self {
             filter: filters[rng.usize(0..filters.len())],
             server_decides: rng.bool(),
-            sort: ["", "n", "-n,s", "s", "-updated"][rng.usize(0..5)],
+            sort: ["", "n", "-n,s", "s", if is_versioned { "-updated" } else { "-s" }][rng.usize(0..5)],
             limit: rng.bool().then(|| rng.usize(1..8)),
             slack: rng.usize(0..5),
-            is_versioned: rng.u8(0..6) > 0,
+            is_versioned,
             tick: if rng.bool() { 1 } else { rng.u64(2..60) },
             is_calm,
             sets_clock_back: !is_calm && rng.u8(0..4) == 0,
@@ -122,7 +123,7 @@ impl World {
         let mut rng = fastrand::Rng::with_seed(seed);
         let setup = Setup::draw(&mut rng);
         if tells {
-            println!("{setup:?}");
+            eprintln!("{setup:?}");
         }
         let fields = json!([
             {"name": "n", "type": "number"}, {"name": "s", "type": "text"}, {"name": "open", "type": "bool"},
@@ -196,7 +197,7 @@ impl World {
 
     fn tell(&self, what: impl FnOnce() -> String) {
         if self.tells {
-            println!("{:6} {}", self.time, what());
+            eprintln!("{:6} {}", self.time, what());
         }
     }
 
@@ -383,7 +384,8 @@ impl World {
         if let Some(Asked { number, .. }) = self.asked.take() {
             self.tell(|| "fails a request".into());
             let pause = Duration::from_millis(self.rng.u64(1..100));
-            let failure = Failure { error: Error::Closed, is_final: false, pause };
+            let failure =
+                Failure { error: Error::Closed, is_final: false, is_too_long: self.rng.u8(0..8) == 0, pause };
             self.machine.failure(self.now(), number, failure);
         }
     }
