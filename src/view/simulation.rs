@@ -185,9 +185,6 @@ impl World {
             seed,
             rng,
         };
-        for _ in 0..world.rng.usize(0..30) {
-            world.write();
-        }
         world
     }
 
@@ -621,6 +618,9 @@ impl World {
 
 fn story(seed: u64, steps: u64, tells: bool) {
     let mut world = World::new(seed, tells);
+    for _ in 0..world.rng.usize(0..30) {
+        world.write();
+    }
     world.connect();
     for step in 1..=steps {
         world.step();
