@@ -530,16 +530,16 @@ impl Machine {
         [pause, flip, self.next_audit, self.echoes.deadline()].into_iter().flatten().min()
     }
 
-    /// What the view keeps, in rows and in entries of its books.
+    /// What the view keeps: rows, what a list has found and what waits for it, entries of its books.
     #[cfg(test)]
-    pub(super) fn size(&self) -> (usize, usize) {
+    pub(super) fn size(&self) -> (usize, usize, usize) {
         let (found, asked) = match &self.task {
             Task::Walk(walk) => (walk.found.len(), 0),
             Task::Ask(ask) => (0, ask.ids.len()),
             _ => (0, 0),
         };
         let books = self.held_ids.len() + self.questions.len() + self.seen.len() + self.echoes.len() + asked;
-        (self.kept.len() + found + self.held.len(), books)
+        (self.kept.len(), found + self.held.len(), books)
     }
 
     // ---- Tasks ----
