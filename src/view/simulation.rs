@@ -158,7 +158,7 @@ impl World {
         let mut machine = Machine::new(settings);
         let who = Who { user: if setup.is_calm { 1 } else { rng.u8(0..3) }, is_taken: true };
         machine.identity(who.user > 0);
-        let mut world = Self {
+        Self {
             setup,
             filter,
             schema,
@@ -187,8 +187,7 @@ impl World {
             tells,
             seed,
             rng,
-        };
-        world
+        }
     }
 
     fn now(&self) -> Now {
@@ -646,7 +645,7 @@ fn views_hold_what_they_promise_whatever_the_network_does() {
     if let Some(seed) = number("TIDINGS_SEED") {
         return story(seed, 400, true);
     }
-    let stories = number("TIDINGS_VIEW_STEPS").unwrap_or(60_000) / 400;
+    let stories = number("TIDINGS_VIEW_STEPS").unwrap_or(40_000) / 400;
     for seed in 1..=stories {
         story(seed, 400, false);
     }
