@@ -145,8 +145,8 @@ mod view;
 
 #[cfg(not(target_family = "wasm"))]
 pub use client::{
-    Auth, AuthResponse, Client, ClientBuilder, Close, Collection, OAuth2, Realtime, Request, Response,
-    States, Subscribe, Subscription, TokenChanges, filter,
+    Auth, AuthResponse, Client, ClientBuilder, Close, Collection, List, OAuth2, Page, Pages, Realtime,
+    RecordRequest, Records, Request, Response, States, Subscribe, Subscription, TokenChanges, filter,
 };
 #[cfg(not(target_family = "wasm"))]
 pub use delivery::mailbox::SubscriptionState;
