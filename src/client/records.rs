@@ -359,7 +359,7 @@ impl fmt::Debug for List {
 }
 
 /// One page of a list. Returned by [`List::page`].
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Page<T> {
@@ -377,7 +377,7 @@ pub struct Page<T> {
 
 /// The pages of a list.
 #[doc(hidden)]
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Pages {
     collection: Collection,
     path: String,

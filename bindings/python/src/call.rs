@@ -39,6 +39,7 @@ pub(crate) enum Answer {
     Nothing,
     LoggedIn(AuthResponse),
     Response(Response),
+    Json(serde_json::Value),
     Subscription(blocking::Subscription),
 }
 
@@ -111,6 +112,7 @@ impl Call {
                 let body = PyBytes::new(py, response.body());
                 Ok((response.status(), body).into_pyobject(py)?.into_any())
             }
+            Answer::Json(value) => from_value(py, &value),
             Answer::Subscription(subscription) => {
                 Ok(Bound::new(py, Subscription::new(subscription)?)?.into_any())
             }

@@ -53,7 +53,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    fn get(&self) -> PyResult<&tidings::Client> {
+    pub(crate) fn get(&self) -> PyResult<&tidings::Client> {
         self.client.get().map_err(raise)
     }
 
@@ -71,7 +71,10 @@ impl Client {
         options::subscribe(subscribe, options)
     }
 
-    fn call(&self, future: impl Future<Output = Result<Answer, Error>> + Send + 'static) -> PyResult<Call> {
+    pub(crate) fn call(
+        &self,
+        future: impl Future<Output = Result<Answer, Error>> + Send + 'static,
+    ) -> PyResult<Call> {
         self.client.call(future).map(Call::new).map_err(raise)
     }
 

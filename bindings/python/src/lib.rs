@@ -15,6 +15,7 @@ mod hub;
 mod interpreter;
 mod json;
 mod options;
+mod records;
 mod source;
 mod state;
 mod subscription;
@@ -82,6 +83,7 @@ mod _tidings {
         hub::Hub,
         interpreter::{end, forget_inside, inside},
         json::parse,
+        records::{Pages, Records},
         source::{ConnectQuestion, EventSource, StatusQuestion},
         state::State,
         subscription::Subscription,

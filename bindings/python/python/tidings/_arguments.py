@@ -124,6 +124,26 @@ def subscribe_options(
     )
 
 
+def record_options(
+    *,
+    filter: str | None = None,
+    sort: str | Iterable[str] | None = None,
+    expand: str | Iterable[str] | None = None,
+    fields: str | Iterable[str] | None = None,
+    page_size: int | None = None,
+    query: Mapping[str, Any] | None = None,
+    timeout: float | None = None,
+) -> dict[str, Any]:
+    """What a request for records is asked with."""
+    parameters = joined(query)
+    named = given(filter=filter, sort=_listed(sort), expand=_listed(expand), fields=_listed(fields))
+    for name, value in named.items():
+        valid(name, value)
+    if twice := sorted(named.keys() & parameters.keys()):
+        raise ArgumentError(f"invalid query: {', '.join(twice)} is given as an argument too; give it once")
+    return given(**named, page_size=page_size, query=parameters or None, timeout=timeout)
+
+
 class Body(NamedTuple):
     content: bytes | None
     type: str | None

@@ -15,6 +15,7 @@ from ._base import BaseClient, BaseRealtime
 from ._docs import documented
 from ._handlers import AsyncCallback, AsyncProvider
 from ._pump import Pump, on_thread
+from ._records import AsyncRecords
 from .exceptions import TimedOutError
 
 # How often a login with OAuth2 is asked for its URL.
@@ -215,9 +216,11 @@ class AsyncClient(BaseClient[AsyncProvider]):
         self._pump.forget_ended()
 
 
-class AsyncCollection:
+class AsyncCollection(AsyncRecords):
     """A collection of records: ``client.collection(name)``. Its methods are called on the client's event
     loop."""
+
+    _of: AsyncClient
 
     def __init__(self, client: AsyncClient, name: str) -> None:
         self._of = client

@@ -15,6 +15,7 @@ from ._dispatcher import Dispatcher
 from ._docs import documented
 from ._event import plain
 from ._handlers import EventCallback, Provider
+from ._records import Records
 from ._subscription import Listener, Subscription
 from ._wait import is_patched, wait
 from .exceptions import TimedOutError
@@ -264,9 +265,11 @@ class PocketBase(BosBase):
     """The same, by its name in the PocketBase SDK."""
 
 
-class Collection:
+class Collection(Records):
     """A collection of records: ``client.collection(name)``. All methods may be called from any thread and from
     any callback."""
+
+    _of: Client
 
     def __init__(self, client: Client, name: str) -> None:
         self._of = client

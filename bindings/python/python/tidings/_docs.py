@@ -132,3 +132,77 @@ Returns:
 Raises:
     ForkedError: The client belongs to the parent process.
 """
+
+_RAISES_FOR_RECORDS = """
+    ArgumentError: The filter or the sort has a syntax error, with its column, or another argument is invalid.
+    UnsupportedError: The server is a RustBaaS, whose records are not documented: use `send`.
+    ClientResponseError: The server refused, with its ``status``, or there was no response (``status`` 0).
+    ClosedError: The client is closed.
+    ForkedError: The client belongs to the parent process.
+"""
+
+_LISTS = """
+    filter: Lists only records that match. Use `Client.filter` to insert values from outside safely.
+    sort: Names of fields, with ``-`` before those that descend.
+    expand: Relations to include in ``expand`` of each record.
+    fields: The only fields to return.
+"""
+
+_QUERIES = """
+    query: More parameters of the request.
+    timeout: How many seconds each request may take.
+"""
+
+_WALK = (
+    """
+The list is walked by key: ``id`` is added to the sort, and each page begins after the last record. So records
+that come and go meanwhile neither hide others nor make them come twice. With a sort by a path through a relation
+(``author.name``), by a field with several values or by JSON objects, pages are requested by number, and then they do.
+
+Args:"""
+    + _LISTS
+    + """    page_size: How many records to request at once, at most 1,000; servers before 0.23 return at most 500.
+"""
+    + _QUERIES.lstrip("\n")
+    + """
+Raises:"""
+    + _RAISES_FOR_RECORDS
+)
+
+FULL_LIST = _WALK
+
+LIST = (
+    """::
+
+    {loop} post in posts.list(filter="likes > 3", sort="-created"):
+        print(post["title"])
+"""
+    + _WALK
+)
+
+PAGE = (
+    """A dict as the server sends it: ``page``, ``perPage``, ``totalItems``, ``totalPages``, and ``items`` with the
+records.
+
+Args:
+    page: From 1 on.
+    per_page: How many records a page has, at most 1,000."""
+    + _LISTS
+    + _QUERIES.lstrip("\n")
+    + """
+Raises:"""
+    + _RAISES_FOR_RECORDS
+)
+
+RECORD = (
+    """
+Args:
+    expand: Relations to include in ``expand`` of the record.
+    fields: The only fields to return."""
+    + _QUERIES
+    + """
+Raises:"""
+    + _RAISES_FOR_RECORDS
+)
+
+DELETE = "Raises:" + _RAISES_FOR_RECORDS

@@ -26,7 +26,9 @@ __all__ = [
     "ConnectQuestion",
     "EventSource",
     "Hub",
+    "Pages",
     "RawEvent",
+    "Records",
     "State",
     "StatusQuestion",
     "Subscription",
@@ -194,6 +196,28 @@ class Client:
     # Within a second; releases the GIL. Without `wait` at once, and what is left goes by itself.
     def close(self, wait: bool = True) -> None: ...
     def closing(self) -> Call: ...  # closes; done when nothing is left
+
+@final
+class Records:
+    """The records of a collection."""
+
+    # options: expand, fields str; query dict[str, str]; timeout float seconds; of lists also filter, sort str and page_size int.
+    # Errors of arguments are raised here or by the call.
+    def __new__(cls, client: Client, collection: str) -> Records: ...
+    def list(self, options: dict[str, Any]) -> Pages: ...
+    def page(self, number: int, options: dict[str, Any]) -> Call: ...
+    def get(self, id: str, options: dict[str, Any]) -> Call: ...
+    def create(self, record: str, options: dict[str, Any]) -> Call: ...  # record as JSON
+    def update(self, id: str, changes: str, options: dict[str, Any]) -> Call: ...
+    def delete(self, id: str) -> Call: ...
+
+@final
+class Pages:
+    """A list that is read page by page."""
+
+    def next(
+        self,
+    ) -> Call: ...  # whose result is the records, None at the end; the same page if it is withdrawn
 
 @final
 class EventSource:
