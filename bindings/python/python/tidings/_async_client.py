@@ -220,11 +220,13 @@ class AsyncCollection(AsyncRecords):
     """A collection of records: ``client.collection(name)``. Its methods are called on the client's event
     loop."""
 
-    _of: AsyncClient
-
     def __init__(self, client: AsyncClient, name: str) -> None:
         self._of = client
         self._name = name
+
+    @property
+    def _asker(self) -> AsyncClient:
+        return self._of
 
     @overload
     async def subscribe(

@@ -269,11 +269,13 @@ class Collection(Records):
     """A collection of records: ``client.collection(name)``. All methods may be called from any thread and from
     any callback."""
 
-    _of: Client
-
     def __init__(self, client: Client, name: str) -> None:
         self._of = client
         self._name = name
+
+    @property
+    def _asker(self) -> Client:
+        return self._of
 
     @overload
     def subscribe(

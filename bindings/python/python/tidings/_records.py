@@ -25,12 +25,15 @@ class Asker(Protocol):
 class Records:
     """The part of a `Collection` that reads and writes records."""
 
-    _of: Asker
     _name: str
 
     @property
+    def _asker(self) -> Asker:
+        raise NotImplementedError
+
+    @property
     def _native(self) -> _tidings.Records:
-        return _tidings.Records(self._of._client, self._name)
+        return _tidings.Records(self._asker._client, self._name)
 
     @documented(_docs.LIST, loop="for")
     def list(
@@ -57,7 +60,7 @@ class Records:
         return self._walk(self._native.list(options))
 
     def _walk(self, pages: _tidings.Pages) -> Iterator[Record]:
-        while (records := self._of._finish(pages.next(), None)) is not None:
+        while (records := self._asker._finish(pages.next(), None)) is not None:
             yield from records
 
     @documented(_docs.FULL_LIST)
@@ -108,7 +111,7 @@ class Records:
             query=query,
             timeout=timeout,
         )
-        answer: Record = self._of._finish(self._native.page(page, options), None)
+        answer: Record = self._asker._finish(self._native.page(page, options), None)
         return answer
 
     @documented(_docs.RECORD)
@@ -124,7 +127,7 @@ class Records:
         """Reads one record by its id."""
         options = _arguments.record_options(expand=expand, fields=fields, query=query, timeout=timeout)
         call = self._native.get(_arguments.valid("id", id), options)
-        record: Record = self._of._finish(call, None)
+        record: Record = self._asker._finish(call, None)
         return record
 
     @documented(_docs.RECORD)
@@ -140,7 +143,7 @@ class Records:
         """Creates a record, and returns it as the server made it. For files use `send`."""
         options = _arguments.record_options(expand=expand, fields=fields, query=query, timeout=timeout)
         call = self._native.create(_arguments.to_json(record), options)
-        created: Record = self._of._finish(call, None)
+        created: Record = self._asker._finish(call, None)
         return created
 
     @documented(_docs.RECORD)
@@ -157,24 +160,27 @@ class Records:
         """Changes fields of a record, and returns it as it is then. The others stay what they are."""
         options = _arguments.record_options(expand=expand, fields=fields, query=query, timeout=timeout)
         call = self._native.update(_arguments.valid("id", id), _arguments.to_json(changes), options)
-        updated: Record = self._of._finish(call, None)
+        updated: Record = self._asker._finish(call, None)
         return updated
 
     @documented(_docs.DELETE)
     def delete(self, id: str) -> None:
         """Deletes a record."""
-        self._of._finish(self._native.delete(_arguments.valid("id", id)), None)
+        self._asker._finish(self._native.delete(_arguments.valid("id", id)), None)
 
 
 class AsyncRecords:
     """The part of an `AsyncCollection` that reads and writes records."""
 
-    _of: Asker
     _name: str
 
     @property
+    def _asker(self) -> Asker:
+        raise NotImplementedError
+
+    @property
     def _native(self) -> _tidings.Records:
-        return _tidings.Records(self._of._client, self._name)
+        return _tidings.Records(self._asker._client, self._name)
 
     @documented(_docs.LIST, loop="async for")
     def list(
@@ -201,7 +207,7 @@ class AsyncRecords:
         return self._walk(self._native.list(options))
 
     async def _walk(self, pages: _tidings.Pages) -> AsyncIterator[Record]:
-        while (records := await self._of._finish(pages.next(), None)) is not None:
+        while (records := await self._asker._finish(pages.next(), None)) is not None:
             for record in records:
                 yield record
 
@@ -252,7 +258,7 @@ class AsyncRecords:
             query=query,
             timeout=timeout,
         )
-        answer: Record = await self._of._finish(self._native.page(page, options), None)
+        answer: Record = await self._asker._finish(self._native.page(page, options), None)
         return answer
 
     @documented(_docs.RECORD)
@@ -268,7 +274,7 @@ class AsyncRecords:
         """Reads one record by its id."""
         options = _arguments.record_options(expand=expand, fields=fields, query=query, timeout=timeout)
         call = self._native.get(_arguments.valid("id", id), options)
-        record: Record = await self._of._finish(call, None)
+        record: Record = await self._asker._finish(call, None)
         return record
 
     @documented(_docs.RECORD)
@@ -284,7 +290,7 @@ class AsyncRecords:
         """Creates a record, and returns it as the server made it. For files use `send`."""
         options = _arguments.record_options(expand=expand, fields=fields, query=query, timeout=timeout)
         call = self._native.create(_arguments.to_json(record), options)
-        created: Record = await self._of._finish(call, None)
+        created: Record = await self._asker._finish(call, None)
         return created
 
     @documented(_docs.RECORD)
@@ -301,10 +307,10 @@ class AsyncRecords:
         """Changes fields of a record, and returns it as it is then. The others stay what they are."""
         options = _arguments.record_options(expand=expand, fields=fields, query=query, timeout=timeout)
         call = self._native.update(_arguments.valid("id", id), _arguments.to_json(changes), options)
-        updated: Record = await self._of._finish(call, None)
+        updated: Record = await self._asker._finish(call, None)
         return updated
 
     @documented(_docs.DELETE)
     async def delete(self, id: str) -> None:
         """Deletes a record."""
-        await self._of._finish(self._native.delete(_arguments.valid("id", id)), None)
+        await self._asker._finish(self._native.delete(_arguments.valid("id", id)), None)
