@@ -57,6 +57,7 @@ mod process;
 #[cfg(any(feature = "async-io", feature = "tokio"))]
 mod source;
 mod subscription;
+mod view;
 
 #[cfg(any(feature = "async-io", feature = "tokio"))]
 pub use self::source::{ConnectQuestion, EventSource, Questions, SourceItem, StatusQuestion};
@@ -64,6 +65,7 @@ pub use self::{
     call::Call,
     client::{Builder, Client},
     subscription::Subscription,
+    view::View,
 };
 pub use crate::delivery::batches::{Item, TokenRequest};
 #[cfg(unix)]

@@ -306,6 +306,25 @@ impl View {
         self.cell.prove().await
     }
 
+    /// For bindings: [`prove`](Self::prove), of a view that may be gone by then.
+    #[doc(hidden)]
+    pub fn proving(&self) -> BoxFuture<'static, Result<(), Error>> {
+        let cell = self.cell.clone();
+        Box::pin(async move { cell.prove().await })
+    }
+
+    /// For bindings: as [`next`](Self::next), for one reader at a time.
+    #[doc(hidden)]
+    pub fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<Changes>> {
+        self.cell.poll_take(cx)
+    }
+
+    /// Ends the view, as dropping it does. [`rows`](Self::rows) stays what was shown last.
+    pub fn close(&self) {
+        self.cell.end(Error::Closed);
+        self.cell.abandon();
+    }
+
     /// Whether nothing more comes: the server refused the list, or the client is closed.
     pub fn has_ended(&self) -> bool {
         self.cell.has_ended()

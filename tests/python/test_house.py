@@ -44,7 +44,7 @@ def described(function: Any) -> set[str]:
 
 
 @pytest.mark.parametrize("kind", [tidings.Collection, tidings.AsyncCollection])
-@pytest.mark.parametrize("name", ["list", "get_full_list", "get_list", "get_one"])
+@pytest.mark.parametrize("name", ["list", "get_full_list", "get_list", "get_one", "watch"])
 def test_each_request_for_records_describes_its_parameters(kind: Any, name: str) -> None:
     function = getattr(kind, name)
     assert described(function) == set(inspect.signature(function).parameters) - {"self", "id"}

@@ -19,6 +19,7 @@ mod records;
 mod source;
 mod state;
 mod subscription;
+mod view;
 
 use std::time::{Duration, Instant};
 
@@ -87,6 +88,7 @@ mod _tidings {
         source::{ConnectQuestion, EventSource, StatusQuestion},
         state::State,
         subscription::Subscription,
+        view::{Rows, View},
     };
 
     #[pymodule_init]

@@ -9,7 +9,7 @@ use pyo3::{
 };
 use serde_json::Value;
 use tidings::{
-    ClientBuilder, EventSourceBuilder, List, Overflow, RecordRequest, Subscribe,
+    ClientBuilder, EventSourceBuilder, List, Overflow, RecordRequest, Subscribe, Watch,
     blocking::{Builder, Questions},
 };
 
@@ -138,6 +138,26 @@ pub(crate) fn list(mut list: List, options: &Bound<'_, PyDict>) -> PyResult<List
         };
     }
     Ok(list)
+}
+
+pub(crate) fn watch(mut watch: Watch, options: &Bound<'_, PyDict>) -> PyResult<Watch> {
+    for (name, value) in options {
+        let name: String = name.extract()?;
+        watch = match name.as_str() {
+            "filter" => watch.filter(value.extract::<String>()?),
+            "sort" => watch.sort(value.extract::<String>()?),
+            "expand" => watch.expand(value.extract::<String>()?),
+            "limit" => watch.limit(count(&name, &value)?),
+            "slack" => watch.slack(count(&name, &value)?),
+            "audit" if value.is_none() => watch.audit(None),
+            "audit" => watch.audit(seconds(&name, &value)?),
+            "filter_on_server" if value.extract()? => watch.filter_on_server(),
+            "filter_on_server" => watch,
+            "timeout" => watch.timeout(seconds(&name, &value)?),
+            _ => return Err(unknown(&name)),
+        };
+    }
+    Ok(watch)
 }
 
 pub(crate) fn record<T>(

@@ -144,6 +144,26 @@ def record_options(
     return given(**named, page_size=page_size, query=parameters or None, timeout=timeout)
 
 
+def watch_options(
+    *,
+    filter: str | None,
+    sort: str | Iterable[str] | None,
+    limit: int | None,
+    slack: int | None,
+    expand: str | Iterable[str] | None,
+    audit: float | None,
+    filter_on_server: bool,
+    timeout: float,
+) -> dict[str, Any]:
+    """What a live view is made with."""
+    named = given(filter=filter, sort=_listed(sort), expand=_listed(expand))
+    for name, value in named.items():
+        valid(name, value)
+    options = given(**named, limit=limit, slack=slack, filter_on_server=filter_on_server, timeout=timeout)
+    # None has a meaning: never.
+    return options | {"audit": audit}
+
+
 class Body(NamedTuple):
     content: bytes | None
     type: str | None

@@ -206,3 +206,29 @@ Raises:"""
 )
 
 DELETE = "Raises:" + _RAISES_FOR_RECORDS
+
+WATCH = """
+Waits for the first list that is proven to be the server's, unless ``wait`` is False. From then on the view follows
+the server: through reconnects, restarts, lost events and changes of the user, and its ``status`` says when the rows
+are in doubt. Rows do not vanish because the network does.
+
+Args:
+    filter: Shows only records that match. Use `Client.filter` to insert values from outside safely.
+    sort: Names of fields, with ``-`` before those that descend; ``id`` is added.
+    limit: Shows only the first so many rows. None shows all, and keeps them in memory.
+    slack: How many rows beyond the limit are kept, so that the server is not asked for each that leaves.
+    expand: Relations to include in ``expand`` of each row. The server reports no change of an expanded record.
+    audit: How often, in seconds, the view is compared with the server's list, which alone finds records that a rule
+        hides from now on. None: never.
+    filter_on_server: Leaves it to the server alone which records match: for BosBase, and for who must not receive
+        what does not match.
+    wait: False returns at once, connected or not, with an empty view.
+    timeout: How many seconds to wait for the first list.
+
+Raises:
+    ArgumentError: The filter or the sort has a syntax error, with its column, or another argument is invalid.
+    UnsupportedError: The server has no lists (RustBaaS).
+    ClientResponseError: The server refused, with its ``status``, or there was no response (``status`` 0).
+    ClosedError: The client is closed.
+    ForkedError: The client belongs to the parent process.
+"""
