@@ -17,7 +17,7 @@ PACKAGES   := nginx iproute2 gcc g++ clang cmake pkg-config valgrind libevent-de
 
 test: tools
 	TIDINGS_POCKETBASE=$(POCKETBASE) RUST_TEST_THREADS=$(THREADS) $(CARGO) test --all-features
-	TIDINGS_POCKETBASE=$(LEGACY) $(CARGO) test --all-features --test pocketbase --test acknowledged_and_silent --test filter_pairs
+	TIDINGS_POCKETBASE=$(LEGACY) $(CARGO) test --all-features --test pocketbase --test acknowledged_and_silent --test filter_pairs --test watch_pocketbase --test sort_order --test records
 	$(CARGO) test --no-default-features --lib --quiet
 	$(CARGO) test --no-default-features --features tokio,tls --lib --quiet
 	$(CARGO) run --quiet --example quickstart

@@ -128,6 +128,9 @@ pub mod hub;
 #[cfg(not(target_family = "wasm"))]
 mod lock;
 #[cfg(not(target_family = "wasm"))]
+#[allow(dead_code, reason = "the live view will use what lists do not")]
+mod order;
+#[cfg(not(target_family = "wasm"))]
 #[path = "runtime/mod.rs"]
 pub mod rt;
 #[cfg(not(target_family = "wasm"))]
@@ -137,11 +140,13 @@ pub mod sse;
 mod thread;
 #[cfg(not(target_family = "wasm"))]
 mod topic;
+#[cfg(not(target_family = "wasm"))]
+mod view;
 
 #[cfg(not(target_family = "wasm"))]
 pub use client::{
-    Auth, AuthResponse, Client, ClientBuilder, Close, Collection, OAuth2, Realtime, Request, Response,
-    States, Subscribe, Subscription, TokenChanges, filter,
+    Auth, AuthResponse, Client, ClientBuilder, Close, Collection, List, OAuth2, Page, Pages, Realtime,
+    RecordRequest, Records, Request, Response, States, Subscribe, Subscription, TokenChanges, filter,
 };
 #[cfg(not(target_family = "wasm"))]
 pub use delivery::mailbox::SubscriptionState;
@@ -155,6 +160,8 @@ pub use event::{Action, Event, Gap, GapReason};
 pub use event_source::{
     EventSource, EventSourceBuilder, Opened, Policy, SourceEvent, SourceHandle, SourceMessage, SourceRequest,
 };
+#[cfg(not(target_family = "wasm"))]
+pub use view::{Changes, Delta, Doubt, Freshness, Row, Rows, Status, View, Watch, Why};
 
 /// The programs of the pages in `docs/`.
 #[cfg(doctest)]

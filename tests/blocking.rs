@@ -553,3 +553,27 @@ fn a_request_may_have_a_body_of_any_kind() {
         assert_eq!(seen.header("content-type"), Some("application/octet-stream"));
     });
 }
+
+#[test]
+fn a_view_is_read_and_proven_by_a_thread_and_ended_by_another() {
+    watched(|hub, client| {
+        hub.create("tasks", json!({"title": "a"}));
+        let tasks = client.get().unwrap().collection("tasks");
+        let mut view = client.watch(tasks.watch().sort("title")).unwrap().wait().unwrap();
+        assert!(view.status().unwrap().is_proven());
+        assert_eq!(view.rows().unwrap().len(), 1);
+        hub.create("tasks", json!({"title": "b"}));
+        view.prove().unwrap().wait().unwrap();
+        let titles: Vec<_> = view.rows().unwrap().iter().map(|row| row.json()["title"].clone()).collect();
+        assert_eq!(titles, ["a", "b"]);
+        let taken = view.next(None).unwrap();
+        assert!(matches!(&taken, Poll::Ready(Some(changes)) if changes.rows().len() == 2), "{taken:?}");
+        let other = view.another();
+        let waiting =
+            std::thread::spawn(move || while let Poll::Ready(Some(_)) = view.next(None).unwrap() {});
+        other.close().unwrap();
+        waiting.join().unwrap();
+        assert!(matches!(other.error().unwrap(), Some(tidings::Error::Closed)));
+        assert_eq!(other.rows().unwrap().len(), 2);
+    });
+}

@@ -8,9 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Call, Item, Subscription, TokenRequest, process::Owned};
+use super::{Call, Item, Subscription, TokenRequest, View, process::Owned};
 use crate::{
-    Error, State, Subscribe, SubscriptionState, client::ClientBuilder, delivery::batches::Batches,
+    Error, State, Subscribe, SubscriptionState, Watch, client::ClientBuilder, delivery::batches::Batches,
     engine::ListenerId, rt::Runtime,
 };
 
@@ -119,6 +119,24 @@ impl Client {
         let ListenerId(id) = subscription.id();
         subscription.detach();
         Ok(id)
+    }
+
+    /// Makes a live view. The call returns when it has its first proven list.
+    ///
+    /// # Errors
+    /// [`Error::Forked`]. The call returns those of `watch(..).await`: see [`Watch`].
+    pub fn watch(&self, watch: Watch) -> Result<Call<View>, Error> {
+        let batches = self.inner.get()?.batches.clone();
+        self.call(async move { Ok(View::new(watch.await?, batches)) })
+    }
+
+    /// Makes a live view without waiting for the server, with or without a network. See [`Watch::start`].
+    ///
+    /// # Errors
+    /// Those of [`Watch::start`], and [`Error::Forked`].
+    pub fn start_watch(&self, watch: Watch) -> Result<View, Error> {
+        let batches = self.inner.get()?.batches.clone();
+        Ok(View::new(watch.start()?, batches))
     }
 
     /// Ends a subscription. The id of one that has ended is ignored.

@@ -57,6 +57,7 @@ mod process;
 #[cfg(any(feature = "async-io", feature = "tokio"))]
 mod source;
 mod subscription;
+mod view;
 
 #[doc(hidden)]
 pub use self::process::Process;
@@ -66,6 +67,7 @@ pub use self::{
     call::Call,
     client::{Builder, Client},
     subscription::Subscription,
+    view::View,
 };
 pub use crate::delivery::batches::{Item, TokenRequest};
 #[cfg(unix)]

@@ -39,6 +39,15 @@ impl Collection {
     /// every record is not detected; no events arrive then.
     pub fn subscribe(&self, topic: &str) -> Subscribe {
         let name = format!("{}/{topic}", self.name);
+        match self.check_topic(topic) {
+            Ok(()) => Subscribe::new(self.handle.clone(), name).checked(),
+            Err(error) => Subscribe::refused(self.handle.clone(), name, error),
+        }
+    }
+
+    /// Refuses a collection or a topic that no server can have.
+    pub(crate) fn check_topic(&self, topic: &str) -> Result<(), Error> {
+        let name = format!("{}/{topic}", self.name);
         // The server acknowledges any name, and then sends nothing.
         let odd = |text: &str| text.contains(|c: char| "/?#&".contains(c) || c.is_whitespace());
         let reason = if self.name.is_empty() {
@@ -50,10 +59,9 @@ impl Collection {
         } else if odd(topic) || is_dots(topic) {
             "the record's id contains a character that is not allowed in ids; pass options with `filter`, `expand` or `query`"
         } else {
-            return Subscribe::new(self.handle.clone(), name).checked();
+            return Ok(());
         };
-        let error = Error::InvalidTopic { topic: without_options(&name).into(), reason: reason.into() };
-        Subscribe::refused(self.handle.clone(), name, error)
+        Err(Error::InvalidTopic { topic: without_options(&name).into(), reason: reason.into() })
     }
 
     /// Ends all subscriptions to `topic`, regardless of their options; with `None`, all subscriptions of this collection.

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::{
     Error,
-    filter::{check_part, is_read_at_any_age},
+    filter::{check_part, for_both, is_read_at_any_age, quote, quote_for_old},
 };
 
 /// Replaces the placeholders `{:name}` of a filter expression with `values`, quoted so that no value can change the
@@ -64,7 +64,7 @@ pub fn filter(expression: &str, values: impl Serialize) -> Result<String, Error>
     let Some(old) = template.fill(quote_for_old).filter(|old| *old != new) else { return Ok(new) };
     // A comment goes on to the end of its line.
     let end = if expression.contains("//") { "\n" } else { "" };
-    let both = format!(r"('\\.' = '\.' && ({new}{end})) || ('\\.' != '\.' && ({old}{end}))");
+    let both = for_both(&format!("{new}{end}"), &format!("{old}{end}"));
     // Not so a part of an expression, nor one with a comment that would hide a bracket.
     let is_whole = is_read_at_any_age(&template.outline) && is_read_at_any_age(&both);
     Ok(if is_whole { both } else { new })
@@ -165,36 +165,6 @@ fn quote_after(open: Option<char>, text: &str) -> Option<char> {
             open => open,
         }
     })
-}
-
-/// For servers since 0.39, and for older ones where they read it the same.
-fn quote(text: &str, guarded: bool) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('\'');
-    let mut characters = text.chars().peekable();
-    while let Some(character) = characters.next() {
-        let is_special = match character {
-            '\'' => true,
-            '"' => guarded,
-            // Doubled only where it would otherwise begin an escape: servers before 0.39 know only that of the quote.
-            '\\' => matches!(characters.peek(), None | Some('\\' | '\'' | '"' | 'n' | 'r' | 't')),
-            _ => false,
-        };
-        if is_special {
-            out.push('\\');
-        }
-        out.push(character);
-    }
-    out.push('\'');
-    out
-}
-
-/// For servers before 0.39: a backslash stands for itself but before the text's own quote, so one before a quote wants
-/// the other quotes, and one at the end cannot be written.
-fn quote_for_old(text: &str) -> Option<String> {
-    let quote = ['\'', '"'].into_iter().find(|quote| !text.contains(&format!("\\{quote}")))?;
-    let quoted = text.replace(quote, &format!("\\{quote}"));
-    (!text.ends_with('\\')).then(|| format!("{quote}{quoted}{quote}"))
 }
 
 #[cfg(test)]

@@ -6,9 +6,11 @@ mod collection;
 mod filter;
 mod oauth2;
 mod realtime;
+mod records;
 pub(crate) mod request;
 pub(crate) mod server_url;
 mod subscription;
+mod walk;
 
 use std::{
     fmt,
@@ -29,6 +31,7 @@ pub use self::{
     filter::filter,
     oauth2::OAuth2,
     realtime::Realtime,
+    records::{List, Page, Pages, RecordRequest, Records},
     request::{Request, Response},
     subscription::{Subscribe, Subscription},
 };

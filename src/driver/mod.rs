@@ -170,6 +170,10 @@ impl Driver {
             self.jobs.push(Box::pin(job.map(|()| Done::Request)));
             any = true;
         }
+        while let Ok(job) = self.shared.views.1.try_recv() {
+            self.jobs.push(Box::pin(job.map(|()| Done::Connection)));
+            any = true;
+        }
         any
     }
 
@@ -254,6 +258,7 @@ impl Driver {
         self.alarm = Alarm::default();
         while self.shared.jobs.1.try_recv().is_ok() {}
         self.shared.http.close_idle();
+        while self.shared.views.1.try_recv().is_ok() {}
         self.shared.finish();
     }
 }

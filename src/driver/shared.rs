@@ -35,6 +35,9 @@ pub(crate) type Job = BoxFuture<'static, ()>;
 /// Requests queued for the driver. When the queue is full, a caller waits for room.
 const JOBS: usize = 256;
 
+/// Views that wait for the driver to begin with them. It takes all of them whenever it runs.
+const VIEWS: usize = 4_096;
+
 pub(crate) struct Shared {
     engine: Mutex<ClientEngine>,
     /// The driver's.
@@ -51,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) callbacks: Arc<Callbacks>,
     pub(crate) jobs: (async_channel::Sender<Job>, async_channel::Receiver<Job>),
+    /// The I/O of views, which goes on for as long as they live.
+    pub(crate) views: (async_channel::Sender<Job>, async_channel::Receiver<Job>),
     pub(crate) notices: Notices,
     pub(crate) account: Account,
     /// The driver has closed everything.
@@ -94,6 +99,7 @@ impl Shared {
             callbacks,
             account: Account::new(provider),
             jobs: async_channel::bounded(JOBS),
+            views: async_channel::bounded(VIEWS),
             finished: AtomicBool::new(false),
             finish: Notification::new(),
             thread: Mutex::default(),
@@ -147,11 +153,25 @@ impl Shared {
         below(&self.base, path)
     }
 
+    /// Runs a job that lasts, beside the requests and not counted among them.
+    pub(crate) fn begin(&self, job: Job) -> Result<(), Error> {
+        match self.views.0.try_send(job) {
+            Ok(()) => self.waker.wake(),
+            Err(async_channel::TrySendError::Closed(_)) => return Err(Error::Closed),
+            Err(async_channel::TrySendError::Full(_)) => {
+                let reason = format!("{VIEWS} are waiting for the driver; start some, and then more");
+                return Err(Error::unsupported("starting more views", reason));
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn close(&self) {
         self.notices.close_batches();
         self.engine().close();
         self.callbacks.close();
         self.jobs.0.close();
+        self.views.0.close();
     }
 
     #[cfg(any(feature = "async-io", feature = "tokio"))]

@@ -97,6 +97,11 @@ impl<L: Outlet> Engine<L> {
         true
     }
 
+    /// Whether the host has a source of tokens.
+    pub(crate) fn has_provider(&self) -> bool {
+        self.config.has_provider
+    }
+
     pub(crate) fn token(&self) -> Option<&Token> {
         self.credentials.token.as_ref()
     }

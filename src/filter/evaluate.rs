@@ -1,6 +1,6 @@
 //! Whether a record passes a filter: yes, no, or not known here.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cmp::Ordering};
 
 use serde_json::Value;
 
@@ -519,4 +519,21 @@ fn length(value: &Value, is_old: bool) -> Term<'static> {
     };
     let sql = Sql::Number(Number::integer(i64::try_from(count).unwrap_or(i64::MAX)));
     Term { sql, affinity: Affinity::None, shape: Shape::Column }
+}
+
+/// The order of two values in a column, as `ORDER BY` has it, if all kinds that the column may be of agree.
+pub(crate) fn compare(kinds: Kinds, left: &Value, right: &Value) -> Option<Ordering> {
+    let ages = kinds.plain().iter().flat_map(|kind| [(kind, false), (kind, true)]);
+    agreed(ages.map(|(kind, is_old)| column(left, kind, is_old).sql.order(&column(right, kind, is_old).sql)))
+}
+
+/// The same for values inside of JSON, at a path.
+pub(crate) fn compare_inside(path: &[String], left: &Value, right: &Value) -> Option<Ordering> {
+    inside(left, path)?.order(&inside(right, path)?)
+}
+
+/// The one answer that all give.
+fn agreed<T: PartialEq>(mut answers: impl Iterator<Item = Option<T>>) -> Option<T> {
+    let first = answers.next()??;
+    answers.all(|answer| answer.as_ref() == Some(&first)).then_some(first)
 }

@@ -96,6 +96,11 @@ impl Kinds {
         }
     }
 
+    /// Those of both, if any.
+    pub(crate) fn common(self, other: Self) -> Option<Self> {
+        (self.0 & other.0 != 0).then_some(Self(self.0 & other.0))
+    }
+
     pub(crate) fn iter(self) -> impl Iterator<Item = Kind> {
         ALL.into_iter().filter(move |kind| self.has(*kind))
     }

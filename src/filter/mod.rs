@@ -25,6 +25,7 @@ mod kinds;
 mod like;
 mod plan;
 mod program;
+mod quote;
 mod syntax;
 #[cfg(test)]
 mod tests;
@@ -33,9 +34,10 @@ mod value;
 use syntax::{Grammar, Tree};
 
 pub(crate) use clock::stamp;
-pub(crate) use evaluate::{Found, Source};
+pub(crate) use evaluate::{Found, Source, compare, compare_inside};
 pub(crate) use kinds::{Kind, Kinds, Schema};
 pub(crate) use plan::Plan;
+pub(crate) use quote::{for_both, quote, quote_for_old};
 pub(crate) use syntax::SyntaxError;
 
 use program::Program;
@@ -61,6 +63,9 @@ pub(crate) enum Dialect {
     /// Not known. Where they differ, nothing is said.
     Any,
 }
+
+/// The longest filter that servers take, in characters.
+pub(crate) const MAX_CHARACTERS: usize = 3_500;
 
 const NEW: Grammar = Grammar { escapes: true, calls: true };
 const BETWEEN: Grammar = Grammar { escapes: false, calls: true };
@@ -123,6 +128,11 @@ impl Filter {
         if answers.all(|answer| answer == first) { first } else { Answer::Unknown }
     }
 
+    /// How many comparisons it has, of which servers take 200.
+    pub(crate) fn comparisons(&self) -> usize {
+        self.readings.iter().flatten().map(|program| program.root.comparisons().len()).max().unwrap_or(0)
+    }
+
     /// Every field, macro and path that it names, modifiers included.
     pub(crate) fn names(&self) -> &[String] {
         &self.names
@@ -166,4 +176,23 @@ pub(crate) fn is_read_at_any_age(text: &str) -> bool {
 /// The same for what may become a part of a filter: what more text could mend is no error.
 pub(crate) fn check_part(text: &str) -> Result<(), SyntaxError> {
     check(text).or_else(|error| if error.is_open { Ok(()) } else { Err(error) })
+}
+
+/// Both filters in one, where no server reads that otherwise than as both: a comment may hide a bracket, and servers have
+/// limits.
+pub(crate) fn joined(left: &str, right: &str) -> Option<String> {
+    let is_both = |text: &String| {
+        text.chars().count() <= MAX_CHARACTERS
+            && [NEW, BETWEEN, OLD].iter().all(|grammar| {
+                let parts = (syntax::parse(left, *grammar), syntax::parse(right, *grammar));
+                match (parts, syntax::parse(text, *grammar)) {
+                    ((Ok(left), Ok(right)), Ok(whole)) => whole == Tree::All(vec![left, right]),
+                    // What it refuses alone, it must refuse in company.
+                    ((Ok(_), Ok(_)), Err(_)) | (_, Ok(_)) => false,
+                    (_, Err(_)) => true,
+                }
+            })
+    };
+    // A comment ends with the group: servers look for its bracket first.
+    Some(format!("({left}) && ({right})")).filter(is_both)
 }

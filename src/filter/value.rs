@@ -273,6 +273,17 @@ impl<'a> Sql<'a> {
         }
     }
 
+    /// The order of `ORDER BY`: nothing comes first.
+    pub(super) fn order(&self, other: &Sql<'_>) -> Option<Ordering> {
+        match (self, other) {
+            (Self::Anything, _) | (_, Sql::Anything) => None,
+            (Self::Null, Sql::Null) => Some(Ordering::Equal),
+            (Self::Null, _) => Some(Ordering::Less),
+            (_, Sql::Null) => Some(Ordering::Greater),
+            _ => self.compare(other).ok(),
+        }
+    }
+
     /// SQL's `IS`.
     fn is(&self, other: &Sql<'_>) -> Truth {
         match (self.is_null(), other.is_null()) {

@@ -43,6 +43,15 @@ def described(function: Any) -> set[str]:
     return set(re.findall(r"^    (\w+): ", arguments, re.MULTILINE))
 
 
+@pytest.mark.parametrize("kind", [tidings.Collection, tidings.AsyncCollection])
+@pytest.mark.parametrize("name", ["list", "get_full_list", "get_list", "get_one", "watch"])
+def test_each_request_for_records_describes_its_parameters(kind: Any, name: str) -> None:
+    function = getattr(kind, name)
+    assert described(function) == set(inspect.signature(function).parameters) - {"self", "id"}
+    assert "Raises:" in function.__doc__
+    assert "{" not in function.__doc__
+
+
 @pytest.mark.parametrize(
     "function",
     [

@@ -121,6 +121,16 @@ def sync_program() -> None:
         print(removed + client.realtime.unsubscribe() + client.realtime.unsubscribe_by_prefix("posts/"))
         answer: dict[str, Any] = posts.auth_with_password("ann", "secret")
         posts.auth_refresh()
+        with posts.watch(filter="title != ''", sort=["-title"], limit=9, audit=None) as view:
+            for changes in view:
+                titles: list[str] = [row["title"] for row in changes.rows[1:]]
+                whys = [delta.why for delta in changes.deltas if isinstance(delta, tidings.Remove)]
+                view.prove()
+                print(titles, whys, changes.status.is_proven, view.status.why, view.rows[0])
+        made: dict[str, Any] = posts.create({"title": "a"})
+        ids: list[str] = [post["id"] for post in posts.list(filter="title != ''", sort=["-title"])]
+        print(ids, posts.get_full_list(fields="id")[0], posts.get_list(2, 30)["items"], posts.get_one(ids[0]))
+        print(posts.update(made["id"], {"title": "b"}), posts.delete(made["id"]))
         posts.auth_with_oauth2("google", print)
         client.realtime.on_disconnect = lambda topics: print(len(topics))
         client.realtime.on_state = lambda state: print(state.name, state.reason, state.retry_in, state.error)
@@ -157,6 +167,12 @@ async def async_program() -> None:
         listener: AsyncListener = await client.collection("posts").subscribe("*", on_post_later)
         await client.collection("posts").subscribe("*", on_post)
         listener()
+        async with await client.collection("posts").watch(expand="author") as view:
+            async for changes in view:
+                await view.prove(timeout=1)
+                print(len(changes.rows), await view.next(timeout=1))
+        async for record in client.collection("posts").list(sort="-created"):
+            print(record["id"], await client.collection("posts").get_one(record["id"]))
         posts: AsyncSubscription = await client.realtime.subscribe("posts/*")
         async with posts:
             async for event in posts:

@@ -13,7 +13,7 @@ use std::io;
 
 #[cfg(unix)]
 use crate::bell::Bell;
-use crate::{error::raise, exclusive::Exclusive, json::from_value, subscription::Subscription};
+use crate::{error::raise, exclusive::Exclusive, json::from_value, subscription::Subscription, view::View};
 
 #[pyclass(frozen, module = "tidings._tidings")]
 pub(crate) struct Call {
@@ -39,7 +39,9 @@ pub(crate) enum Answer {
     Nothing,
     LoggedIn(AuthResponse),
     Response(Response),
+    Json(serde_json::Value),
     Subscription(blocking::Subscription),
+    View(blocking::View),
 }
 
 impl Call {
@@ -111,6 +113,8 @@ impl Call {
                 let body = PyBytes::new(py, response.body());
                 Ok((response.status(), body).into_pyobject(py)?.into_any())
             }
+            Answer::View(view) => Ok(Bound::new(py, View::new(view))?.into_any()),
+            Answer::Json(value) => from_value(py, &value),
             Answer::Subscription(subscription) => {
                 Ok(Bound::new(py, Subscription::new(subscription)?)?.into_any())
             }

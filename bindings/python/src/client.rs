@@ -27,6 +27,7 @@ use crate::{
     options,
     state::State,
     subscription::Subscription,
+    view::View,
     wait,
 };
 
@@ -53,7 +54,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    fn get(&self) -> PyResult<&tidings::Client> {
+    pub(crate) fn get(&self) -> PyResult<&tidings::Client> {
         self.client.get().map_err(raise)
     }
 
@@ -71,7 +72,10 @@ impl Client {
         options::subscribe(subscribe, options)
     }
 
-    fn call(&self, future: impl Future<Output = Result<Answer, Error>> + Send + 'static) -> PyResult<Call> {
+    pub(crate) fn call(
+        &self,
+        future: impl Future<Output = Result<Answer, Error>> + Send + 'static,
+    ) -> PyResult<Call> {
         self.client.call(future).map(Call::new).map_err(raise)
     }
 
@@ -194,6 +198,22 @@ impl Client {
         }
         let subscription = self.client.start(subscribe).map_err(raise)?;
         Ok(Bound::new(py, Subscription::new(subscription)?)?.into_any())
+    }
+
+    fn watch<'py>(
+        &self,
+        py: Python<'py>,
+        collection: &str,
+        options: &Bound<'_, PyDict>,
+        wait: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let watch = options::watch(self.get()?.collection(collection).watch(), options)?;
+        if wait {
+            let call = self.client.watch(watch).map_err(raise)?;
+            return Ok(Bound::new(py, Call::new(call.map(Answer::View)))?.into_any());
+        }
+        let view = self.client.start_watch(watch).map_err(raise)?;
+        Ok(Bound::new(py, View::new(view))?.into_any())
     }
 
     fn unsubscribe(&self, id: u64) -> PyResult<()> {

@@ -15,9 +15,11 @@ mod hub;
 mod interpreter;
 mod json;
 mod options;
+mod records;
 mod source;
 mod state;
 mod subscription;
+mod view;
 
 use std::time::{Duration, Instant};
 
@@ -82,9 +84,11 @@ mod _tidings {
         hub::Hub,
         interpreter::{count_forks, end, forked, inside},
         json::parse,
+        records::{Pages, Records},
         source::{ConnectQuestion, EventSource, StatusQuestion},
         state::State,
         subscription::Subscription,
+        view::{Rows, View},
     };
 
     #[pymodule_init]

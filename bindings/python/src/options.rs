@@ -9,7 +9,7 @@ use pyo3::{
 };
 use serde_json::Value;
 use tidings::{
-    ClientBuilder, EventSourceBuilder, Overflow, Subscribe,
+    ClientBuilder, EventSourceBuilder, List, Overflow, RecordRequest, Subscribe, Watch,
     blocking::{Builder, Questions},
 };
 
@@ -118,6 +118,66 @@ pub(crate) fn subscribe(mut subscribe: Subscribe, options: &Bound<'_, PyDict>) -
         (Some(queue), Some(overflow)) => subscribe.queue(queue, overflow),
         _ => subscribe,
     })
+}
+
+pub(crate) fn list(mut list: List, options: &Bound<'_, PyDict>) -> PyResult<List> {
+    for (name, value) in options {
+        let name: String = name.extract()?;
+        list = match name.as_str() {
+            "filter" => list.filter(value.extract::<String>()?),
+            "sort" => list.sort(value.extract::<String>()?),
+            "expand" => list.expand(value.extract::<String>()?),
+            "fields" => list.fields(value.extract::<String>()?),
+            "page_size" => list.page_size(count(&name, &value)?),
+            "timeout" => list.timeout(seconds(&name, &value)?),
+            "query" => {
+                let query: Pairs = value.cast::<PyDict>()?.items().extract()?;
+                query.into_iter().fold(list, |list, (name, value)| list.query(name, value))
+            }
+            _ => return Err(unknown(&name)),
+        };
+    }
+    Ok(list)
+}
+
+pub(crate) fn watch(mut watch: Watch, options: &Bound<'_, PyDict>) -> PyResult<Watch> {
+    for (name, value) in options {
+        let name: String = name.extract()?;
+        watch = match name.as_str() {
+            "filter" => watch.filter(value.extract::<String>()?),
+            "sort" => watch.sort(value.extract::<String>()?),
+            "expand" => watch.expand(value.extract::<String>()?),
+            "limit" => watch.limit(count(&name, &value)?),
+            "slack" => watch.slack(count(&name, &value)?),
+            "audit" if value.is_none() => watch.audit(None),
+            "audit" => watch.audit(seconds(&name, &value)?),
+            "filter_on_server" if value.extract()? => watch.filter_on_server(),
+            "filter_on_server" => watch,
+            "timeout" => watch.timeout(seconds(&name, &value)?),
+            _ => return Err(unknown(&name)),
+        };
+    }
+    Ok(watch)
+}
+
+pub(crate) fn record<T>(
+    mut request: RecordRequest<T>,
+    options: &Bound<'_, PyDict>,
+) -> PyResult<RecordRequest<T>> {
+    for (name, value) in options {
+        let name: String = name.extract()?;
+        request = match name.as_str() {
+            "expand" => request.expand(value.extract::<String>()?),
+            "fields" => request.fields(value.extract::<String>()?),
+            "timeout" => request.timeout(seconds(&name, &value)?),
+            "query" => {
+                let query: Pairs = value.cast::<PyDict>()?.items().extract()?;
+                query.into_iter().fold(request, |request, (name, value)| request.query(name, value))
+            }
+            _ => return Err(unknown(&name)),
+        };
+    }
+    Ok(request)
 }
 
 pub(crate) fn event_source(

@@ -73,6 +73,11 @@ pub(crate) trait Dialect: fmt::Debug + Send + Sync {
         Ok(format!("{}/{what}", self.log_in_path(collection)?))
     }
 
+    /// Where the records of a collection are, or why that is not known.
+    fn records_path(&self, collection: &str) -> Result<String, Error> {
+        Ok(format!("{}/records", self.log_in_path(collection)?))
+    }
+
     /// The body of a login with a password.
     fn credentials(&self, identity: &str, password: &str) -> Value {
         json!({"identity": identity, "password": password})

@@ -183,6 +183,11 @@ impl Dialect for RustBaas {
         }
     }
 
+    fn records_path(&self, _collection: &str) -> Result<String, Error> {
+        let reason = "where RustBaaS has them, and in which form, is not documented; use `send`";
+        Err(Error::unsupported("reading and writing records", reason))
+    }
+
     /// Which of the names the server reads is not documented.
     fn credentials(&self, identity: &str, password: &str) -> Value {
         json!({"identity": identity, "email": identity, "password": password})

@@ -38,6 +38,7 @@ from ._event_source import (
 )
 from ._subscription import Listener, Subscription
 from ._tidings import State, __version__
+from ._view import AsyncView, Changes, Delta, Insert, Remove, Reset, Rows, Status, Update, View
 from .exceptions import ClientResponseError, TidingsError
 
 __all__ = [
@@ -48,29 +49,39 @@ __all__ = [
     "AsyncListener",
     "AsyncRealtime",
     "AsyncSubscription",
+    "AsyncView",
     "AuthStore",
     "BosBase",
+    "Changes",
     "Client",
     "ClientResponseError",
     "Closed",
     "Collection",
     "Comment",
+    "Delta",
     "Disconnected",
     "Event",
     "EventSource",
     "GapReason",
+    "Insert",
     "Listener",
     "Message",
     "Open",
     "Overflow",
     "PocketBase",
     "Realtime",
+    "Remove",
+    "Reset",
+    "Rows",
     "SourceEvent",
     "SourceRequest",
     "State",
+    "Status",
     "Subscription",
     "TidingsError",
     "TooLarge",
+    "Update",
+    "View",
     "__version__",
     "exceptions",
     "filter",

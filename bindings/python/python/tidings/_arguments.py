@@ -124,6 +124,46 @@ def subscribe_options(
     )
 
 
+def record_options(
+    *,
+    filter: str | None = None,
+    sort: str | Iterable[str] | None = None,
+    expand: str | Iterable[str] | None = None,
+    fields: str | Iterable[str] | None = None,
+    page_size: int | None = None,
+    query: Mapping[str, Any] | None = None,
+    timeout: float | None = None,
+) -> dict[str, Any]:
+    """What a request for records is asked with."""
+    parameters = joined(query)
+    named = given(filter=filter, sort=_listed(sort), expand=_listed(expand), fields=_listed(fields))
+    for name, value in named.items():
+        valid(name, value)
+    if twice := sorted(named.keys() & parameters.keys()):
+        raise ArgumentError(f"invalid query: {', '.join(twice)} is given as an argument too; give it once")
+    return given(**named, page_size=page_size, query=parameters or None, timeout=timeout)
+
+
+def watch_options(
+    *,
+    filter: str | None,
+    sort: str | Iterable[str] | None,
+    limit: int | None,
+    slack: int | None,
+    expand: str | Iterable[str] | None,
+    audit: float | None,
+    filter_on_server: bool,
+    timeout: float,
+) -> dict[str, Any]:
+    """What a live view is made with."""
+    named = given(filter=filter, sort=_listed(sort), expand=_listed(expand))
+    for name, value in named.items():
+        valid(name, value)
+    options = given(**named, limit=limit, slack=slack, filter_on_server=filter_on_server, timeout=timeout)
+    # None has a meaning: never.
+    return options | {"audit": audit}
+
+
 class Body(NamedTuple):
     content: bytes | None
     type: str | None

@@ -15,6 +15,8 @@ from ._base import BaseClient, BaseRealtime
 from ._docs import documented
 from ._handlers import AsyncCallback, AsyncProvider
 from ._pump import Pump, on_thread
+from ._records import AsyncRecords
+from ._view import AsyncView
 from .exceptions import TimedOutError
 
 # How often a login with OAuth2 is asked for its URL.
@@ -211,17 +213,26 @@ class AsyncClient(BaseClient[AsyncProvider]):
     def _outlives(self) -> bool:
         return self._pump.outlive()
 
+    def _begin_to_listen(self) -> None:
+        """Before what listens: outages are logged from then on."""
+        self._is_used = True
+        self._pump.attach()
+
     def _forget_ended(self) -> None:
         self._pump.forget_ended()
 
 
-class AsyncCollection:
+class AsyncCollection(AsyncRecords):
     """A collection of records: ``client.collection(name)``. Its methods are called on the client's event
     loop."""
 
     def __init__(self, client: AsyncClient, name: str) -> None:
         self._of = client
         self._name = name
+
+    @property
+    def _asker(self) -> AsyncClient:
+        return self._of
 
     @overload
     async def subscribe(
@@ -287,6 +298,37 @@ class AsyncCollection:
             default=self._of._queue,
         )
         return await self._of._subscribe(self._name, topic, callback, options, wait, timeout)
+
+    @documented(_docs.WATCH)
+    async def watch(
+        self,
+        *,
+        filter: str | None = None,
+        sort: str | Iterable[str] | None = None,
+        limit: int | None = None,
+        slack: int | None = None,
+        expand: str | Iterable[str] | None = None,
+        audit: float | None = 300,
+        filter_on_server: bool = False,
+        wait: bool = True,
+        timeout: float = 30,
+    ) -> AsyncView:
+        """Makes a live view: a list of records that is kept up to date."""
+        options = _arguments.watch_options(
+            filter=filter,
+            sort=sort,
+            limit=limit,
+            slack=slack,
+            expand=expand,
+            audit=audit,
+            filter_on_server=filter_on_server,
+            timeout=timeout,
+        )
+        self._of._begin_to_listen()
+        native = self._of._client.watch(self._name, options, wait)
+        if isinstance(native, _tidings.Call):
+            native = await self._of._finish(native, None)
+        return AsyncView(native, self._name, self._of, self._of._pump)
 
     @documented(_docs.UNSUBSCRIBE)
     def unsubscribe(self, topic: str | None = None) -> int:

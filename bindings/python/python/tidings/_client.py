@@ -15,7 +15,9 @@ from ._dispatcher import Dispatcher
 from ._docs import documented
 from ._event import plain
 from ._handlers import EventCallback, Provider
+from ._records import Records
 from ._subscription import Listener, Subscription
+from ._view import View
 from ._wait import is_patched, wait
 from .exceptions import TimedOutError
 
@@ -237,6 +239,11 @@ class Client(BaseClient[Provider]):
     def _listen(self) -> None:
         self._dispatcher.start()
 
+    def _begin_to_listen(self) -> None:
+        """Before what listens: outages are logged from then on."""
+        self._is_used = True
+        self._dispatcher.start()
+
     def _forget_ended(self) -> None:
         self._dispatcher.forget_ended()
 
@@ -264,13 +271,17 @@ class PocketBase(BosBase):
     """The same, by its name in the PocketBase SDK."""
 
 
-class Collection:
+class Collection(Records):
     """A collection of records: ``client.collection(name)``. All methods may be called from any thread and from
     any callback."""
 
     def __init__(self, client: Client, name: str) -> None:
         self._of = client
         self._name = name
+
+    @property
+    def _asker(self) -> Client:
+        return self._of
 
     @overload
     def subscribe(
@@ -336,6 +347,37 @@ class Collection:
             default=self._of._queue,
         )
         return self._of._subscribe(self._name, topic, callback, options, wait, timeout)
+
+    @documented(_docs.WATCH)
+    def watch(
+        self,
+        *,
+        filter: str | None = None,
+        sort: str | Iterable[str] | None = None,
+        limit: int | None = None,
+        slack: int | None = None,
+        expand: str | Iterable[str] | None = None,
+        audit: float | None = 300,
+        filter_on_server: bool = False,
+        wait: bool = True,
+        timeout: float = 30,
+    ) -> View:
+        """Makes a live view: a list of records that is kept up to date."""
+        options = _arguments.watch_options(
+            filter=filter,
+            sort=sort,
+            limit=limit,
+            slack=slack,
+            expand=expand,
+            audit=audit,
+            filter_on_server=filter_on_server,
+            timeout=timeout,
+        )
+        self._of._begin_to_listen()
+        native = self._of._client.watch(self._name, options, wait)
+        if isinstance(native, _tidings.Call):
+            native = self._of._finish(native, None)
+        return View(native, self._name, self._of)
 
     @documented(_docs.UNSUBSCRIBE)
     def unsubscribe(self, topic: str | None = None) -> int:

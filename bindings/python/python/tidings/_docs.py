@@ -132,3 +132,103 @@ Returns:
 Raises:
     ForkedError: The client belongs to the parent process.
 """
+
+_RAISES_FOR_RECORDS = """
+    ArgumentError: The filter or the sort has a syntax error, with its column, or another argument is invalid.
+    UnsupportedError: The server is a RustBaaS, whose records are not documented: use `send`.
+    ClientResponseError: The server refused, with its ``status``, or there was no response (``status`` 0).
+    ClosedError: The client is closed.
+    ForkedError: The client belongs to the parent process.
+"""
+
+_LISTS = """
+    filter: Lists only records that match. Use `Client.filter` to insert values from outside safely.
+    sort: Names of fields, with ``-`` before those that descend.
+    expand: Relations to include in ``expand`` of each record.
+    fields: The only fields to return.
+"""
+
+_QUERIES = """
+    query: More parameters of the request.
+    timeout: How many seconds each request may take.
+"""
+
+_WALK = (
+    """
+The list is walked by key: ``id`` is added to the sort, and each page begins after the last record. So records
+that come and go meanwhile neither hide others nor make them come twice. With a sort by a path through a relation
+(``author.name``), by a field with several values or by JSON objects, pages are requested by number, and then they do.
+
+Args:"""
+    + _LISTS
+    + """    page_size: How many records to request at once, at most 1,000; servers before 0.23 return at most 500.
+"""
+    + _QUERIES.lstrip("\n")
+    + """
+Raises:"""
+    + _RAISES_FOR_RECORDS
+)
+
+FULL_LIST = _WALK
+
+LIST = (
+    """::
+
+    {loop} post in posts.list(filter="likes > 3", sort="-created"):
+        print(post["title"])
+"""
+    + _WALK
+)
+
+PAGE = (
+    """A dict as the server sends it: ``page``, ``perPage``, ``totalItems``, ``totalPages``, and ``items`` with the
+records.
+
+Args:
+    page: From 1 on.
+    per_page: How many records a page has, at most 1,000."""
+    + _LISTS
+    + _QUERIES.lstrip("\n")
+    + """
+Raises:"""
+    + _RAISES_FOR_RECORDS
+)
+
+RECORD = (
+    """
+Args:
+    expand: Relations to include in ``expand`` of the record.
+    fields: The only fields to return."""
+    + _QUERIES
+    + """
+Raises:"""
+    + _RAISES_FOR_RECORDS
+)
+
+DELETE = "Raises:" + _RAISES_FOR_RECORDS
+
+WATCH = """
+Waits for the first list that is proven to be the server's, unless ``wait`` is False. From then on the view follows
+the server: through reconnects, restarts, lost events and changes of the user, and its ``status`` says when the rows
+are in doubt. Rows do not vanish because the network does.
+
+Args:
+    filter: Shows only records that match. Use `Client.filter` to insert values from outside safely.
+    sort: Names of fields, with ``-`` before those that descend; ``id`` is added.
+    limit: Shows only the first so many rows. None shows all, and keeps them in memory.
+    slack: How many rows beyond the limit are kept, so that the server is not asked for each that leaves.
+    expand: Relations to include in ``expand`` of each row. The server reports no change of an expanded record.
+    audit: How often, in seconds, the view is compared with the server's list, which alone finds records that a rule
+        hides from now on. None: never.
+    filter_on_server: Leaves it to the server alone which records match: for BosBase, and for who must not receive
+        what does not match.
+    wait: False returns at once, connected or not, with an empty view.
+    timeout: How many seconds to wait for the first list.
+
+Raises:
+    ArgumentError: The filter or the sort has a syntax error, with its column, or another argument is invalid.
+    UnsupportedError: The server has no lists (RustBaaS).
+    ClientResponseError: The server refused, with its ``status``, or there was no response (``status`` 0).
+    ClosedError: The client is closed.
+    ForkedError: The client belongs to the parent process.
+"""

@@ -26,11 +26,15 @@ __all__ = [
     "ConnectQuestion",
     "EventSource",
     "Hub",
+    "Pages",
     "RawEvent",
+    "Records",
+    "Rows",
     "State",
     "StatusQuestion",
     "Subscription",
     "TokenRequest",
+    "View",
     "__version__",
     "count_forks",
     "end",
@@ -163,6 +167,9 @@ class Client:
     def stream(
         self, collection: str | None, topic: str, options: dict[str, Any], wait: bool
     ) -> Call | Subscription: ...
+    # A live view, with `wait` a call whose result it is. options: filter, sort, expand str; limit, slack int; audit float
+    # seconds | None; filter_on_server bool; timeout float seconds.
+    def watch(self, collection: str, options: dict[str, Any], wait: bool) -> Call | View: ...
     def unsubscribe(self, id: int) -> None: ...
     def unsubscribe_topic(self, collection: str | None, topic: str | None) -> int: ...
     def unsubscribe_by_prefix(self, prefix: str) -> int: ...
@@ -196,6 +203,55 @@ class Client:
     # Within a second; releases the GIL. Without `wait` at once, and what is left goes by itself.
     def close(self, wait: bool = True) -> None: ...
     def closing(self) -> Call: ...  # closes; done when nothing is left
+
+@final
+class Records:
+    """The records of a collection."""
+
+    # options: expand, fields str; query dict[str, str]; timeout float seconds; of lists also filter, sort str and page_size int.
+    # Errors of arguments are raised here or by the call.
+    def __new__(cls, client: Client, collection: str) -> Records: ...
+    def list(self, options: dict[str, Any]) -> Pages: ...
+    def page(self, number: int, options: dict[str, Any]) -> Call: ...
+    def get(self, id: str, options: dict[str, Any]) -> Call: ...
+    def create(self, record: str, options: dict[str, Any]) -> Call: ...  # record as JSON
+    def update(self, id: str, changes: str, options: dict[str, Any]) -> Call: ...
+    def delete(self, id: str) -> Call: ...
+
+@final
+class Pages:
+    """A list that is read page by page."""
+
+    def next(
+        self,
+    ) -> Call: ...  # whose result is the records, None at the end; the same page if it is withdrawn
+
+@final
+class Rows:
+    """The rows of a view at one moment. A row is parsed whenever it is got."""
+
+    def __len__(self) -> int: ...
+    def get(self, at: int) -> dict[str, Any]: ...
+
+@final
+class View:
+    """A live view. Dropping it ends it."""
+
+    def rows(self) -> Rows: ...
+    def status(
+        self,
+    ) -> tuple[bool, float, str | None, BaseException | None]: ...  # is proven; since 1970; why; error
+    def error(self) -> BaseException | None: ...  # why it has ended
+    def prove(self) -> Call: ...
+    def close(self) -> None: ...
+    def wait(self, timeout: float | None) -> bool: ...  # whether `take` would give something
+    def ring(self) -> int | None: ...  # as that of `Call`
+    def poll(self, number: int) -> bool: ...  # as that of `Subscription`
+    # After a true `wait` or `poll`: deltas, rows, status. None: nothing more comes. A delta is ("insert", at, row),
+    # ("update", from, to, row, old), ("remove", at, row, why) or ("reset", rows).
+    def take(
+        self,
+    ) -> tuple[list[tuple[Any, ...]], Rows, tuple[bool, float, str | None, BaseException | None]] | None: ...
 
 @final
 class EventSource:

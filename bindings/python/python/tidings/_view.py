@@ -1,0 +1,307 @@
+"""Live views: lists of records that are kept up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any, NamedTuple, Protocol, TypeVar, overload
+
+from . import _tidings
+from ._pump import Pump
+from ._wait import wait
+
+Record = dict[str, Any]
+V = TypeVar("V", bound="BaseView")
+
+
+class Rows(Sequence[Record]):
+    """Rows of a live view, in order: a list that does not change. Each row is a new dict whenever it is got, so a
+    program may keep it and change it."""
+
+    def __init__(self, native: _tidings.Rows) -> None:
+        self._native = native
+
+    def __len__(self) -> int:
+        return len(self._native)
+
+    @overload
+    def __getitem__(self, at: int) -> Record: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> list[Record]: ...
+
+    def __getitem__(self, at: int | slice) -> Record | list[Record]:
+        if isinstance(at, slice):
+            return [self._native.get(place) for place in range(*at.indices(len(self)))]
+        place = at + len(self) if at < 0 else at
+        if not 0 <= place < len(self):
+            raise IndexError("there is no such row")
+        return self._native.get(place)
+
+    def __iter__(self) -> Iterator[Record]:
+        return (self._native.get(place) for place in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence) or isinstance(other, (str, bytes)):
+            return NotImplemented
+        return len(self) == len(other) and all(
+            mine == theirs for mine, theirs in zip(self, other, strict=True)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<tidings.Rows {len(self)}>"
+
+
+class Status(NamedTuple):
+    """Whether the rows of a view are what the server has."""
+
+    is_proven: bool
+    """Whether they are the server's list, with all changes since then. Otherwise changes may be missing."""
+    since: float
+    """When they were last compared with the server's list, or since when they are in doubt: seconds since 1970."""
+    why: str | None
+    """Why they are in doubt: ``"disconnected"``, ``"comparing"``, ``"identity"`` or ``"list_failed"``. None while they are
+    proven."""
+    error: BaseException | None
+    """The error behind that, if there is one."""
+
+
+class Insert(NamedTuple):
+    """A row came, and is at this place now."""
+
+    at: int
+    row: Record
+
+
+class Update(NamedTuple):
+    """A row changed: it is taken from one place and put at another, counted without it; the same if it did not move."""
+
+    old_at: int
+    at: int
+    row: Record
+    old: Record
+
+
+class Remove(NamedTuple):
+    """A row is no longer in the list: ``why`` is ``"deleted"``, ``"left_filter"``, ``"displaced"`` (beyond the limit), or
+    ``"gone"`` (the server no longer lists it, as was found when the list was compared)."""
+
+    at: int
+    row: Record
+    why: str
+
+
+class Reset(NamedTuple):
+    """The list is another one: the first, or one that differs in so much that the changes would be longer."""
+
+    rows: Rows
+
+
+Delta = Insert | Update | Remove | Reset
+
+
+class Changes(NamedTuple):
+    """What has happened to a view since the batch before, in one step."""
+
+    deltas: list[Delta]
+    """In order. Applied to the rows of the batch before, they give ``rows``. Empty if only the status has changed."""
+    rows: Rows
+    """The rows after these changes."""
+    status: Status
+    """The status after these changes."""
+
+
+_DELTAS: dict[str, Any] = {"insert": Insert, "update": Update, "remove": Remove}
+
+
+def _delta(kind: str, *fields: Any) -> Delta:
+    if kind == "reset":
+        return Reset(Rows(*fields))
+    delta: Delta = _DELTAS[kind](*fields)
+    return delta
+
+
+def _taken(native: _tidings.View) -> Changes | None:
+    taken = native.take()
+    if taken is None:
+        return None
+    deltas, rows, status = taken
+    return Changes([_delta(*delta) for delta in deltas], Rows(rows), Status(*status))
+
+
+class Asker(Protocol):
+    """A client, sync or async."""
+
+    def _finish(self, call: _tidings.Call, timeout: float | None) -> Any: ...
+
+
+class BaseView:
+    """The common part of both views."""
+
+    def __init__(self, native: _tidings.View, collection: str, client: Asker) -> None:
+        self._native = native
+        self._collection = collection
+        # Keeps the client alive: one that nothing refers to is closed.
+        self._client = client
+
+    @property
+    def rows(self) -> Rows:
+        """The rows as they are now, from any thread: empty before the first list, and after the end what was shown last.
+
+        Raises:
+            ForkedError: The client belongs to the parent process.
+        """
+        return Rows(self._native.rows())
+
+    @property
+    def status(self) -> Status:
+        """Whether the rows are what the server has.
+
+        Raises:
+            ForkedError: The client belongs to the parent process.
+        """
+        return Status(*self._native.status())
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why the view has ended; None while it goes on.
+
+        Raises:
+            ForkedError: The client belongs to the parent process.
+        """
+        return self._native.error()
+
+    def close(self) -> None:
+        """Ends the view, also for who waits for changes. Does not wait; closing twice is harmless."""
+        self._native.close()
+
+    def __repr__(self) -> str:
+        return f"<tidings.{type(self).__name__} {self._collection}>"
+
+
+class View(BaseView):
+    """A live view: ``client.collection("tasks").watch()``. Leaving its ``with`` block, or dropping it, ends it.
+
+    ::
+
+        with client.collection("tasks").watch(filter="done = false", sort="-priority") as tasks:
+            print(len(tasks.rows))
+            for changes in tasks:
+                print([task["title"] for task in changes.rows])
+
+    Iterating gives `Changes`: the first is a `Reset`. A slow reader loses nothing: what waits folds into fewer
+    changes. The iteration ends with the view; `error` says why. One thread at a time may read it; everything else may
+    be called from any thread.
+    """
+
+    def next(self, timeout: float | None = None) -> Changes:
+        """The next changes. Ctrl-C interrupts the wait.
+
+        Args:
+            timeout: How many seconds to wait; None waits indefinitely.
+
+        Raises:
+            TimeoutError: Nothing changed in time. Nothing is lost by that.
+            StopIteration: The view has ended.
+            ForkedError: The client belongs to the parent process.
+        """
+        if not wait(self._native, timeout):
+            raise TimeoutError(f"no change of {self._collection} came within {timeout:g} s")
+        changes = _taken(self._native)
+        if changes is None:
+            raise StopIteration
+        return changes
+
+    def prove(self, timeout: float | None = None) -> None:
+        """Compares the view with the server's list. Afterwards the rows show every write that was committed before this
+        call. While the link is down it waits.
+
+        Args:
+            timeout: How many seconds to wait; None waits indefinitely.
+
+        Raises:
+            TimedOutError: It was not possible in time.
+            ClientResponseError: The view has ended, for that reason.
+            ForkedError: The client belongs to the parent process.
+        """
+        self._client._finish(self._native.prove(), timeout)
+
+    def __iter__(self) -> View:
+        return self
+
+    def __next__(self) -> Changes:
+        return self.next()
+
+    def __enter__(self: V) -> V:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncView(BaseView):
+    """A live view: ``await client.collection("tasks").watch()``. Leaving its ``async with`` block, or dropping it, ends it.
+
+    ::
+
+        async with await client.collection("tasks").watch(filter="done = false", sort="-priority") as tasks:
+            print(len(tasks.rows))
+            async for changes in tasks:
+                print([task["title"] for task in changes.rows])
+
+    Iterating gives `Changes`: the first is a `Reset`. A slow reader loses nothing: what waits folds into fewer
+    changes. The iteration ends with the view; `error` says why. One task at a time may read it; cancelling it while it
+    waits loses nothing.
+    """
+
+    def __init__(self, native: _tidings.View, collection: str, client: Asker, pump: Pump) -> None:
+        super().__init__(native, collection, client)
+        self._pump = pump
+
+    async def next(self, timeout: float | None = None) -> Changes:
+        """The next changes.
+
+        Args:
+            timeout: How many seconds to wait; None waits indefinitely.
+
+        Raises:
+            TimeoutError: Nothing changed in time. Nothing is lost by that.
+            StopAsyncIteration: The view has ended.
+        """
+        if not await self._pump.until(self._native.poll, timeout):
+            raise TimeoutError(f"no change of {self._collection} came within {timeout:g} s")
+        changes = _taken(self._native)
+        if changes is None:
+            raise StopAsyncIteration
+        return changes
+
+    async def prove(self, timeout: float | None = None) -> None:
+        """Compares the view with the server's list. Afterwards the rows show every write that was committed before this
+        call. While the link is down it waits.
+
+        Args:
+            timeout: How many seconds to wait; None waits indefinitely.
+
+        Raises:
+            TimedOutError: It was not possible in time.
+            ClientResponseError: The view has ended, for that reason.
+        """
+        await self._client._finish(self._native.prove(), timeout)
+
+    def __aiter__(self) -> AsyncView:
+        return self
+
+    async def __anext__(self) -> Changes:
+        return await self.next()
+
+    async def __aenter__(self: V) -> V:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,865 @@
+//! What a live view decides, without I/O, clock or lock: events, pages, refusals and the passing of time come in as calls,
+//! and what is to be asked, shown and reported comes out of [`Machine::poll`].
+//!
+//! # What holds at all times
+//!
+//! Each is checked after every step of `simulation.rs`, by the check that has its number there.
+//!
+//! - **V1** Folding the deltas gives the rows (`check_folding`).
+//! - **V2** Nothing is shown before the first proof (`check_first`).
+//! - **V3** At rest, after a proof, the rows are the server's list, order included (`check_rest`).
+//! - **V4** Nothing is resurrected: what was deleted does not come back by a late message (`check_rest`, `check_known`).
+//! - **V5** A row that did not change gives no delta (`check_folding`).
+//! - **V6** Rows of two identities are never in one list (`check_identity`).
+//! - **V7** Rows go in number, by a list, only where the identity is proven (`check_identity`).
+//! - **V8** Memory: window, slack, one list that is under way, and bounded books of what waits (`check_memory`).
+//! - **V9** No state between two proofs is shown (`check_between`).
+//!
+//! # States and inputs
+//!
+//! What is under way is a [`Task`], one at a time. An answer that carries another number than the task's is ignored.
+//!
+//! | input | `Rest` | `Pause` (after a failure) | `Walk` (a list) | `Ask` (some ids) |
+//! |---|---|---|---|---|
+//! | event | applied | held | held | held if its id is asked for, else applied |
+//! | gap | walk (thin) | walk when it ends | full: goes on, then a thin one; else begins again | dropped for a thin walk |
+//! | link down | doubt | doubt | doubt; its answers are taken | the same |
+//! | link up | as before | as before | as before | as before |
+//! | identity | walk (full) | walk (full), now | dropped; walk (full) | dropped; walk (full) |
+//! | new token | nothing | now, if the old one was not taken | begins again | dropped for a thin walk |
+//! | page | ignored | ignored | next page, bodies that differ, proof, or done | proof, or done |
+//! | refusal, final | ignored | ignored | end | end |
+//! | failure | ignored | ignored | pause, then again | pause, then again |
+//! | proof taken | ignored | ignored | done | done |
+//! | proof not taken | ignored | ignored | pause; doubt | pause; doubt |
+//! | prove | walk (thin) | walk when it ends | another walk after this one | walk after it |
+//! | time | audit, questions, flips | next task when it is over | - | - |
+//!
+//! # Versions
+//!
+//! `updated` says which of two bodies of a record is the newer one, within limits: it is stamped before the commit, clocks are
+//! set back, and two changes in one millisecond share it. So a newer version is taken, the same with the same content is
+//! nothing new, and **everything else is asked for by id**: an older one too, since it may be what was committed last. A
+//! record that is gone leaves its version behind for a while, against messages that are late.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
+    mem::take,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use super::{
+    arrange::Order,
+    books::{Echoes, Seen},
+    fold::{Change, Why},
+    merge::until,
+    question::{Question, Wanted},
+    rows::{Row, Rows},
+};
+use crate::{
+    Error,
+    filter::{Filter, Schema},
+};
+
+/// The time, on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    pub(super) mono: Instant,
+    /// Milliseconds since 1970, by the server's clock as far as it is known.
+    pub(super) wall: u64,
+}
+
+/// What a message brings about one record.
+#[derive(Clone, Debug)]
+pub(super) struct Message {
+    pub(super) role: Role,
+    pub(super) is_delete: bool,
+    pub(super) record: Value,
+}
+
+/// The topic that a message came on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Of the whole collection: the filter is evaluated here.
+    All,
+    /// What matches the filter, by the server's own judgement.
+    Filtered,
+    /// Every change, with id and version alone.
+    Thin,
+}
+
+/// Who decides whether a record matches.
+#[derive(Clone, Debug)]
+pub(super) enum Judge {
+    /// There is no filter.
+    Nobody,
+    /// We do, and ask where we do not know.
+    Here { filter: Box<Filter>, has_clock: bool },
+    /// The server does.
+    Server { has_clock: bool },
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) order: Order,
+    pub(super) judge: Judge,
+    pub(super) question: Question,
+    /// Rows shown, and kept beyond them.
+    pub(super) limit: Option<usize>,
+    pub(super) slack: usize,
+    pub(super) audit: Option<Duration>,
+    /// A token that the server does not take ends a view that has shown nothing yet: nobody brings another.
+    pub(super) is_final_untaken: bool,
+}
+
+/// Whether the list is what the server has.
+#[derive(Clone, Debug)]
+pub(super) enum Doubt {
+    Link,
+    Gap,
+    Identity(Option<Error>),
+    List(Error),
+}
+
+/// Whether the list is in doubt, and since when; or proven, and when.
+#[derive(Clone, Debug)]
+pub(super) struct Standing {
+    pub(super) doubt: Option<Doubt>,
+    pub(super) since: Instant,
+}
+
+/// What the machine wants done.
+#[derive(Debug)]
+pub(super) enum Output {
+    /// Ask the server; answer with the number. What was asked before is not wanted any more.
+    Ask {
+        number: u64,
+        wanted: Wanted,
+    },
+    /// Show these rows, and in the same step the status, if it is another.
+    Show {
+        rows: Rows,
+        changes: Vec<Change>,
+        is_first: bool,
+        standing: Option<Standing>,
+    },
+    Standing(Standing),
+    /// All proofs up to this ticket are done.
+    Proved(u64),
+    End(Error),
+}
+
+/// Why a request came to nothing.
+#[derive(Clone, Debug)]
+pub(super) struct Failure {
+    pub(super) error: Error,
+    /// The server's own answer, which does not pass.
+    pub(super) is_final: bool,
+    /// The server does not take so long a query.
+    pub(super) is_too_long: bool,
+    /// How long to wait at least.
+    pub(super) pause: Duration,
+}
+
+#[derive(Debug)]
+pub(super) enum Task {
+    Rest,
+    Pause { until: Instant },
+    Walk(Walk),
+    Ask(Ask),
+}
+
+/// A list that is under way.
+#[derive(Debug)]
+pub(super) struct Walk {
+    number: u64,
+    kind: Kind,
+    stage: Stage,
+    /// What has been found, in the order of the list. A thin walk knows the body where it is unchanged.
+    found: Vec<Found>,
+    ids: HashSet<Box<str>>,
+    /// Bodies from a walk before this one, besides those that are kept.
+    known: HashMap<Box<str>, Row>,
+    /// The last row seen: the next page begins after it.
+    last: Option<Row>,
+    /// Nothing is beyond what was found.
+    is_complete: bool,
+    /// Changes were missed meanwhile.
+    is_outdated: bool,
+    ticket: u64,
+    closes_gap: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// All bodies.
+    Full,
+    /// Ids and versions, then the bodies that differ.
+    Thin,
+    /// What follows the last row of a window.
+    Refill,
+}
+
+#[derive(Debug)]
+pub(super) enum Stage {
+    Pages {
+        asked: usize,
+    },
+    /// The bodies that differ, of these ids.
+    Bodies {
+        open: Vec<Box<str>>,
+        asked: Vec<Box<str>>,
+    },
+    Proof,
+}
+
+#[derive(Debug)]
+pub(super) struct Found {
+    id: Box<str>,
+    row: Option<Row>,
+}
+
+#[derive(Debug)]
+pub(super) struct Ask {
+    number: u64,
+    ids: BTreeMap<Box<str>, Why>,
+    /// What the server has of them, once it has answered and the identity is to be proven.
+    answer: Option<Vec<Row>>,
+}
+
+/// The next list, if one is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Need {
+    Nothing,
+    Thin,
+    Full,
+}
+
+/// Rows on a page: what servers of any age give.
+const PAGE: usize = 500;
+
+/// Messages held while a list is under way, and of more of them the ids.
+pub(super) const HELD: usize = 2_048;
+pub(super) const HELD_IDS: usize = 65_536;
+
+/// How long the server may take to send both messages of a change.
+pub(super) const GRACE: Duration = Duration::from_millis(25);
+
+/// Two changes may share a version, and one of them be missed. That can only be so for the newest versions, of this age in
+/// milliseconds at most, and so many bodies are fetched again beside those that differ.
+const YOUNG: u64 = 600_000;
+const YOUNGEST: usize = 50;
+
+/// How often to compare where time changes what matches and only the server knows when.
+const CLOCK_AUDIT: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub(super) struct Machine {
+    pub(super) settings: Settings,
+    pub(super) schema: Schema,
+    /// What is kept, in order, and by id.
+    pub(super) kept: Rows,
+    pub(super) index: HashMap<Box<str>, Row>,
+    /// Nothing is beyond what is kept.
+    pub(super) is_complete: bool,
+    pub(super) shown: Rows,
+    pub(super) is_first: bool,
+    pub(super) task: Task,
+    pub(super) need: Need,
+    pub(super) number: u64,
+    pub(super) live: bool,
+    /// Changes were missed and the list that closes the gap is not done.
+    pub(super) has_gap: bool,
+    /// The rows are those of another identity.
+    pub(super) is_another: bool,
+    pub(super) needs_proof: bool,
+    /// The server does not take the token, as far as was asked.
+    pub(super) untaken: Option<Error>,
+    pub(super) failed: Option<Error>,
+    /// Proofs wanted, and proofs done.
+    pub(super) tickets: (u64, u64),
+    /// Which is to be told, once it is shown.
+    pub(super) has_proved: bool,
+    pub(super) held: Vec<Message>,
+    pub(super) held_ids: HashSet<Box<str>>,
+    /// Ids to ask for, and why they go if the server does not have them.
+    pub(super) questions: BTreeMap<Box<str>, Why>,
+    pub(super) seen: Seen,
+    pub(super) echoes: Echoes,
+    /// When time changes whether a record matches: by time, its id.
+    pub(super) flips: BTreeSet<(u64, Box<str>)>,
+    pub(super) next_audit: Option<Instant>,
+    pub(super) changes: Vec<Change>,
+    pub(super) outputs: VecDeque<Output>,
+    pub(super) doubt: Option<Option<Doubt>>,
+    pub(super) proven: Option<Instant>,
+    pub(super) ended: bool,
+}
+
+impl Machine {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            schema: Schema::default(),
+            kept: Rows::default(),
+            index: HashMap::new(),
+            is_complete: false,
+            shown: Rows::default(),
+            is_first: true,
+            task: Task::Rest,
+            need: Need::Full,
+            number: 0,
+            live: false,
+            has_gap: false,
+            is_another: false,
+            needs_proof: false,
+            untaken: None,
+            failed: None,
+            tickets: (0, 0),
+            has_proved: false,
+            held: Vec::new(),
+            held_ids: HashSet::new(),
+            questions: BTreeMap::new(),
+            seen: Seen::default(),
+            echoes: Echoes::default(),
+            flips: BTreeSet::new(),
+            next_audit: None,
+            changes: Vec::new(),
+            outputs: VecDeque::new(),
+            doubt: None,
+            proven: None,
+            ended: false,
+        }
+    }
+
+    // ---- Inputs ----
+
+    pub(super) fn message(&mut self, now: Now, message: Message) {
+        let is_held = match &self.task {
+            Task::Rest => self.need != Need::Nothing,
+            Task::Pause { .. } | Task::Walk(_) => true,
+            Task::Ask(ask) => message.record["id"].as_str().is_some_and(|id| ask.ids.contains_key(id)),
+        };
+        if is_held { self.hold(message) } else { self.apply(now, &message) }
+    }
+
+    /// Messages may have been missed, and none from now on.
+    pub(super) fn gap(&mut self) {
+        self.has_gap = true;
+        self.need = self.need.max(Need::Thin);
+        match &mut self.task {
+            // What it has found is worth a lot.
+            Task::Walk(Walk { kind: Kind::Full, is_outdated, .. }) => *is_outdated = true,
+            Task::Walk(_) | Task::Ask(_) => self.drop_task(),
+            Task::Rest | Task::Pause { .. } => {}
+        }
+    }
+
+    /// Whether messages come: all topics are acknowledged on a stream that is up.
+    pub(super) fn link(&mut self, live: bool) {
+        self.live = live;
+    }
+
+    /// The client is somebody else. What the old one saw stays until there is a list of the new one.
+    pub(super) fn identity(&mut self, needs_proof: bool) {
+        self.needs_proof = needs_proof;
+        self.is_another = true;
+        self.need = Need::Full;
+        self.untaken = None;
+        self.failed = None;
+        self.drop_task();
+        self.task = Task::Rest;
+        self.forget_messages();
+        self.seen = Seen::default();
+    }
+
+    /// The same client has a new token: what was not taken may be taken now. What was listed with the old one cannot be proven
+    /// by this one.
+    pub(super) fn new_token(&mut self) {
+        let was_untaken = self.untaken.take().is_some();
+        match &self.task {
+            Task::Pause { .. } if was_untaken => self.task = Task::Rest,
+            Task::Walk(Walk { kind: Kind::Full, .. }) => self.begin_anew(Need::Full),
+            Task::Walk(_) | Task::Ask(_) => self.begin_anew(Need::Thin),
+            Task::Rest | Task::Pause { .. } => {}
+        }
+    }
+
+    /// Somebody wants to see every write that was committed before now.
+    pub(super) fn prove(&mut self, ticket: u64) {
+        self.tickets.0 = self.tickets.0.max(ticket);
+    }
+
+    /// The answer to a question: its records.
+    pub(super) fn page(&mut self, now: Now, number: u64, items: &[Value]) {
+        let rows: Vec<Row> = items.iter().filter_map(|item| Row::new(item, &self.settings.order)).collect();
+        self.failed = None;
+        match &mut self.task {
+            Task::Walk(walk) if walk.number == number => {
+                if !matches!(walk.kind, Kind::Thin) || matches!(walk.stage, Stage::Bodies { .. }) {
+                    items.iter().take(50).for_each(|item| self.schema.learn(item));
+                }
+                self.walked(now, rows);
+            }
+            Task::Ask(ask) if ask.number == number => {
+                ask.answer = Some(rows);
+                self.answered(now);
+            }
+            _ => {}
+        }
+    }
+
+    /// The answer to whether the server takes the token: `None`, or why not.
+    pub(super) fn proof(&mut self, now: Now, number: u64, refusal: Option<Error>, pause: Duration) {
+        let is_ours = match &self.task {
+            Task::Walk(walk) => walk.number == number,
+            Task::Ask(ask) => ask.number == number,
+            Task::Rest | Task::Pause { .. } => false,
+        };
+        if !is_ours {
+            return;
+        }
+        if let Some(error) = refusal {
+            if self.is_first && self.settings.is_final_untaken {
+                return self.end(error);
+            }
+            self.untaken = Some(error);
+            return self.pause(now, pause);
+        }
+        self.untaken = None;
+        match &self.task {
+            Task::Walk(_) => self.finish_walk(now),
+            _ => self.finish_ask(now),
+        }
+    }
+
+    pub(super) fn failure(&mut self, now: Now, number: u64, failure: Failure) {
+        let is_ours = match &self.task {
+            Task::Walk(walk) => walk.number == number,
+            Task::Ask(ask) => ask.number == number,
+            Task::Rest | Task::Pause { .. } => false,
+        };
+        if !is_ours {
+            return;
+        }
+        if failure.is_too_long && self.settings.question.shorten() {
+            return match &self.task {
+                Task::Walk(Walk { kind: Kind::Full, .. }) => self.begin_anew(Need::Full),
+                _ => self.begin_anew(Need::Thin),
+            };
+        }
+        if failure.is_final {
+            return self.end(failure.error);
+        }
+        self.failed = Some(failure.error);
+        self.pause(now, failure.pause);
+    }
+
+    pub(super) fn timeout(&mut self, now: Now) {
+        if let Task::Pause { until } = self.task
+            && until <= now.mono
+        {
+            self.task = Task::Rest;
+        }
+        if self.next_audit.is_some_and(|at| at <= now.mono) {
+            self.next_audit = None;
+            self.need = self.need.max(Need::Thin);
+        }
+        let due = self.echoes.due(now.mono);
+        for id in due {
+            // Of others that match, the filtered topic tells.
+            if self.index.contains_key(&id) {
+                self.ask(&id, Why::LeftFilter);
+            }
+        }
+        if matches!(self.task, Task::Rest | Task::Ask(_)) {
+            self.flip(now);
+        }
+    }
+
+    // ---- What comes out ----
+
+    pub(super) fn poll(&mut self, now: Now) -> Option<Output> {
+        if let Some(output) = self.outputs.pop_front() {
+            return Some(output);
+        }
+        if self.ended {
+            return None;
+        }
+        self.begin_task(now);
+        if let Err(error) = self.settings.order.check() {
+            self.end(error);
+            return self.outputs.pop_front();
+        }
+        self.show();
+        let doubt = self.current_doubt();
+        let is_same = match (&self.doubt, &doubt) {
+            (Some(None), None) => true,
+            (Some(Some(old)), Some(new)) => std::mem::discriminant(old) == std::mem::discriminant(new),
+            _ => false,
+        };
+        if !is_same && (doubt.is_some() || !self.is_first) {
+            self.doubt = Some(doubt.clone());
+            let since = if doubt.is_some() { now.mono } else { self.proven.unwrap_or(now.mono) };
+            let new = Standing { doubt, since };
+            match self.outputs.back_mut() {
+                Some(Output::Show { standing, .. }) => *standing = Some(new),
+                _ => self.outputs.push_back(Output::Standing(new)),
+            }
+        }
+        if self.has_proved && !self.lacks_rows() {
+            self.has_proved = false;
+            self.outputs.push_back(Output::Proved(self.tickets.1));
+        }
+        self.outputs.pop_front()
+    }
+
+    /// When [`timeout`](Self::timeout) is to be called next, at the latest.
+    pub(super) fn deadline(&self, now: Now) -> Option<Instant> {
+        if self.ended {
+            return None;
+        }
+        let pause = match self.task {
+            Task::Pause { until } => Some(until),
+            _ => None,
+        };
+        let flip = self.flips.first().map(|(at, _)| until(now, *at));
+        let flip = flip.filter(|_| matches!(self.task, Task::Rest | Task::Ask(_)));
+        [pause, flip, self.next_audit, self.echoes.deadline()].into_iter().flatten().min()
+    }
+
+    /// What the view keeps: rows, what a list has found and what waits for it, entries of its books.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> (usize, usize, usize) {
+        let (found, asked) = match &self.task {
+            Task::Walk(walk) => (walk.found.len(), 0),
+            Task::Ask(ask) => (0, ask.ids.len()),
+            _ => (0, 0),
+        };
+        let books = self.held_ids.len() + self.questions.len() + self.seen.len() + self.echoes.len() + asked;
+        (self.kept.len(), found + self.held.len(), books)
+    }
+
+    // ---- Tasks ----
+
+    /// Begins what is due, if nothing is under way.
+    fn begin_task(&mut self, now: Now) {
+        if !matches!(self.task, Task::Rest) || !self.live {
+            return;
+        }
+        if self.tickets.0 > self.tickets.1 {
+            self.need = self.need.max(Need::Thin);
+        }
+        if self.need != Need::Nothing {
+            let is_versioned = self.kept.iter().next().is_none_or(|row| row.updated().is_some());
+            let kind = match self.need {
+                Need::Thin if is_versioned && !self.is_first => Kind::Thin,
+                _ => Kind::Full,
+            };
+            self.begin_walk(now, kind, Vec::new());
+        } else if self.lacks_rows()
+            || self.kept.len() < self.wanted_rows().saturating_sub(self.settings.slack / 2)
+        {
+            let found = self.kept.iter().map(|row| Found { id: row.id().into(), row: Some(row.clone()) });
+            let found: Vec<Found> = found.collect();
+            self.begin_walk(now, Kind::Refill, found);
+        } else if !self.questions.is_empty() {
+            self.begin_ask();
+        }
+    }
+
+    /// Rows kept at most, where there is more than that.
+    fn wanted_rows(&self) -> usize {
+        match self.settings.limit {
+            Some(limit) if !self.is_complete => limit + self.settings.slack,
+            _ => 0,
+        }
+    }
+
+    /// Whether rows are missing in the window, which is not shown so.
+    pub(super) fn lacks_rows(&self) -> bool {
+        !self.is_complete && self.settings.limit.is_some_and(|limit| self.kept.len() < limit)
+    }
+
+    fn begin_walk(&mut self, now: Now, kind: Kind, found: Vec<Found>) {
+        let last = found.last().and_then(|found| found.row.clone());
+        let closes_gap = self.has_gap;
+        if kind != Kind::Refill {
+            self.need = Need::Nothing;
+            // The list will say it: what has arrived was committed before it is read.
+            self.questions.clear();
+            self.outlive(now);
+            self.next_audit = None;
+        }
+        let ids = found.iter().map(|found| found.id.clone()).collect();
+        self.task = Task::Walk(Walk {
+            number: 0,
+            kind,
+            stage: Stage::Pages { asked: 0 },
+            found,
+            ids,
+            known: HashMap::new(),
+            last,
+            is_complete: false,
+            is_outdated: false,
+            ticket: if kind == Kind::Refill { 0 } else { self.tickets.0 },
+            closes_gap,
+        });
+        self.ask_page(now);
+    }
+
+    /// The next page, or what comes after the last.
+    fn ask_page(&mut self, now: Now) {
+        let most = self.settings.limit.map(|limit| limit + self.settings.slack);
+        let Task::Walk(walk) = &mut self.task else { return };
+        let asked = most.map_or(PAGE, |most| most.saturating_sub(walk.found.len()).min(PAGE));
+        if asked == 0 {
+            return self.after_pages(now);
+        }
+        walk.stage = Stage::Pages { asked };
+        let is_thin = walk.kind == Kind::Thin;
+        let last = walk.last.clone();
+        match self.settings.question.page(&self.settings.order, last.as_ref(), asked, is_thin) {
+            Ok(wanted) => self.put(wanted),
+            Err(error) => self.end(error),
+        }
+    }
+
+    /// Asks something for the task that is under way.
+    fn put(&mut self, wanted: Wanted) {
+        self.number += 1;
+        match &mut self.task {
+            Task::Walk(walk) => walk.number = self.number,
+            Task::Ask(ask) => ask.number = self.number,
+            Task::Rest | Task::Pause { .. } => return,
+        }
+        self.outputs.push_back(Output::Ask { number: self.number, wanted });
+    }
+
+    /// A page of a walk, or bodies that it lacked.
+    fn walked(&mut self, now: Now, rows: Vec<Row>) {
+        let Task::Walk(walk) = &mut self.task else { return };
+        match &mut walk.stage {
+            Stage::Pages { asked } => {
+                let is_last = rows.len() < *asked;
+                walk.last = rows.last().cloned().or_else(|| walk.last.take());
+                for row in rows {
+                    let id: Box<str> = row.id().into();
+                    // It moved on while the list was read: the later sight counts.
+                    if !walk.ids.insert(id.clone()) {
+                        walk.found.retain(|found| found.id != id);
+                    }
+                    let known = walk.known.get(&id).or_else(|| self.index.get(&id));
+                    let row = match (walk.kind, known) {
+                        (Kind::Thin, Some(known)) => {
+                            let is_same = row.updated().is_some() && known.updated() == row.updated();
+                            is_same.then(|| known.clone())
+                        }
+                        (Kind::Thin, None) => None,
+                        // The same object, where nothing has changed.
+                        (_, Some(known)) if *known == row => Some(known.clone()),
+                        (Kind::Full | Kind::Refill, _) => Some(row),
+                    };
+                    walk.found.push(Found { id, row });
+                }
+                if is_last {
+                    walk.is_complete = true;
+                    self.after_pages(now);
+                } else {
+                    self.ask_page(now);
+                }
+            }
+            Stage::Bodies { asked, .. } => {
+                let mut bodies: HashMap<&str, &Row> = rows.iter().map(|row| (row.id(), row)).collect();
+                let asked: HashSet<Box<str>> = take(asked).into_iter().collect();
+                for found in walk.found.iter_mut().filter(|found| asked.contains(&found.id)) {
+                    let body = bodies.remove(&*found.id).cloned();
+                    let known = self.index.get(&found.id);
+                    found.row = body.map(|row| known.filter(|known| **known == row).cloned().unwrap_or(row));
+                }
+                self.ask_bodies(now);
+            }
+            Stage::Proof => {}
+        }
+    }
+
+    /// All pages are there: now the bodies that differ.
+    fn after_pages(&mut self, now: Now) {
+        let Task::Walk(walk) = &mut self.task else { return };
+        if walk.kind == Kind::Thin {
+            doubt_young(&mut walk.found, now);
+        }
+        let open = walk.found.iter().filter(|found| found.row.is_none()).map(|found| found.id.clone());
+        walk.stage = Stage::Bodies { open: open.collect(), asked: Vec::new() };
+        self.ask_bodies(now);
+    }
+
+    fn ask_bodies(&mut self, now: Now) {
+        let most = self.settings.question.ids_at_once();
+        let Task::Walk(walk) = &mut self.task else { return };
+        let Stage::Bodies { open, asked } = &mut walk.stage else { return };
+        if open.is_empty() {
+            return self.ask_proof(now);
+        }
+        *asked = open.split_off(open.len().saturating_sub(most));
+        let wanted = self.settings.question.ids(asked.iter().map(|id| &**id));
+        self.put(wanted);
+    }
+
+    /// All is there. Whose list it is stays to be seen: an expired token is no error to the server, which then answers as to
+    /// a guest.
+    fn ask_proof(&mut self, now: Now) {
+        if self.needs_proof {
+            if let Task::Walk(walk) = &mut self.task {
+                walk.stage = Stage::Proof;
+            }
+            return self.put(Wanted::Proof);
+        }
+        match self.task {
+            Task::Walk(_) => self.finish_walk(now),
+            _ => self.finish_ask(now),
+        }
+    }
+
+    fn finish_walk(&mut self, now: Now) {
+        let Task::Walk(walk) = std::mem::replace(&mut self.task, Task::Rest) else { return };
+        if walk.is_outdated {
+            // Before anything is shown. What was found need not be fetched again.
+            return self.begin_again(now, walk);
+        }
+        let mut rows: Vec<Row> = walk.found.into_iter().filter_map(|found| found.row).collect();
+        let order = &self.settings.order;
+        rows.sort_by(|a, b| order.compare(a, b));
+        self.take_list(rows);
+        self.is_complete = walk.is_complete;
+        if walk.kind == Kind::Refill {
+            self.release(now);
+            return;
+        }
+        if walk.closes_gap && self.need == Need::Nothing {
+            self.has_gap = false;
+        }
+        self.is_another = false;
+        self.echoes.clear();
+        self.learn_filter();
+        self.plan_flips(now);
+        self.release(now);
+        self.proven = Some(now.mono);
+        self.doubt = None;
+        if walk.ticket > self.tickets.1 {
+            self.tickets.1 = walk.ticket;
+            self.has_proved = true;
+        }
+        let interval = match (self.settings.audit, self.has_clock()) {
+            (Some(audit), true) => Some(audit.min(CLOCK_AUDIT)),
+            (None, true) => Some(CLOCK_AUDIT),
+            (audit, false) => audit,
+        };
+        self.next_audit = interval.and_then(|interval| now.mono.checked_add(interval));
+    }
+
+    /// A full walk during which changes were missed: a thin one compares with what it has found.
+    fn begin_again(&mut self, now: Now, walk: Walk) {
+        let bodies = walk.found.into_iter().filter_map(|found| found.row.map(|row| (found.id, row)));
+        let known: HashMap<Box<str>, Row> = bodies.collect();
+        let is_versioned = known.values().all(|row| row.updated().is_some());
+        let kind = if is_versioned { Kind::Thin } else { Kind::Full };
+        self.begin_walk(now, kind, Vec::new());
+        if let Task::Walk(walk) = &mut self.task {
+            walk.known = known;
+        }
+    }
+
+    fn begin_ask(&mut self) {
+        let most = self.settings.question.ids_at_once();
+        let mut ids = BTreeMap::new();
+        while ids.len() < most
+            && let Some((id, why)) = self.questions.pop_first()
+        {
+            ids.insert(id, why);
+        }
+        let wanted = self.settings.question.ids(ids.keys().map(|id| &**id));
+        self.task = Task::Ask(Ask { number: 0, ids, answer: None });
+        self.put(wanted);
+    }
+
+    /// What goes has to be proven; what is there is there.
+    fn answered(&mut self, now: Now) {
+        let Task::Ask(Ask { ids, answer: Some(rows), .. }) = &self.task else { return };
+        let there: HashSet<&str> = rows.iter().map(Row::id).collect();
+        let goes = |id: &str| !there.contains(id) && self.index.contains_key(id);
+        if ids.keys().any(|id| goes(id)) { self.ask_proof(now) } else { self.finish_ask(now) }
+    }
+
+    fn finish_ask(&mut self, now: Now) {
+        let Task::Ask(Ask { ids, answer, .. }) = std::mem::replace(&mut self.task, Task::Rest) else {
+            return;
+        };
+        let mut there: HashMap<Box<str>, Row> =
+            answer.into_iter().flatten().map(|row| (row.id().into(), row)).collect();
+        for (id, why) in ids {
+            match there.remove(&id) {
+                Some(row) => {
+                    self.plan_flip(now, &row);
+                    self.put_row(now, row);
+                }
+                None => {
+                    let version = self.index.get(&id).and_then(|row| row.updated().map(Box::from));
+                    self.take_row(&id, why);
+                    self.seen.note(now.mono, &id, version.as_deref(), true);
+                }
+            }
+        }
+        self.release(now);
+    }
+
+    fn begin_anew(&mut self, need: Need) {
+        self.need = self.need.max(need);
+        self.drop_task();
+    }
+
+    fn drop_task(&mut self) {
+        let task = std::mem::replace(&mut self.task, Task::Rest);
+        match task {
+            // The walk that follows answers these.
+            Task::Ask(_) => self.number += 1,
+            Task::Walk(_) => self.number += 1,
+            Task::Pause { until } => self.task = Task::Pause { until },
+            Task::Rest => {}
+        }
+    }
+
+    fn pause(&mut self, now: Now, pause: Duration) {
+        // What was under way is done again: a list, which answers everything.
+        match &self.task {
+            Task::Walk(walk) if walk.kind == Kind::Full => self.need = Need::Full,
+            _ => self.need = self.need.max(Need::Thin),
+        }
+        self.task = Task::Pause { until: now.mono + pause };
+    }
+
+    fn end(&mut self, error: Error) {
+        if !std::mem::replace(&mut self.ended, true) {
+            self.task = Task::Rest;
+            self.outputs.clear();
+            self.outputs.push_back(Output::End(error));
+        }
+    }
+}
+
+/// The newest versions are fetched again, although they are known.
+fn doubt_young(found: &mut [Found], now: Now) {
+    let horizon = crate::filter::stamp(now.wall.saturating_sub(YOUNG));
+    let mut young: Vec<(String, usize)> = found
+        .iter()
+        .enumerate()
+        .filter_map(|(at, found)| Some((found.row.as_ref()?.updated()?.to_owned(), at)))
+        .filter(|(version, _)| *version >= horizon)
+        .collect();
+    young.sort_unstable_by(|a, b| b.cmp(a));
+    for (_, at) in young.into_iter().take(YOUNGEST) {
+        found[at].row = None;
+    }
+}
