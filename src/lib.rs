@@ -155,6 +155,10 @@ pub use event::{Action, Event, Gap, GapReason};
 pub use event_source::{
     EventSource, EventSourceBuilder, Opened, Policy, SourceEvent, SourceHandle, SourceMessage, SourceRequest,
 };
+/// For the command `tidings filter`.
+#[cfg(not(target_family = "wasm"))]
+#[doc(hidden)]
+pub use filter::explain_filter;
 
 /// The programs of the pages in `docs/`.
 #[cfg(doctest)]

@@ -20,6 +20,7 @@
 
 mod clock;
 mod evaluate;
+mod explain;
 mod functions;
 mod kinds;
 mod like;
@@ -34,6 +35,7 @@ use syntax::{Grammar, Tree};
 
 pub(crate) use clock::stamp;
 pub(crate) use evaluate::{Found, Source};
+pub use explain::explain_filter;
 pub(crate) use kinds::{Kind, Kinds, Schema};
 pub(crate) use plan::Plan;
 pub(crate) use syntax::SyntaxError;
