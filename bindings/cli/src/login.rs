@@ -42,6 +42,11 @@ pub(crate) enum Identity {
 }
 
 impl Login {
+    /// Whose accounts they are.
+    pub(crate) fn collection(&self) -> &str {
+        &self.auth_collection
+    }
+
     pub(crate) fn identity(&self) -> Result<Identity, Failure> {
         for (given, name) in [(&self.token, "token"), (&self.password, "password")] {
             if given.is_some() {

@@ -1,6 +1,7 @@
 //! `tidings`, the command: a host of the crate like C and Python. It parses arguments, prints, and decides little:
 //! `tail/template.rs`, `tail/line.rs` and `doctor/judge.rs` do so, without I/O.
 
+mod doctor;
 mod failure;
 mod filter;
 mod hub;
@@ -26,6 +27,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Tail(Box<tail::Options>),
+    Doctor(Box<doctor::Options>),
     Filter(filter::Options),
     Hub(hub::Options),
     Completions(pages::Completions),
@@ -36,6 +38,7 @@ impl Command {
     async fn run(self) -> Result<u8, Failure> {
         match self {
             Self::Tail(options) => tail::run(*options).await,
+            Self::Doctor(options) => doctor::run(*options).await,
             Self::Filter(options) => filter::run(&options),
             Self::Hub(options) => hub::run(options).await,
             Self::Completions(options) => pages::completions(&options),

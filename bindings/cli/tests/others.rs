@@ -107,7 +107,7 @@ fn completions_and_pages_for_man_know_every_command() {
     let folder = std::env::temp_dir().join(format!("tidings-cli-man-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     assert_eq!(run(&mut tidings(&["man", "--out", folder.to_str().unwrap()])).code, Some(0));
-    for command in ["tail", "filter", "hub"] {
+    for command in ["tail", "doctor", "filter", "hub"] {
         assert!(
             completions.out.iter().any(|line| line.contains(&format!("tidings,{command})"))),
             "{command}"
