@@ -1,6 +1,7 @@
 //! `tidings`, the command: a host of the crate like C and Python. It parses arguments, prints, and decides little:
 //! `tail/template.rs`, `tail/line.rs` and `doctor/judge.rs` do so, without I/O.
 
+mod bench;
 mod doctor;
 mod failure;
 mod filter;
@@ -29,6 +30,7 @@ enum Command {
     Tail(Box<tail::Options>),
     Doctor(Box<doctor::Options>),
     Filter(filter::Options),
+    Bench(Box<bench::Options>),
     Hub(hub::Options),
     Completions(pages::Completions),
     Man(pages::Man),
@@ -40,6 +42,7 @@ impl Command {
             Self::Tail(options) => tail::run(*options).await,
             Self::Doctor(options) => doctor::run(*options).await,
             Self::Filter(options) => filter::run(&options),
+            Self::Bench(options) => bench::run(*options).await,
             Self::Hub(options) => hub::run(options).await,
             Self::Completions(options) => pages::completions(&options),
             Self::Man(options) => pages::man(&options),

@@ -43,7 +43,7 @@ impl Server {
         read.map(Some).map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))
     }
 
-    fn builder(&self) -> Result<ClientBuilder, Failure> {
+    pub(crate) fn builder(&self) -> Result<ClientBuilder, Failure> {
         let mut builder = Client::builder(&self.url);
         if let Some((realm, app)) = &self.rustbaas {
             builder = builder.rustbaas(realm, app);

@@ -5,7 +5,8 @@ mod program;
 use std::process::Stdio;
 
 use program::{run, start, tidings};
-use serde_json::Value;
+use serde_json::{Value, json};
+use tidings::hub::{Endpoint, Hub};
 
 #[test]
 fn a_filter_is_explained() {
@@ -107,7 +108,7 @@ fn completions_and_pages_for_man_know_every_command() {
     let folder = std::env::temp_dir().join(format!("tidings-cli-man-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     assert_eq!(run(&mut tidings(&["man", "--out", folder.to_str().unwrap()])).code, Some(0));
-    for command in ["tail", "doctor", "filter", "hub"] {
+    for command in ["tail", "doctor", "filter", "bench", "hub"] {
         assert!(
             completions.out.iter().any(|line| line.contains(&format!("tidings,{command})"))),
             "{command}"
@@ -118,4 +119,26 @@ fn completions_and_pages_for_man_know_every_command() {
     }
     std::fs::remove_dir_all(&folder).unwrap();
     assert_eq!(run(&mut tidings(&["man", "tale"])).code, Some(2));
+}
+
+#[test]
+fn a_bench_counts_every_event_and_leaves_nothing_behind() {
+    let hub = Hub::start().unwrap();
+    hub.create("posts", json!({"title": "stays"}));
+    let arguments =
+        ["bench", &hub.url(), "posts", "--streams", "3", "--rate", "50", "--for", "500ms", "--json"];
+    let ended = run(tidings(&arguments).args(["--body", r#"{"title": "x"}"#]));
+    let report: Value = serde_json::from_str(&ended.out[0]).unwrap();
+    assert_eq!(
+        (ended.code, &report["missing"], &report["notices"]),
+        (Some(0), &json!(0), &json!(0)),
+        "{report}"
+    );
+    let created = report["created"].as_u64().unwrap();
+    assert!(created > 0 && report["events"] == created * 3, "{report}");
+    assert_eq!(hub.records("posts").len(), 1);
+
+    hub.faults().refuse_next(Endpoint::Records, 403, 100_000);
+    let ended = run(&mut tidings(&["bench", &hub.url(), "posts", "--for", "100ms"]));
+    assert_eq!(ended.code, Some(3), "the check of the topic was refused: {ended:?}");
 }
