@@ -282,9 +282,12 @@ fn row_9_six_connections() {
     let ca = std::env::temp_dir().join(format!("tidings-cli-ca-{}.pem", std::process::id()));
     std::fs::write(&ca, certificate.pem()).unwrap();
     let https = Some((certificate.pem(), key.serialize_pem()));
-    let nginx = Nginx::start(server.addr(), &Settings { https, ..Settings::default() });
+    let modern = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let listen = format!("listen {modern} ssl http2;");
+    let nginx = Nginx::start(server.addr(), &Settings { https, server: &listen, ..Settings::default() });
     let url = nginx.url().replace("http:", "https:");
     doctor(&[&url, "--ca", ca.to_str().unwrap()]).is("warning six-connections", "h2");
+    doctor(&[&format!("https://{modern}"), "--ca", ca.to_str().unwrap()]).is_well();
     doctor(&[&url]).is("fault tls", "certificate");
     std::fs::remove_file(&ca).unwrap();
 }
