@@ -61,7 +61,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(options: Options) -> Result<u8, Failure> {
     let writer = client(&options.server, None)?;
-    if let Identity::Password { collection, user, password } = &identify(&options, &writer)? {
+    if let Identity::Password { collection, user, password } = &identify(&options, &writer).await? {
         writer.collection(collection).auth_with_password(user, password).await?;
     }
     let token = writer.auth().token();
@@ -83,8 +83,8 @@ pub(crate) async fn run(options: Options) -> Result<u8, Failure> {
     Ok(u8::from(run.failure.is_some() || run.missing(&options) > 0))
 }
 
-fn identify(options: &Options, writer: &Client) -> Result<Identity, Failure> {
-    let identity = options.login.identity()?;
+async fn identify(options: &Options, writer: &Client) -> Result<Identity, Failure> {
+    let identity = options.login.identity().await?;
     if let Identity::Token(token) = &identity {
         writer.auth().set_token(token)?;
     }

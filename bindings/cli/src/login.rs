@@ -1,7 +1,7 @@
 //! Who to be. No secret is taken from the command line, which every user of the machine can read.
 
 use std::{
-    io::{BufRead, IsTerminal},
+    io::{BufRead, BufReader, IsTerminal, Write},
     path::{Path, PathBuf},
 };
 
@@ -47,7 +47,7 @@ impl Login {
         &self.auth_collection
     }
 
-    pub(crate) fn identity(&self) -> Result<Identity, Failure> {
+    pub(crate) async fn identity(&self) -> Result<Identity, Failure> {
         for (given, name) in [(&self.token, "token"), (&self.password, "password")] {
             if given.is_some() {
                 let variable = name.to_uppercase();
@@ -62,7 +62,7 @@ impl Login {
                 Some(path) => from_file("password", path)?,
                 None => match variable("TIDINGS_PASSWORD")? {
                     Some(password) => password,
-                    None => prompt("password", "Password: ")?,
+                    None => prompt("password", "Password: ").await?,
                 },
             };
             return Ok(Identity::Password {
@@ -73,7 +73,7 @@ impl Login {
         }
         let token = match (&self.token_file, self.ask_token) {
             (Some(path), _) => from_file("token", path)?,
-            (None, true) => prompt("token", "Token: ")?,
+            (None, true) => prompt("token", "Token: ").await?,
             (None, false) => match variable("TIDINGS_TOKEN")? {
                 Some(token) => token,
                 None => return Ok(Identity::Guest),
@@ -103,20 +103,69 @@ fn from_file(what: &str, path: &Path) -> Result<String, Failure> {
     let read = if path == Path::new("-") {
         std::io::stdin().lock().read_line(&mut line)
     } else {
-        std::fs::File::open(path).and_then(|file| std::io::BufReader::new(file).read_line(&mut line))
+        std::fs::File::open(path).and_then(|file| BufReader::new(file).read_line(&mut line))
     };
     read.map_err(|error| Failure::usage(format!("cannot read the {what} from {}: {error}", path.display())))?;
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// Asks on the terminal, without an echo.
-fn prompt(what: &str, text: &str) -> Result<String, Failure> {
-    if !std::io::stdin().is_terminal() {
+#[cfg(unix)]
+async fn prompt(what: &str, text: &str) -> Result<String, Failure> {
+    let terminal = std::fs::File::options().read(true).write(true).open("/dev/tty");
+    // A program that feeds us is not asked by the terminal that it may have.
+    let terminal = terminal.ok().filter(|_| std::io::stdin().is_terminal()).ok_or_else(|| {
         let variable = what.to_uppercase();
-        return Err(Failure::usage(format!(
+        Failure::usage(format!(
             "there is no terminal to ask for the {what}; set TIDINGS_{variable}, or use --{what}-file FILE"
-        )));
+        ))
+    })?;
+    let cannot = |error: &dyn std::fmt::Display| {
+        Failure::usage(format!("cannot read the {what} from the terminal: {error}"))
+    };
+    let reader = terminal.try_clone().map_err(|error| cannot(&error))?;
+    // Before the prompt: who sees it may type. A signal drops this future, and with it the guard.
+    let mut silent = Silent::new(terminal).map_err(|error| cannot(&error))?;
+    silent.terminal.write_all(text.as_bytes()).map_err(|error| cannot(&error))?;
+    let read = tokio::task::spawn_blocking(move || {
+        let mut line = String::new();
+        BufReader::new(reader).read_line(&mut line).map(|_| line)
+    });
+    let line = read.await.map_err(|error| cannot(&error))?.map_err(|error| cannot(&error))?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// A terminal without an echo, until it is dropped.
+#[cfg(unix)]
+struct Silent {
+    terminal: std::fs::File,
+    before: nix::sys::termios::Termios,
+}
+
+#[cfg(unix)]
+impl Silent {
+    fn new(terminal: std::fs::File) -> nix::Result<Self> {
+        use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
+        let before = tcgetattr(&terminal)?;
+        let mut silent = before.clone();
+        silent.local_flags.remove(LocalFlags::ECHO);
+        tcsetattr(&terminal, SetArg::TCSAFLUSH, &silent)?;
+        Ok(Self { terminal, before })
     }
-    rpassword::prompt_password(text)
-        .map_err(|error| Failure::usage(format!("cannot read the {what} from the terminal: {error}")))
+}
+
+#[cfg(unix)]
+impl Drop for Silent {
+    fn drop(&mut self) {
+        let _ =
+            nix::sys::termios::tcsetattr(&self.terminal, nix::sys::termios::SetArg::TCSANOW, &self.before);
+        // What was not echoed.
+        let _ = self.terminal.write_all(b"\n");
+    }
+}
+
+#[cfg(not(unix))]
+async fn prompt(what: &str, _text: &str) -> Result<String, Failure> {
+    let variable = what.to_uppercase();
+    Err(Failure::usage(format!("set TIDINGS_{variable}, or use --{what}-file FILE: there is no prompt here")))
 }

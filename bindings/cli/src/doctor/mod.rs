@@ -87,7 +87,7 @@ pub(crate) async fn run(options: Options) -> Result<u8, Failure> {
             .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))
     });
     let probe = Probe::new(&options.url, ca.transpose()?.as_deref())?;
-    let identity = options.login.identity()?;
+    let identity = options.login.identity().await?;
     let superuser = variable("TIDINGS_SUPERUSER_TOKEN")?;
     let mut secrets: Vec<String> = superuser.iter().cloned().collect();
     match &identity {

@@ -120,7 +120,7 @@ async fn subscribe(options: &Options, printer: &Printer) -> Result<(Client, Vec<
             *said.borrow_mut() = text;
         }
     };
-    let client = options.server.client(options.login.identity()?, waiting).await?;
+    let client = options.server.client(options.login.identity().await?, waiting).await?;
     let subscribed = options
         .topics
         .iter()
