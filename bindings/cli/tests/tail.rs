@@ -4,7 +4,7 @@ mod program;
 
 use std::{process::Stdio, time::Duration};
 
-use program::{PATIENCE, run, start, tidings};
+use program::{PATIENCE, Running, run, start, tidings};
 use serde_json::{Value, json};
 use tidings::hub::{Answer, Endpoint, Hub};
 
@@ -318,4 +318,65 @@ fn events_are_posted_to_a_url_until_they_are_taken() {
     hub.create("posts", json!({"title": "c"}));
     tail.says("forward: an event was not taken: ");
     assert_eq!(tail.end().code, Some(0));
+}
+
+/// Creates records until one is printed: what a fault swallows is a gap, and what comes after it has to come.
+#[track_caller]
+fn comes_through(hub: &Hub, tail: &Running, fault: &str) {
+    let since = std::time::Instant::now();
+    for n in 0.. {
+        assert!(since.elapsed() < PATIENCE, "after {fault} nothing comes");
+        let title = format!("after {fault} {n}");
+        hub.create("posts", json!({"title": title}));
+        if tail
+            .line_within(Duration::from_millis(250))
+            .is_some_and(|line| line.contains(&format!("after {fault} ")))
+        {
+            return;
+        }
+    }
+}
+
+#[test]
+fn no_fault_silences_it() {
+    let hub = hub();
+    let tail = start(&mut tidings(&["tail", &hub.url(), "posts", "-o", "{record.title}"]));
+    tail.says("live");
+    let faults = hub.faults();
+    let table: [(&str, &dyn Fn()); 12] = [
+        ("a clean end", &|| _ = faults.end_streams()),
+        ("a cut", &|| _ = faults.cut_streams()),
+        ("a reset", &|| _ = faults.reset_streams()),
+        ("a truncated message", &|| _ = faults.truncate_streams()),
+        ("bad JSON", &|| _ = faults.bad_json()),
+        ("raw newlines", &|| _ = faults.raw_newlines()),
+        ("a huge message", &|| _ = faults.huge_event(20 << 20)),
+        ("bytes one by one", &|| faults.split_bytes(true)),
+        ("503 for GET and POST", &|| {
+            faults.refuse_next(Endpoint::Connect, 503, 2);
+            faults.refuse_next(Endpoint::Submit, 503, 2);
+            faults.cut_streams();
+        }),
+        ("a web page", &|| {
+            faults.answer_next(Endpoint::Connect, Answer::html("<h1>Sign in</h1>"), 1);
+            faults.cut_streams();
+        }),
+        ("an unknown client", &|| {
+            faults.refuse_next(Endpoint::Submit, 404, 1);
+            faults.cut_streams();
+        }),
+        ("a restart", &|| {
+            hub.stop();
+            hub.restart().unwrap();
+        }),
+    ];
+    for (name, strike) in table {
+        strike();
+        comes_through(&hub, &tail, name);
+        faults.clear();
+    }
+    tail.signal("-INT");
+    let ended = tail.end();
+    assert_eq!(ended.code, Some(130));
+    assert!(ended.err.iter().any(|line| line.contains("gap posts/*")), "{ended:?}");
 }

@@ -68,6 +68,10 @@ impl Running {
         self.out.recv_timeout(PATIENCE).expect("a line of standard output")
     }
 
+    pub(crate) fn line_within(&self, time: Duration) -> Option<String> {
+        self.out.recv_timeout(time).ok()
+    }
+
     /// Waits for a line of standard error that contains this.
     #[track_caller]
     pub(crate) fn says(&self, text: &str) -> String {
