@@ -1,6 +1,8 @@
 //! `tidings tail`, as people run it: it says when it is live and what may have been missed, and never ends in silence.
 
 mod program;
+#[path = "../../../tests/real/mod.rs"]
+mod real;
 
 use std::{process::Stdio, time::Duration};
 
@@ -379,4 +381,38 @@ fn no_fault_silences_it() {
     let ended = tail.end();
     assert_eq!(ended.code, Some(130));
     assert!(ended.err.iter().any(|line| line.contains("gap posts/*")), "{ended:?}");
+}
+
+#[test]
+fn a_real_server_that_is_killed_is_waited_for_and_its_refusals_end_it() {
+    let mut server = real::PocketBase::start("");
+    let url = server.url();
+    let write =
+        |title: &str| smol::block_on(real::create(&server.client(), "notes", json!({"title": title})));
+    smol::block_on(async {
+        let people = server.collection("people", &["name"], &[], "").await;
+        server.collection("notes", &["title"], &[("author_of", &people)], "").await;
+    });
+    let tail =
+        start(&mut tidings(&["tail", &url, "notes", "-f", "title ~ 'b'", "-o", "{action} {record.title}"]));
+    tail.says("live: notes/*");
+    write("a");
+    write("b");
+    assert_eq!(tail.line(), "create b");
+    server.kill();
+    tail.says("waiting");
+    server.restart();
+    tail.says("live again");
+    smol::block_on(real::create(&server.client(), "notes", json!({"title": "b2"})));
+    assert_eq!(tail.line(), "create b2");
+    for (arguments, said) in [
+        (&["nosuch"][..], "404"),
+        (&["notes", "-f", "titel = 'a'"], "400"),
+        (&["_superusers"], "403"),
+        (&["notes", "nosuch/*"], "404"),
+    ] {
+        let ended = run(tidings(&["tail", &url]).args(arguments));
+        assert_eq!(ended.code, Some(3), "{arguments:?}: {ended:?}");
+        assert!(ended.err.last().unwrap().contains(said), "{arguments:?}: {ended:?}");
+    }
 }

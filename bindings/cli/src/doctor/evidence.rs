@@ -22,6 +22,8 @@ pub(crate) struct Evidence {
     pub(crate) posts: Vec<Got>,
     /// The same with the cookies of the stream's answer, if it has some.
     pub(crate) posts_with_cookie: Vec<Got>,
+    /// The same over IPv6 where the stream goes over IPv4, or the other way round, if the name has both.
+    pub(crate) post_over_other_family: Option<Got>,
     /// The same without the token.
     pub(crate) post_as_guest: Option<Got>,
     /// The origin of the page that is to be served, if there is one.

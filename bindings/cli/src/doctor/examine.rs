@@ -159,6 +159,11 @@ impl Examination<'_> {
             let question = question.clone().header("cookie", cookies);
             self.seen.posts_with_cookie = join_all((0..POSTS).map(|_| self.probe.ask(&question))).await;
         }
+        if self.seen.posts.iter().all(|got| got.status() == Some(204))
+            && let Some(other) = self.probe.over_the_other_family().await
+        {
+            self.seen.post_over_other_family = Some(other.ask(&question).await);
+        }
         if self.token.is_some() && self.seen.posts.iter().all(|got| got.status() == Some(204)) {
             self.seen.post_as_guest = Some(self.probe.ask(&self.submit(id, &topic, None)).await);
         }

@@ -253,16 +253,14 @@ fn topics(seen: &Evidence, findings: &mut Vec<Finding>) {
         };
         findings.push(fault("several-instances", proof, fix));
     } else if count(&seen.posts, 400) > 0 && says(400, "nvalid realtime client") {
-        findings.push(fault(
-            "different-addresses",
-            format!(
-                "{what}: {} of {all} \"Invalid realtime client\": the server sees another address than \
-                for the GET",
-                count(&seen.posts, 400)
-            ),
-            "Send GET and POST over the same way out (one proxy, one VPN, IPv4 or IPv6), and tell PocketBase \
-             the header with the client's address (Settings, Trusted proxy).",
-        ));
+        findings.push(different_addresses(format!(
+            "{what}: {} of {all} \"Invalid realtime client\": the server sees another address than for the GET",
+            count(&seen.posts, 400)
+        )));
+    } else if seen.post_over_other_family.as_ref().and_then(Got::status) == Some(400) {
+        findings.push(different_addresses(format!(
+            "{what}: accepted over the IP version of the GET, 400 over the other; the name has addresses of both"
+        )));
     } else if count(&seen.posts, 403) > 0 && says(403, "authorization don't match") {
         findings.push(fault(
             "identity-changed",
@@ -281,6 +279,12 @@ fn topics(seen: &Evidence, findings: &mut Vec<Finding>) {
             "See what the server's log says of it.",
         ));
     }
+}
+
+fn different_addresses(proof: String) -> Finding {
+    let fix = "Send GET and POST over the same way out (one proxy, one VPN, IPv4 or IPv6), and tell PocketBase the \
+               header with the client's address (Settings, Trusted proxy).";
+    fault("different-addresses", proof, fix)
 }
 
 fn identity(seen: &Evidence, findings: &mut Vec<Finding>) {

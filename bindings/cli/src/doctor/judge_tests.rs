@@ -123,6 +123,9 @@ fn topics_that_are_not_taken() {
         ("different-addresses", 1, &|seen| {
             seen.posts = some(&[(10, got(400, &[], &body("Invalid realtime client.")))])
         }),
+        ("different-addresses", 1, &|seen| seen.post_over_other_family = Some(got(400, &[], ""))),
+        ("", 0, &|seen| seen.post_over_other_family = Some(got(204, &[], ""))),
+        ("", 0, &|seen| seen.post_over_other_family = Some(failed(Stage::Connect))),
         ("topics-refused", 2, &|seen| seen.posts = some(&[(10, got(400, &[], &body("Something else.")))])),
         ("identity-changed", 1, &|seen| {
             let mismatch =

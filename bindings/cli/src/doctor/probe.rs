@@ -36,6 +36,8 @@ pub(super) struct Probe {
     /// With a slash at the end.
     base: Url,
     tls: Option<Arc<ClientConfig>>,
+    /// Connects over this family alone: IPv6, or IPv4.
+    is_ipv6: Option<bool>,
 }
 
 /// What is asked.
@@ -98,7 +100,15 @@ impl Probe {
             "https" => Some(Arc::new(tls(ca).map_err(Failure::usage)?)),
             _ => None,
         };
-        Ok(Self { base, tls })
+        Ok(Self { base, tls, is_ipv6: None })
+    }
+
+    /// The same over the family that is not tried first, where the name has addresses of both.
+    pub(super) async fn over_the_other_family(&self) -> Option<Self> {
+        let addresses = self.addresses().await.ok()?;
+        let is_ipv6 = !addresses.first()?.is_ipv6();
+        addresses.iter().find(|address| address.is_ipv6() == is_ipv6)?;
+        Some(Self { base: self.base.clone(), tls: self.tls.clone(), is_ipv6: Some(is_ipv6) })
     }
 
     pub(super) fn is_https(&self) -> bool {
@@ -219,11 +229,20 @@ impl Probe {
         }
     }
 
-    async fn tcp(&self) -> Result<TcpStream, Got> {
-        let host = self.base.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    /// All in the order in which they are tried.
+    async fn addresses(&self) -> Result<Vec<SocketAddr>, Got> {
         let port = self.base.port_or_known_default().unwrap_or(80);
-        let found = tokio::net::lookup_host((host, port)).await;
-        let addresses: Vec<SocketAddr> = found.map_err(|error| failed(Stage::Resolve, &error))?.collect();
+        let found = tokio::net::lookup_host((self.host(), port)).await;
+        let found = found.map_err(|error| failed(Stage::Resolve, &error))?;
+        Ok(found.filter(|address| self.is_ipv6.is_none_or(|wanted| address.is_ipv6() == wanted)).collect())
+    }
+
+    fn host(&self) -> &str {
+        self.base.host_str().unwrap_or_default().trim_matches(['[', ']'])
+    }
+
+    async fn tcp(&self) -> Result<TcpStream, Got> {
+        let addresses = self.addresses().await?;
         let mut last = None;
         for address in addresses {
             match timeout(PATIENCE / 2, TcpStream::connect(address)).await {
@@ -233,7 +252,8 @@ impl Probe {
             }
         }
         let why = last.unwrap_or_else(|| "the name has no address".to_owned());
-        Err(Got::Failed { stage: Stage::Connect, why: format!("connecting to {host}:{port}: {why}") })
+        let place = &self.base[url::Position::BeforeHost..url::Position::AfterPort];
+        Err(Got::Failed { stage: Stage::Connect, why: format!("connecting to {place}: {why}") })
     }
 
     async fn shake(
@@ -241,8 +261,8 @@ impl Probe {
         config: Arc<ClientConfig>,
         tcp: TcpStream,
     ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Got> {
-        let host = self.base.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-        let name = ServerName::try_from(host).map_err(|error| failed(Stage::Tls, &error))?;
+        let name =
+            ServerName::try_from(self.host().to_owned()).map_err(|error| failed(Stage::Tls, &error))?;
         TlsConnector::from(config).connect(name, tcp).await.map_err(|error| failed(Stage::Tls, &error))
     }
 
