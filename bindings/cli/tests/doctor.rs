@@ -135,7 +135,7 @@ fn row_1_not_reachable_tls_or_a_wrong_path() {
     hub.faults().answer_next(Endpoint::Connect, Answer::html("<h1>An app</h1>"), 2);
     doctor(&[&hub.url()]).is("fault wrong-base-path", "/api/realtime: 200 with text/html");
     hub.faults().freeze(true);
-    doctor(&[&hub.url()]).is("fault unreachable", "no answer in 3 s");
+    doctor(&[&hub.url()]).is("fault unreachable", "no answer in 3");
 }
 
 #[test]
@@ -355,6 +355,8 @@ fn rows_12_to_16_the_collection_and_its_rules() {
     hidden.is("fault rule-hides-everything", "no record passes `owner = @request.auth.id`");
     assert!(!hidden.proofs.contains("passes `title"), "{}", hidden.proofs);
     doctor_as(&knows, &[&url, "empty"]).is_well();
+    let stranger = doctor_as(&[("TIDINGS_SUPERUSER_TOKEN", "not.a.token")], &[&url, "notes"]);
+    stranger.is("unproved superuser-refused", "40");
     doctor(&[&url, "notes", "-f", "titel = 'a'"]).is("fault filter", "with the filter: 400");
     doctor(&[&url, "notes", "-f", "title = "]).is("fault filter", "at column");
     doctor_as(&knows, &[&url, "seen"]).is("fault view", "is a view");

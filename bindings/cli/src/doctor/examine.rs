@@ -119,6 +119,7 @@ impl Examination<'_> {
             self.further(&id, open).await;
         }
         if let Some(wanted) = self.options.streams {
+            self.probe.take_time();
             self.seen.many = Some(self.many(wanted).await);
         }
     }
@@ -171,6 +172,7 @@ impl Examination<'_> {
 
     /// What takes time, and is asked for.
     async fn further(&mut self, id: &str, mut open: Open) {
+        self.probe.take_time();
         if let Some(provider) = &self.options.oauth2 {
             let collection = self.options.login.collection();
             let methods = format!("api/collections/{collection}/auth-methods");

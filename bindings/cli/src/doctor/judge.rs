@@ -364,7 +364,14 @@ fn content(seen: &Evidence, findings: &mut Vec<Finding>) {
         findings.push(fault("filter", proof, fix));
         return;
     }
-    let superuser = seen.superuser.as_ref();
+    let superuser = seen.superuser.as_ref().filter(|superuser| superuser.collection.status() == Some(200));
+    if seen.superuser.is_some() && superuser.is_none() {
+        let status =
+            seen.superuser.as_ref().and_then(|superuser| superuser.collection.status()).unwrap_or_default();
+        let proof = format!("GET /api/collections/{name} as a superuser: {status}");
+        let fix = "Put a token of a superuser that is still good into TIDINGS_SUPERUSER_TOKEN.";
+        findings.push(unproved("superuser-refused", proof, fix));
+    }
     if superuser.is_some_and(is_view) {
         let proof = format!("the collection {name} is a view");
         findings.push(fault(

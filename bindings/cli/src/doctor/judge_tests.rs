@@ -181,6 +181,11 @@ fn what_the_collection_shows() {
                 (Some(got(200, &[], none)), superuser(r#"{"listRule":"a = 1"}"#, one));
         }),
         ("", 0, &|seen| (seen.list, seen.superuser) = (Some(got(200, &[], none)), superuser("{}", none))),
+        // Whoever is no superuser has seen nothing: that is not proof of an empty collection.
+        ("superuser-refused nothing-visible", 2, &|seen| {
+            (seen.list, seen.superuser) = (Some(got(200, &[], none)), superuser("{}", none));
+            seen.superuser.as_mut().unwrap().collection = got(403, &[], "");
+        }),
         ("filter", 1, &|seen| seen.filtered = Some(got(400, &[], ""))),
         ("filter", 1, &|seen| seen.filtered = Some(got(403, &[], ""))),
         ("filter", 1, &|seen| seen.filter_error = Some((5, "a field is expected".to_owned()))),

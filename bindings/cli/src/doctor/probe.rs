@@ -1,7 +1,7 @@
 //! Single requests, each over a connection of its own, without redirects, cookies, proxies or retries: what the client of
 //! the crate smooths out is just what is to be seen here.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{cell::Cell, net::SocketAddr, sync::Arc, time::Duration};
 
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, body::Incoming, client::conn::http1, header::HOST};
@@ -15,7 +15,7 @@ use tidings::sse::{Decoder, Item};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_rustls::TlsConnector;
 use url::Url;
@@ -25,6 +25,8 @@ use crate::failure::Failure;
 
 /// For one request. A server that needs more has another trouble.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
+/// For everything that was not asked for.
+const ALL: Duration = Duration::from_millis(9_500);
 /// For the handshake of a stream.
 pub(super) const HELLO: Duration = Duration::from_secs(5);
 /// So long is what a compressor sends at once, before there is anything in it.
@@ -38,6 +40,8 @@ pub(super) struct Probe {
     tls: Option<Arc<ClientConfig>>,
     /// Connects over this family alone: IPv6, or IPv4.
     is_ipv6: Option<bool>,
+    /// When all that was not asked for has to be over.
+    until: Cell<Option<Instant>>,
 }
 
 /// What is asked.
@@ -100,7 +104,7 @@ impl Probe {
             "https" => Some(Arc::new(tls(ca).map_err(Failure::usage)?)),
             _ => None,
         };
-        Ok(Self { base, tls, is_ipv6: None })
+        Ok(Self { base, tls, is_ipv6: None, until: Cell::new(Some(Instant::now() + ALL)) })
     }
 
     /// The same over the family that is not tried first, where the name has addresses of both.
@@ -108,7 +112,23 @@ impl Probe {
         let addresses = self.addresses().await.ok()?;
         let is_ipv6 = !addresses.first()?.is_ipv6();
         addresses.iter().find(|address| address.is_ipv6() == is_ipv6)?;
-        Some(Self { base: self.base.clone(), tls: self.tls.clone(), is_ipv6: Some(is_ipv6) })
+        Some(Self {
+            base: self.base.clone(),
+            tls: self.tls.clone(),
+            is_ipv6: Some(is_ipv6),
+            until: self.until.clone(),
+        })
+    }
+
+    /// What is asked from now on was asked for, and may take its time.
+    pub(super) fn take_time(&self) {
+        self.until.set(None);
+    }
+
+    /// When a request has to be answered.
+    fn deadline(&self, limit: Duration) -> Instant {
+        let own = Instant::now() + limit;
+        self.until.get().map_or(own, |until| own.min(until))
     }
 
     pub(super) fn is_https(&self) -> bool {
@@ -124,10 +144,6 @@ impl Probe {
     }
 
     pub(super) async fn ask(&self, question: &Question<'_>) -> Got {
-        self.ask_within(PATIENCE, question).await
-    }
-
-    pub(super) async fn ask_within(&self, limit: Duration, question: &Question<'_>) -> Got {
         let exchange = async {
             let (response, _connection) = self.send(question).await?;
             let mut answer = head(&response);
@@ -143,24 +159,26 @@ impl Probe {
             answer.body = String::from_utf8_lossy(&bytes).into_owned();
             Ok(Got::Answer(answer))
         };
-        match timeout(limit, exchange).await {
+        let (since, until) = (Instant::now(), self.deadline(PATIENCE));
+        match timeout_at(until, exchange).await {
             Ok(Ok(got) | Err(got)) => got,
-            Err(_) => too_late(limit),
+            Err(_) => too_late(since),
         }
     }
 
     /// Opens a stream and waits for its handshake.
     pub(super) async fn open(&self, question: &Question<'_>) -> (Stream, Option<Open>) {
+        let until = self.deadline(HELLO);
         let (head, open) = self.open_head(question).await;
         let Some(mut open) = open else { return (Stream { head, hello: Hello::Nothing }, None) };
         if head.answer().and_then(Answer::coding).is_some() {
-            let hello = match timeout(HELLO, open.bytes(GZIP_HEAD)).await {
+            let hello = match timeout_at(until, open.bytes(GZIP_HEAD)).await {
                 Ok(true) => Hello::Coded,
                 _ => Hello::Nothing,
             };
             return (Stream { head, hello }, Some(open));
         }
-        let hello = match timeout(HELLO, open.message()).await {
+        let hello = match timeout_at(until, open.message()).await {
             Ok(Ok(Some((event, data)))) if event == "PB_CONNECT" => {
                 let json: serde_json::Value = serde_json::from_str(&data).unwrap_or_default();
                 json["clientId"].as_str().map_or(Hello::Nothing, |id| Hello::Client(id.to_owned()))
@@ -172,8 +190,9 @@ impl Probe {
 
     /// The head alone. The stream is there if it is one.
     pub(super) async fn open_head(&self, question: &Question<'_>) -> (Got, Option<Open>) {
-        match timeout(HELLO, self.send(question)).await {
-            Err(_) => (too_late(HELLO), None),
+        let since = Instant::now();
+        match timeout_at(self.deadline(HELLO), self.send(question)).await {
+            Err(_) => (too_late(since), None),
             Ok(Err(got)) => (got, None),
             Ok(Ok((response, connection))) => {
                 let head = head(&response);
@@ -324,8 +343,8 @@ fn failed(stage: Stage, error: &dyn std::error::Error) -> Got {
     Got::Failed { stage, why }
 }
 
-fn too_late(limit: Duration) -> Got {
-    Got::Failed { stage: Stage::Timeout, why: format!("no answer in {} s", limit.as_secs_f32()) }
+fn too_late(since: Instant) -> Got {
+    Got::Failed { stage: Stage::Timeout, why: format!("no answer in {:.1} s", since.elapsed().as_secs_f32()) }
 }
 
 /// Which certificates are trusted: the system's, and those that were given.
