@@ -94,6 +94,25 @@ fn a_template_makes_lines_of_changes_alone() {
 }
 
 #[test]
+fn rustbaas_is_spoken_too() {
+    let hub = hub();
+    for place in ["--rustbaas", "--workspace"] {
+        let tail = start(&mut tidings(&[
+            "tail",
+            &hub.url(),
+            "posts",
+            place,
+            "acme/web",
+            "-o",
+            "{action} {record.title}",
+        ]));
+        tail.says("live");
+        hub.create("posts", json!({"title": place}));
+        assert_eq!(tail.line(), format!("create {place}"));
+    }
+}
+
+#[test]
 fn it_ends_by_count_and_by_time() {
     let hub = hub();
     let tail = start(&mut tidings(&["tail", &hub.url(), "posts", "--count", "2", "-q"]));
