@@ -162,11 +162,11 @@ async fn follow(
             biased;
             chunk = events.next() => {
                 let Some(chunk) = chunk else { return Ok(REFUSED) };
-                let is_enough = printer.print(&chunk).await?;
-                for event in &chunk {
+                let wanted = printer.print(&chunk).await?;
+                for event in &chunk[..wanted] {
                     sinks.take(event, printer).await;
                 }
-                if is_enough {
+                if printer.left == Some(0) {
                     return Ok(0);
                 }
             }
@@ -201,13 +201,14 @@ impl Printer {
         }
     }
 
-    /// Whether it was enough.
-    async fn print(&mut self, events: &[Event]) -> Result<bool, Failure> {
-        let mut text = String::new();
+    /// Says how many of them there were until `--count` was reached.
+    async fn print(&mut self, events: &[Event]) -> Result<usize, Failure> {
+        let (mut text, mut wanted) = (String::new(), 0);
         for event in events {
             if self.left == Some(0) {
                 break;
             }
+            wanted += 1;
             match line::notice(event) {
                 Some(notice) => complain(&notice),
                 None if matches!(event.action(), Action::Connect) => {}
@@ -220,7 +221,7 @@ impl Printer {
         }
         self.out.write_all(text.as_bytes()).await?;
         self.out.flush().await?;
-        Ok(self.left == Some(0))
+        Ok(wanted)
     }
 
     fn status(&self, text: &str) {
