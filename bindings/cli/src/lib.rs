@@ -14,8 +14,10 @@ mod text;
 
 use std::{ffi::OsString, io::Write};
 
+use async_signal::{Signal, Signals};
 use clap::{Parser, Subcommand};
 use failure::Failure;
+use futures::StreamExt;
 
 /// Realtime events of PocketBase, BosBase and RustBaaS on the command line.
 #[derive(Parser)]
@@ -81,24 +83,19 @@ async fn until_a_signal(work: impl Future<Output = Result<u8, Failure>>) -> Resu
     tokio::select! {
         // First, so that they are listened for before the work begins.
         biased;
-        _ = tokio::signal::ctrl_c() => Ok(INTERRUPTED),
-        () = terminated() => Ok(TERMINATED),
+        code = signalled() => Ok(code),
         result = work => result,
     }
 }
 
-#[cfg(unix)]
-async fn terminated() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut signals) => _ = signals.recv().await,
-        Err(_) => std::future::pending().await,
+async fn signalled() -> u8 {
+    let wanted = if cfg!(unix) { &[Signal::Int, Signal::Term][..] } else { &[Signal::Int] };
+    let Ok(mut signals) = Signals::new(wanted) else { return std::future::pending().await };
+    match signals.next().await {
+        Some(Ok(Signal::Int)) => INTERRUPTED,
+        Some(Ok(_)) => TERMINATED,
+        _ => std::future::pending().await,
     }
-}
-
-#[cfg(not(unix))]
-async fn terminated() {
-    std::future::pending().await
 }
 
 fn complain(failure: &Failure) -> u8 {

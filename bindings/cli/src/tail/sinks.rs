@@ -3,8 +3,9 @@
 
 use std::process::Stdio;
 
+use async_process::Command;
+use futures::AsyncWriteExt;
 use tidings::{Client, Error, Event};
-use tokio::{io::AsyncWriteExt, process::Command};
 use url::Url;
 
 use super::{Printer, complain, line::json_line};
@@ -57,7 +58,7 @@ async fn run(command: &str, event: &Event) -> Result<(), String> {
         // A command that does not read its input is no error.
         let _ = input.write_all(format!("{}\n", json_line(event)).as_bytes()).await;
     }
-    match child.wait().await {
+    match child.status().await {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("the command ended with {status}")),
         Err(error) => Err(format!("cannot wait for the command: {error}")),
