@@ -12,7 +12,7 @@ THREADS    ?= 8
 # What tests want of the system.
 PACKAGES   := nginx iproute2 gcc g++ clang cmake pkg-config valgrind libevent-dev
 
-.PHONY: test test-c test-python c python header soak hostile bench bench-paced bench-guard lint lint-c lint-python audit demo tools tools-c fmt clean
+.PHONY: test test-c test-cli test-python c python header soak hostile bench bench-paced bench-guard lint lint-c lint-python audit demo tools tools-c fmt clean
 .PHONY: $(PACKAGES)
 
 test: tools
@@ -22,6 +22,7 @@ test: tools
 	$(CARGO) test --no-default-features --features tokio,tls --lib --quiet
 	$(CARGO) run --quiet --example quickstart
 	$(MAKE) test-c
+	$(MAKE) test-cli
 	$(MAKE) test-python PROFILE=dev
 
 lint: lint-c
@@ -29,6 +30,7 @@ lint: lint-c
 	$(CARGO) fmt --all --check
 	$(PYTHON) tests/wings.py
 	$(CARGO) clippy --all-targets --all-features -- -D warnings
+	$(CARGO) clippy --package tidings-cli --all-targets -- -D warnings
 	$(CARGO) clippy --no-default-features -- -D warnings
 	$(CARGO) clippy --no-default-features --features tokio -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --all-features
@@ -41,6 +43,11 @@ lint: lint-c
 audit:
 	$(CARGO) audit
 	$(CARGO) audit --file bench/Cargo.lock
+
+# The command `tidings`.
+test-cli: tools
+	TIDINGS_POCKETBASE=$(POCKETBASE) RUST_TEST_THREADS=$(THREADS) $(CARGO) test --quiet --package tidings-cli
+	TIDINGS_POCKETBASE=$(LEGACY) $(CARGO) test --quiet --package tidings-cli --test doctor row_23
 
 # The C library, in build/, ready for `cmake --install build --prefix PREFIX`.
 c: cmake

@@ -203,3 +203,13 @@ fn a_driver_that_is_dropped_closes_the_client() {
         });
     });
 }
+
+#[test]
+fn a_client_with_a_wrong_setting_is_an_error_also_within_tokio() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        // It has a runtime of tokio's to itself, which is dropped here.
+        let error = tidings::blocking::Client::new("ftp://example.com").unwrap_err();
+        assert!(matches!(error, tidings::Error::InvalidUrl { .. }), "{error}");
+    });
+}

@@ -41,11 +41,28 @@ pub(crate) fn own_runtime() -> Result<Background, Error> {
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::no_thread)?;
     let own = Arc::new(Own(Mutex::new(Some(crate::rt::Tokio::new(runtime.handle().clone())))));
     let named = own.clone();
+    let executor = Executor(Some(runtime));
     let block_on = move |future| {
-        runtime.block_on(future);
+        if let Some(runtime) = &executor.0 {
+            runtime.block_on(future);
+        }
         lock(&own.0).take();
     };
     Ok((named, Box::new(block_on)))
+}
+
+/// After a wrong setting it is dropped where the client was to be made. Within another tokio runtime, tokio panics at
+/// that, since it waits for its threads; it has none.
+#[cfg(feature = "tokio")]
+struct Executor(Option<tokio::runtime::Runtime>);
+
+#[cfg(feature = "tokio")]
+impl Drop for Executor {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// A runtime that closes its descriptors when its work is done, even while others hold a reference to it.

@@ -20,6 +20,7 @@
 
 mod clock;
 mod evaluate;
+mod explain;
 mod functions;
 mod kinds;
 mod like;
@@ -35,6 +36,7 @@ use syntax::{Grammar, Tree};
 
 pub(crate) use clock::stamp;
 pub(crate) use evaluate::{Found, Source, compare, compare_inside};
+pub use explain::explain_filter;
 pub(crate) use kinds::{Kind, Kinds, Schema};
 pub(crate) use plan::Plan;
 pub(crate) use quote::{for_both, quote, quote_for_old};

@@ -140,7 +140,6 @@ CALLS = {
     "OAuth2": 'client.collection("users").auth_with_oauth2("mock", print)',
     "event source": "source.next()",
     "event source with a timeout": "source.next_event(1000)",
-    "tail": 'main(["tail", URL, "posts/*"])',
 }
 
 
@@ -154,7 +153,6 @@ def interrupted(start: Start, hub: Hub, call: str) -> float:
     """How many seconds after the signal the call has ended."""
     one = start(
         f"""
-        from tidings.__main__ import main
         import faulthandler
         client = tidings.Client(URL, subscribe_timeout=1000)
         with client.collection("posts").subscribe("*") as posts, tidings.EventSource(URL + "/events") as source:

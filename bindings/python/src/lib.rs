@@ -21,7 +21,10 @@ mod state;
 mod subscription;
 mod view;
 
-use std::time::{Duration, Instant};
+use std::{
+    ffi::OsString,
+    time::{Duration, Instant},
+};
 
 use pyo3::prelude::*;
 
@@ -70,6 +73,12 @@ fn filter(expression: &str, values: &str) -> PyResult<String> {
     tidings::filter(expression, values).map_err(error::raise)
 }
 
+/// Runs the command `tidings`.
+#[pyfunction]
+fn command(py: Python<'_>, arguments: Vec<OsString>) -> u8 {
+    interpreter::let_go(py, || tidings_cli::run(arguments))
+}
+
 #[pymodule(gil_used = false)]
 mod _tidings {
     use pyo3::{prelude::*, types::PyTuple};
@@ -79,6 +88,7 @@ mod _tidings {
     use super::{
         call::Call,
         client::{Client, TokenRequest},
+        command,
         event::RawEvent,
         filter,
         hub::Hub,

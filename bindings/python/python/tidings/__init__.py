@@ -10,7 +10,7 @@
 
 `Client` is for programs with threads, `AsyncClient` for asyncio; both have the same names. `EventSource` and
 `AsyncEventSource` read any stream of server-sent events. The exceptions are in `tidings.exceptions`, a server for
-tests is in `tidings.testing`, and ``python -m tidings tail URL TOPIC`` prints events. Outages and errors are logged
+tests is in `tidings.testing`, and the command ``tidings tail URL TOPIC`` prints events. Outages and errors are logged
 to the logger ``tidings``, without tokens.
 
 A program for the BosBase SDK changes its import line: ``from tidings import BosBase``.

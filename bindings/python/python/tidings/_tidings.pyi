@@ -36,6 +36,7 @@ __all__ = [
     "TokenRequest",
     "View",
     "__version__",
+    "command",
     "count_forks",
     "end",
     "filter",
@@ -327,6 +328,9 @@ class Hub:
 
 def parse(json: bytes) -> Any: ...  # a ValueError where it is no JSON, a ProtocolError where it is too deep
 def filter(expression: str, values: str) -> str: ...  # values as JSON
+def command(
+    arguments: list[str],
+) -> int: ...  # runs `tidings`, its name first; what the process is to end with
 
 # For the interpreter's end, see `_ending`.
 def end() -> None: ...  # nobody lets go of the interpreter in native code any more, and waits end
