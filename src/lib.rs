@@ -162,10 +162,6 @@ pub use event_source::{
 };
 #[cfg(not(target_family = "wasm"))]
 pub use view::{Changes, Delta, Doubt, Freshness, Row, Rows, Status, View, Watch, Why};
-/// For the command `tidings filter`.
-#[cfg(not(target_family = "wasm"))]
-#[doc(hidden)]
-pub use filter::explain_filter;
 
 /// The programs of the pages in `docs/`.
 #[cfg(doctest)]
