@@ -160,6 +160,10 @@ pub use event::{Action, Event, Gap, GapReason};
 pub use event_source::{
     EventSource, EventSourceBuilder, Opened, Policy, SourceEvent, SourceHandle, SourceMessage, SourceRequest,
 };
+/// For the command `tidings filter`.
+#[cfg(not(target_family = "wasm"))]
+#[doc(hidden)]
+pub use filter::explain_filter;
 #[cfg(not(target_family = "wasm"))]
 pub use view::{Changes, Delta, Doubt, Freshness, Row, Rows, Status, View, Watch, Why};
 
