@@ -12,7 +12,7 @@ THREADS    ?= 8
 # What tests want of the system.
 PACKAGES   := nginx iproute2 gcc g++ clang cmake pkg-config valgrind libevent-dev
 
-.PHONY: test test-c test-cli test-python c python header soak hostile bench bench-paced bench-guard lint lint-c lint-python audit demo tools tools-c fmt clean
+.PHONY: test test-c test-cli test-python c python header soak soak-watch hostile bench bench-paced bench-guard lint lint-c lint-python audit demo tools tools-c fmt clean
 .PHONY: $(PACKAGES)
 
 test: tools
@@ -71,6 +71,10 @@ lint-c: gcc g++ clang
 # Ten minutes with a fault every second. SOAK_SECONDS says how long, SOAK_SEED replays the faults of a run.
 soak:
 	$(CARGO) run --quiet --example soak
+
+# Live views against a real PocketBase for longer: WATCH_ROUNDS says how long, WATCH_RECORDS with how many records.
+soak-watch:
+	TIDINGS_POCKETBASE=$(POCKETBASE) WATCH_ROUNDS=$(or $(WATCH_ROUNDS),300) WATCH_RECORDS=$(or $(WATCH_RECORDS),10000) $(CARGO) test --quiet --all-features --test watch_pocketbase no_row
 
 # The hostile server for longer. HOSTILE_ROUNDS says how long, a third of a minute each; HOSTILE_SEED repeats a run.
 hostile:
