@@ -3,14 +3,17 @@
 #![cfg(all(feature = "hub", any(feature = "async-io", feature = "tokio")))]
 
 use std::{
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
 use serde_json::json;
 use tidings::{
     Error, Overflow,
-    blocking::{Answer, Client, Item, Tag},
+    blocking::{Client, Item, Tag},
     hub::{Endpoint, Hub},
 };
 
@@ -46,7 +49,7 @@ fn number(tag: Option<Tag>) -> u32 {
 
 fn submit_post(client: &Client, with: Option<Tag>) -> u64 {
     let post = client.get().unwrap().send("POST", "/api/collections/posts/records", json!({"title": "a"}));
-    let call = client.call(post).unwrap().map(Answer::Response);
+    let call = client.call(post).unwrap();
     client.submit(call, with).unwrap()
 }
 
@@ -55,9 +58,8 @@ fn a_request_completes_in_the_queue_with_its_tag() {
     let (_hub, client) = start();
     let (sent, weak) = tag(7);
     let id = submit_post(&client, Some(sent));
-    let Item::Completed { call, answer: Ok(Answer::Response(response)), tag } = next(&client) else {
-        panic!()
-    };
+    let Item::Completed { call, answer: Ok(answer), tag } = next(&client) else { panic!() };
+    let response = answer.downcast::<tidings::Response>().unwrap();
     assert_eq!((call, response.status(), number(tag)), (id, 200, 7));
     assert!(weak.upgrade().is_none(), "nothing holds the tag any more");
     assert!(!client.cancel(id).unwrap(), "it is over");
@@ -68,7 +70,7 @@ fn a_refused_login_completes_with_the_status() {
     let (_hub, client) = start();
     let users = client.get().unwrap().collection("users");
     let login = client.call(async move { users.auth_with_password("nobody", "wrong").await }).unwrap();
-    client.submit(login.map(Answer::LoggedIn), None).unwrap();
+    client.submit(login, None).unwrap();
     let Item::Completed { answer: Err(Error::Refused(refusal)), .. } = next(&client) else { panic!() };
     assert_eq!(refusal.status(), 400);
 }
@@ -94,8 +96,43 @@ fn closing_drops_the_calls_that_run() {
     submit_post(&client, Some(sent));
     client.close();
     assert!(weak.upgrade().is_none());
-    let late = client.call(async { Ok(()) }).unwrap().map(|()| unreachable!());
+    let late = client.call(async { Ok(()) }).unwrap();
     assert!(matches!(client.submit(late, None), Err(Error::Closed)));
+}
+
+/// A host's own data, whose end calls into the client.
+struct Calls(Arc<Client>, Arc<AtomicU32>);
+
+impl Drop for Calls {
+    fn drop(&mut self) {
+        let _ = self.0.lost(1);
+        let _ = self.0.next(&mut Vec::new(), 1, Some(Duration::ZERO));
+        self.1.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn what_the_host_gave_is_dropped_without_a_lock_when_the_client_closes() {
+    let (hub, client) = start();
+    let client = Arc::new(client);
+    let drops = Arc::<AtomicU32>::default();
+    let tag = || -> Tag { Arc::new(Calls(client.clone(), drops.clone())) };
+    let posts = || client.get().unwrap().collection("posts").subscribe("*");
+    // One with nothing in its queue, one with something, one that is paused, and one that nobody has heard of.
+    for _ in 0..3 {
+        let (id, call) = client.subscribe_queued(posts().tagged(tag())).unwrap();
+        call.wait().unwrap();
+        if id % 2 == 0 {
+            client.pause(id, true).unwrap();
+        }
+    }
+    hub.publish("posts/*", json!({"action": "create", "record": {"id": "1"}}).to_string());
+    client.submit_subscribe(posts(), Some(tag())).unwrap();
+    client.close();
+    while drops.load(Ordering::SeqCst) < 4 {
+        std::thread::yield_now();
+    }
+    assert_eq!(Arc::strong_count(&client), 1);
 }
 
 #[test]

@@ -155,8 +155,8 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] when too many run, [`Error::Closed`], and [`Error::Forked`].
-    pub fn submit(&self, call: Call<Answer>, tag: Option<Tag>) -> Result<u64, Error> {
-        self.submit_work(Work::Ask(call), tag)
+    pub fn submit<T: Send + 'static>(&self, call: Call<T>, tag: Option<Tag>) -> Result<u64, Error> {
+        self.submit_work(Work::Ask(call.map(|answer| Box::new(answer) as Answer)), tag)
     }
 
     /// [`subscribe_queued`](Self::subscribe_queued) that nobody waits for. It returns the id of the subscription, whose

@@ -18,7 +18,7 @@ use serde::Serialize;
 use crate::{
     Error, Event, SubscriptionState,
     client::request::query_text,
-    delivery::batches::Batches,
+    delivery::batches::{Batches, Tag},
     delivery::mailbox::{Callback, Held, Mailbox, Queued},
     driver::shared::Handle,
     engine::{Limits, ListenerId, Overflow},
@@ -201,7 +201,7 @@ impl Subscribe {
 
     /// For the queue of a [`blocking::Client`](crate::blocking::Client): each item of the subscription carries this value,
     /// which is dropped when the subscription and the last of them are.
-    pub fn tagged(mut self, tag: crate::blocking::Tag) -> Self {
+    pub fn tagged(mut self, tag: Tag) -> Self {
         self.queued.tag = Some(tag);
         self
     }

@@ -15,7 +15,7 @@ use std::{
 use futures::channel::oneshot;
 
 use crate::{
-    AuthResponse, Error, Event, Response, State,
+    Error, Event, State,
     delivery::inbox::{Contents, Inbox},
     delivery::mailbox::Mailbox,
 };
@@ -83,15 +83,8 @@ pub enum Item {
     Woken(u64),
 }
 
-/// What a submitted call results in.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Answer {
-    /// Of a request.
-    Response(Response),
-    /// Of a login or a refresh.
-    LoggedIn(AuthResponse),
-}
+/// The result of a [submitted](crate::blocking::Client::submit) call, of the type that the call has.
+pub type Answer = Box<dyn Any + Send>;
 
 /// A request for a token; dropping it unanswered counts as a failure of the provider.
 #[derive(Debug)]
@@ -248,6 +241,10 @@ impl Batches {
     /// A waker that puts `number` into the queue.
     pub(crate) fn waker(self: &Arc<Self>, number: u64) -> Waker {
         Waker::from(Arc::new(Sleeper { batches: self.clone(), number, is_woken: AtomicBool::new(false) }))
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inbox.is_closed()
     }
 
     pub(crate) fn close(&self) {

@@ -336,7 +336,8 @@ impl Mailbox {
         self.changed.notify(usize::MAX);
         let mut inner = self.lock();
         let has_more = inner.has_more();
-        let is_callers = inner.awaited && matches!(inner.status, Status::Ended(_));
+        let has_ended = matches!(inner.status, Status::Ended(_));
+        let is_callers = inner.awaited && has_ended;
         match &mut inner.reader {
             // The caller that waits for the answer drops it.
             Reader::Callback { .. } if is_callers => {}
@@ -354,6 +355,13 @@ impl Mailbox {
                     drop(inner);
                     worker.enqueue(self.clone());
                 }
+            }
+            // Nobody takes the end, nor what the host gave, which must not be dropped with the last mailbox: that may be
+            // under a lock.
+            Reader::Batches { batches, tag, .. } if has_ended && batches.is_closed() => {
+                let tag = tag.take();
+                drop(inner);
+                drop(tag);
             }
             Reader::Batches { batches, is_queued, .. } => {
                 if has_more && !std::mem::replace(is_queued, true) {
