@@ -170,6 +170,7 @@ GO_BUILT   = $(TARGET)/$(if $(filter dev,$(GO_PROFILE)),debug,$(GO_PROFILE))
 go: tools-go gcc
 	$(CARGO) build --quiet --package tidings-c --profile $(GO_PROFILE)
 	$(CARGO) build --quiet --example hub
+	rm -f $(GO_LIB)/hub
 	cp include/tidings.h $(GO_LIB)/
 	cp $(GO_BUILT)/libtidings.a $(GO_LIB)/
 	cp $(TARGET)/debug/examples/hub $(GO_LIB)/

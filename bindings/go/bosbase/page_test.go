@@ -45,12 +45,18 @@ func start(t *testing.T) *server {
 	}
 	address := free.Addr().String()
 	free.Close()
-	process := exec.Command(binary, "serve", "--http", address, "--dir", data)
-	if err = process.Start(); err != nil {
+	// The shell reads a pipe that we hold, and takes the server with it.
+	const script = `"$0" serve --http "$1" --dir "$2" & server=$!; read -r _; kill -9 "$server"`
+	process := exec.Command("sh", "-c", script, binary, address, data)
+	in, err := process.StdinPipe()
+	if err == nil {
+		err = process.Start()
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = process.Process.Kill()
+		_ = in.Close()
 		_ = process.Wait()
 	})
 	s := &server{t: t, url: "http://" + address}

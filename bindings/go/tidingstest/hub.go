@@ -20,7 +20,13 @@ func Hub(t testing.TB, options ...string) string {
 		_, here, _, _ := runtime.Caller(0)
 		program = filepath.Join(filepath.Dir(here), "..", "lib", runtime.GOOS+"_"+runtime.GOARCH, "hub")
 	}
-	hub := exec.Command(program, options...)
+	// The shell reads a pipe that we hold, and takes the hub with it, also if this process panics.
+	const script = `"$0" "$@" & hub=$!; read -r _; kill -9 "$hub"`
+	hub := exec.Command("sh", append([]string{"-c", script, program}, options...)...)
+	in, err := hub.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	out, err := hub.StdoutPipe()
 	if err == nil {
 		err = hub.Start()
@@ -29,7 +35,7 @@ func Hub(t testing.TB, options ...string) string {
 		t.Fatalf("the hub cannot be started, is it there? `make go` builds it: %v", err)
 	}
 	t.Cleanup(func() {
-		_ = hub.Process.Kill()
+		_ = in.Close()
 		_ = hub.Wait()
 	})
 	url, err := bufio.NewReader(out).ReadString('\n')
