@@ -10,9 +10,9 @@ LEGACY     := $(CURDIR)/$(VENV)/pocketbase-0.22/bin/pocketbase
 # Tests of faults wait more than they compute.
 THREADS    ?= 8
 # What tests want of the system.
-PACKAGES   := nginx iproute2 gcc g++ clang cmake pkg-config valgrind libevent-dev
+PACKAGES   := nginx iproute2 gcc g++ clang cmake pkg-config valgrind libevent-dev golang-go
 
-.PHONY: test test-c test-cli test-python c python header soak soak-watch hostile bench bench-paced bench-guard lint lint-c lint-python audit demo tools tools-c fmt clean
+.PHONY: test test-c test-cli test-python test-go c python go header soak soak-watch hostile bench bench-paced bench-guard lint lint-c lint-python audit demo tools tools-c tools-go fmt clean
 .PHONY: $(PACKAGES)
 
 test: tools
@@ -24,6 +24,7 @@ test: tools
 	$(MAKE) test-c
 	$(MAKE) test-cli
 	$(MAKE) test-python PROFILE=dev
+	$(MAKE) test-go GO_PROFILE=dev
 
 lint: lint-c
 	$(MAKE) lint-python PROFILE=dev
@@ -125,6 +126,7 @@ tools-c: gcc g++ cmake pkg-config valgrind libevent-dev
 PROGRAM = $@
 iproute2: PROGRAM := ip
 libevent-dev: PROGRAM := event_rpcgen.py
+golang-go: PROGRAM := go
 
 $(PACKAGES):
 	@PATH=$$PATH:/usr/sbin:/sbin; command -v $(PROGRAM) >/dev/null && exit; \
@@ -174,6 +176,29 @@ lint-python: python
 $(VENV)/python-tools: requirements/python.txt | $(VENV)/bin/python
 	$(PIP) -r $<
 	touch $@
+
+# The Go module: the static library that it links, its header, and the server for its tests, in a folder for this
+# platform that git ignores. GO_PROFILE=dev is built soonest.
+GO         ?= $(or $(shell command -v go),$(wildcard /usr/local/go/bin/go),go)
+GO_PROFILE ?= c
+GO_LIB     = bindings/go/lib/$(shell $(GO) env GOOS)_$(shell $(GO) env GOARCH)
+GO_BUILT   = $(TARGET)/$(if $(filter dev,$(GO_PROFILE)),debug,$(GO_PROFILE))
+
+go: tools-go gcc
+	$(CARGO) build --quiet --package tidings-c --profile $(GO_PROFILE)
+	$(CARGO) build --quiet --example hub
+	rm -f $(GO_LIB)/hub
+	cp include/tidings.h $(GO_LIB)/
+	cp $(GO_BUILT)/libtidings.a $(GO_LIB)/
+	cp $(TARGET)/debug/examples/hub $(GO_LIB)/
+
+test-go: go $(POCKETBASE)
+	cd bindings/go && $(GO) vet ./... && test -z "$$($$($(GO) env GOROOT)/bin/gofmt -l . | tee /dev/stderr)"
+	cd bindings/go && TIDINGS_POCKETBASE=$(POCKETBASE) $(GO) test -race ./...
+
+# Go from Debian, where there is none. A newer toolchain than that comes by Go's own means.
+tools-go:
+	@command -v $(GO) >/dev/null || $(MAKE) golang-go
 
 fmt:
 	$(CARGO) fmt --all

@@ -24,10 +24,12 @@ mod header {
 
     /// What only Rust tells apart, and what C calls it. Handles that many threads use are `&T` in Rust, and so const for
     /// cbindgen.
-    const SPELLING: [(&str, &str); 16] = [
+    const SPELLING: [(&str, &str); 18] = [
         ("OwnedText ", "char *"),
         ("Text ", "const char *"),
         ("Data ", "const void *"),
+        ("Room ", "void *"),
+        ("Ids ", "uint64_t *"),
         ("ErrorOut ", "tidings_error **"),
         ("StatsOut ", "tidings_stats *"),
         ("const tidings_client *", "tidings_client *"),

@@ -53,7 +53,7 @@
 //     const with tidings_string_free(). What you pass in is read during the call and not kept, except `user_data`.
 //     Each callback comes with a pointer `user_data` and a function `drop`, either of which may be NULL. The library calls
 //     drop(user_data) exactly once, when the callback can no longer be called: also when the function that took it fails,
-//     before that returns, and also when the callback is NULL. `drop` may run on any thread, never at the same time as the
+//     before that returns, and also when the callback is NULL; see tidings_client_subscribe() for what the queue does with it. `drop` may run on any thread, never at the same time as the
 //     callback, and may call anything. In a forked child it is not called.
 //
 // Errors
@@ -242,6 +242,12 @@ typedef enum tidings_action {
     TIDINGS_ACTION_STATE = 10,
     /// Queue only, if enabled: an open stream is gone, see tidings_event_topics().
     TIDINGS_ACTION_DISCONNECTED = 11,
+    /// Queue only: a call that did not wait has ended, see tidings_event_call(). Then tidings_event_error() is NULL, or
+    /// says why it failed.
+    TIDINGS_ACTION_COMPLETED = 12,
+    /// Queue only: the server has acknowledged the topic. For tidings_client_subscribe_async(), and for a subscription
+    /// with tidings_subscribe_options_set_wait(false); the first event of its subscription.
+    TIDINGS_ACTION_ACKNOWLEDGED = 13,
 } tidings_action;
 
 /// Why changes may have been missed.
@@ -436,6 +442,41 @@ typedef struct tidings_stats {
     /// Panics that left a callback. In C always 0, unless the library has a bug.
     uint64_t panics;
 } tidings_stats;
+
+/// One event in the buffer of tidings_client_next_packed(). Offsets are in bytes from the beginning of the buffer; a text
+/// that is not there has offset 0 and length 0. A NUL that is not counted follows each text, save the record.
+typedef struct tidings_packed_event {
+    /// tidings_event_subscription()
+    uint64_t subscription;
+    /// tidings_event_call()
+    uint64_t call;
+    /// tidings_event_user_data()
+    void *user_data;
+    /// Where it is in the batch: for what is not here, see tidings_batch_event().
+    uint32_t index;
+    /// tidings_event_action()
+    tidings_action action;
+    /// 1: the client generated it, see tidings_event_is_notice(). Other bits may be added.
+    uint32_t flags;
+    /// tidings_event_topic()
+    uint32_t topic;
+    /// Its length.
+    uint32_t topic_len;
+    /// tidings_event_record_id()
+    uint32_t record_id;
+    /// Its length.
+    uint32_t record_id_len;
+    /// tidings_event_record(), mostly a part of the data
+    uint32_t record;
+    /// Its length.
+    uint32_t record_len;
+    /// tidings_event_data()
+    uint32_t data;
+    /// Its length.
+    uint32_t data_len;
+    /// 0
+    uint32_t reserved;
+} tidings_packed_event;
 
 // ---- Errors -----------------------------------------------------------------------------------------------
 
@@ -804,6 +845,9 @@ tidings_status tidings_subscribe_options_set_timeout(tidings_subscribe_options *
 /// With a callback, each event is passed to it, one at a time and in order. Without one (NULL), events go into the
 /// client's queue: see tidings_client_next(). Subscriptions to the same topic share it on the wire.
 ///
+/// Without a callback, each event in the queue carries `user_data`, see tidings_event_user_data(), and `drop` is called
+/// when the subscription has ended and the last of its events has been freed.
+///
 /// A callback is called for the last time with TIDINGS_ACTION_REFUSED, which has the reason, if the server or the token
 /// callback ended the subscription. If you unsubscribe or close the client, it is not called again. In both cases
 /// `drop` follows.
@@ -892,6 +936,16 @@ bool tidings_event_is_notice(const tidings_event *event);
 /// with its id before tidings_client_subscribe() has returned it.
 uint64_t tidings_event_subscription(const tidings_event *event);
 
+/// With TIDINGS_ACTION_COMPLETED, the id of the call; otherwise 0.
+uint64_t tidings_event_call(const tidings_event *event);
+
+/// The `user_data` of the subscription or call whose event it is, as the queue delivers it. NULL for events of
+/// a callback, which has it as its argument, and for notices of the client.
+void *tidings_event_user_data(const tidings_event *event);
+
+/// With TIDINGS_ACTION_COMPLETED of tidings_client_send_async(), the response; otherwise NULL.
+const tidings_response *tidings_event_response(const tidings_event *event);
+
 /// The topic as it is sent to the server, options included, such as "posts/*"; NULL from TIDINGS_ACTION_ENDED on.
 const char *tidings_event_topic(const tidings_event *event);
 
@@ -902,7 +956,7 @@ const char *tidings_event_name(const tidings_event *event);
 /// The id of the record; NULL if the event has no record, or `fields` left out the id.
 const char *tidings_event_record_id(const tidings_event *event);
 
-/// The record as JSON text; NULL if there is none. With RustBaaS, its fields are beside its id, as with PocketBase.
+/// The record as JSON text; NULL if there is none. With TIDINGS_ACTION_COMPLETED of a login, that of the user. With RustBaaS, its fields are beside its id, as with PocketBase.
 const char *tidings_event_record(const tidings_event *event);
 
 /// The length of tidings_event_record() in bytes; 0 when that is NULL.
@@ -940,8 +994,8 @@ int64_t tidings_event_gap_until_ms(const tidings_event *event);
 /// With TIDINGS_ACTION_GAP, how long that time is, in milliseconds; otherwise -1.
 int64_t tidings_event_gap_duration_ms(const tidings_event *event);
 
-/// With TIDINGS_ACTION_REFUSED and TIDINGS_ACTION_ENDED, why the subscription ended; NULL if you ended it, and for
-/// other actions.
+/// With TIDINGS_ACTION_REFUSED and TIDINGS_ACTION_ENDED, why the subscription ended, and NULL if you ended it. With
+/// TIDINGS_ACTION_COMPLETED, why the call failed, and NULL if it succeeded. NULL for other actions.
 const tidings_error *tidings_event_error(const tidings_event *event);
 
 /// With TIDINGS_ACTION_STATE, the new state; otherwise NULL.
@@ -998,6 +1052,41 @@ void tidings_batch_free(tidings_batch *batch);
 ///
 /// Threads: any. The descriptor belongs to the client, and stays the same until the client is freed.
 int32_t tidings_client_fd(tidings_client *client);
+
+// ---- The queue, for languages and threads -----------------------------------------------------------------
+
+/// Takes events as tidings_client_next() does, and copies them into your buffer in the same call: `*count` heads of type
+/// tidings_packed_event, then their text. If not all fit, the rest stays in the batch, and the next call with it copies
+/// those instead of taking more; so nothing is lost. `*wanted` is the size that would have held all: if that is more
+/// than `size`, call again, with a larger buffer if `*count` is 0. One crossing for many events is what a language with
+/// costly calls wants.
+///
+/// Threads: as tidings_client_next(). The buffer is yours, of `size` bytes, and aligned as malloc() does; it is valid
+/// without the batch, save `user_data`, which lasts as the events of the batch do. `count` and `wanted` may be NULL. Returns
+/// TIDINGS_ERR_INVALID_ARGUMENT for a buffer that is not aligned, and the errors of tidings_client_next().
+tidings_status tidings_client_next_packed(
+    tidings_client *client, tidings_batch *batch, size_t most, int64_t timeout_ms, void *buffer, size_t size,
+    size_t *count, size_t *wanted, tidings_error **error);
+
+/// The ids of subscriptions that have events to take, in the order of their turns: up to `most` of them into `ids`, and
+/// their number into `*count`.
+///
+/// Threads: any. Returns TIDINGS_ERR_FORKED in a forked child.
+tidings_status tidings_client_ready(
+    tidings_client *client, uint64_t *ids, size_t most, size_t *count, tidings_error **error);
+
+/// tidings_client_next() for the events of one subscription, without waiting.
+///
+/// Threads, ownership and errors: as tidings_client_next().
+tidings_status tidings_client_take(
+    tidings_client *client, uint64_t id, tidings_batch *batch, size_t most, tidings_error **error);
+
+/// Pauses a subscription without a callback, or goes on. While it is paused, its events stay in its own queue, with its
+/// overflow policy, and do not make tidings_client_fd() readable: for a program whose own queue for it is full. If it
+/// ends, its events and its end are delivered nevertheless. An expired id, or 0, does nothing.
+///
+/// Threads: any. Returns TIDINGS_ERR_FORKED in a forked child.
+tidings_status tidings_client_pause(tidings_client *client, uint64_t id, bool paused, tidings_error **error);
 
 // ---- Who the client is ------------------------------------------------------------------------------------
 
@@ -1103,6 +1192,58 @@ const char *tidings_response_body(const tidings_response *response, size_t *len)
 
 /// Frees a response.
 void tidings_response_free(tidings_response *response);
+
+// ---- Calls that do not wait -------------------------------------------------------------------------------
+
+/// tidings_client_send() without waiting: the result comes as TIDINGS_ACTION_COMPLETED into the queue, with `*id` as
+/// tidings_event_call(), `user_data`, and tidings_event_response() or tidings_event_error(). The call makes progress
+/// while the queue is taken with tidings_client_next() or tidings_client_next_packed(), whenever tidings_client_fd() is
+/// readable. At most 10,000 run at once.
+///
+/// Threads: any. `options` are only read. `drop` is called when the completion has been freed, or the call is cancelled.
+/// `id` may be NULL. Returns TIDINGS_ERR_INVALID_ARGUMENT and TIDINGS_ERR_CLOSED; the completion has the other errors of
+/// tidings_client_send().
+tidings_status tidings_client_send_async(
+    tidings_client *client, const char *method, const char *path, const char *body,
+    const tidings_request_options *options, void *user_data, tidings_drop_callback drop, uint64_t *id,
+    tidings_error **error);
+
+/// tidings_client_auth_with_password() without waiting. The completion in the queue has the user's record as
+/// tidings_event_record(); see tidings_client_send_async().
+///
+/// Threads, ownership and errors: as tidings_client_send_async().
+tidings_status tidings_client_auth_with_password_async(
+    tidings_client *client, const char *collection, const char *identity, const char *password,
+    void *user_data, tidings_drop_callback drop, uint64_t *id, tidings_error **error);
+
+/// tidings_client_auth_refresh() without waiting. As tidings_client_auth_with_password_async().
+///
+/// Threads, ownership and errors: as tidings_client_send_async().
+tidings_status tidings_client_auth_refresh_async(
+    tidings_client *client, const char *collection, void *user_data, tidings_drop_callback drop, uint64_t *id,
+    tidings_error **error);
+
+/// tidings_client_subscribe() without waiting and without a callback: `*id` is the id of the subscription. Its first event is
+/// TIDINGS_ACTION_ACKNOWLEDGED, or TIDINGS_ACTION_ENDED with the error that tidings_client_subscribe() would return, and
+/// each has `user_data`. `topic` is one of the collection; if `collection` is NULL, it is any topic, as with
+/// tidings_client_subscribe_topic(). tidings_client_unsubscribe() cancels it. With
+/// tidings_subscribe_options_set_wait(false), it goes on connecting after a failure instead.
+///
+/// Threads: any. It makes progress as tidings_client_send_async() does. `drop` is called when the subscription has ended
+/// and its last event has been freed. `id` may be NULL. Returns TIDINGS_ERR_INVALID_TOPIC, TIDINGS_ERR_INVALID_ARGUMENT,
+/// TIDINGS_ERR_UNSUPPORTED and TIDINGS_ERR_CLOSED.
+tidings_status tidings_client_subscribe_async(
+    tidings_client *client, const char *collection, const char *topic,
+    const tidings_subscribe_options *options, void *user_data, tidings_drop_callback drop, uint64_t *id,
+    tidings_error **error);
+
+/// Cancels a call. `*cancelled`, which may be NULL, says whether it was running: then nothing of it comes into the
+/// queue, and its `drop` has been called. A request that was sent may still take effect at the server. The id of a
+/// subscription, an expired id and 0 do nothing.
+///
+/// Threads: any. Returns TIDINGS_ERR_FORKED in a forked child.
+tidings_status tidings_client_cancel(
+    tidings_client *client, uint64_t id, bool *cancelled, tidings_error **error);
 
 // ---- Filters ----------------------------------------------------------------------------------------------
 

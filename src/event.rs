@@ -11,7 +11,7 @@ use std::{
 };
 
 use serde::de::{DeserializeOwned, IgnoredAny};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 pub(crate) use self::head::Direct;
 
@@ -300,6 +300,26 @@ impl Event {
                 serde_json::from_value(self.flat_record()?).map_err(|error| self.unreadable(&error))
             }
             _ => self.parse::<Payload<T>>().map(|payload| payload.record),
+        }
+    }
+
+    /// The record as JSON text, checked: the server's own, where it has the shape of [`record`](Self::record).
+    ///
+    /// # Errors
+    /// As [`record`](Self::record).
+    pub fn record_text(&self) -> Result<Cow<'_, str>, Error> {
+        #[derive(serde::Deserialize)]
+        struct Payload<'a> {
+            #[serde(borrow)]
+            record: &'a RawValue,
+        }
+        match &self.0.content {
+            Content::Message { shape: Shape::Bare(action), .. } if *action != Action::Custom => {
+                Ok(Cow::Owned(self.flat_record()?.to_string()))
+            }
+            _ => serde_json::from_str::<Payload<'_>>(self.text())
+                .map(|payload| Cow::Borrowed(payload.record.get()))
+                .map_err(|error| self.unreadable(&error)),
         }
     }
 

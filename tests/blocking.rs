@@ -65,7 +65,7 @@ fn one_queue_has_the_events_of_all_subscriptions_each_with_its_id() {
         hub.create("posts", json!({"id": "record000000xyz", "title": "y"}));
         let mut seen: HashMap<u64, Vec<String>> = HashMap::new();
         for item in take(&client, 3) {
-            let Item::Event { subscription, event } = item else { panic!("{item:?}") };
+            let Item::Event { subscription, event, .. } = item else { panic!("{item:?}") };
             seen.entry(subscription).or_default().push(event.record_id().unwrap().to_owned());
         }
         assert_eq!(seen[&everything], ["record000000abc", "record000000xyz"]);
@@ -86,7 +86,7 @@ fn the_end_is_the_last_item_of_a_subscription_and_comes_once() {
         client.unsubscribe(id).unwrap();
         client.unsubscribe(id).unwrap();
         let items = take(&client, 1);
-        let [Item::Ended { subscription, why: None }] = &items[..] else { panic!("{items:?}") };
+        let [Item::Ended { subscription, why: None, .. }] = &items[..] else { panic!("{items:?}") };
         assert_eq!(*subscription, id);
         assert!(nothing(&client));
         assert_eq!(client.subscription_state(id).unwrap(), SubscriptionState::Ended);

@@ -8,7 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Call, Item, Subscription, TokenRequest, View, process::Owned};
+use super::{
+    Answer, Call, Held, Item, Subscription, Tag, TokenRequest, View,
+    calls::{Calls, Work},
+    process::Owned,
+};
 use crate::{
     Error, State, Subscribe, SubscriptionState, Watch, client::ClientBuilder, delivery::batches::Batches,
     engine::ListenerId, rt::Runtime,
@@ -24,6 +28,7 @@ pub struct Client {
 struct Inner {
     client: crate::Client,
     batches: Arc<Batches>,
+    calls: Calls,
 }
 
 impl Client {
@@ -98,13 +103,24 @@ impl Client {
     /// # Errors
     /// As [`subscribe`](Self::subscribe).
     pub fn subscribe_queued(&self, subscribe: Subscribe) -> Result<(u64, Call<()>), Error> {
+        let (id, call) = self.subscribe_held(subscribe)?;
+        Ok((id, call.map(drop)))
+    }
+
+    /// [`subscribe_queued`](Self::subscribe_queued), and no event of it is in the queue before what the call returns is
+    /// dropped: for a host that has to note the id first.
+    ///
+    /// # Errors
+    /// As [`subscribe`](Self::subscribe).
+    pub fn subscribe_held(&self, subscribe: Subscribe) -> Result<(u64, Call<Held>), Error> {
         let batches = self.inner.get()?.batches.clone();
-        let subscription = subscribe.in_batches(batches).start_awaited()?;
+        let subscription = subscribe.held().in_batches(batches).start_awaited()?;
         let ListenerId(id) = subscription.id();
         let call = self.call(async move {
             subscription.ready().await?;
+            let held = subscription.hold();
             subscription.detach();
-            Ok(())
+            Ok(held)
         })?;
         Ok((id, call))
     }
@@ -137,6 +153,93 @@ impl Client {
     pub fn start_watch(&self, watch: Watch) -> Result<View, Error> {
         let batches = self.inner.get()?.batches.clone();
         Ok(View::new(watch.start()?, batches))
+    }
+
+    /// [`start_queued`](Self::start_queued), and no event of it is in the queue before the second value is dropped.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_held(&self, subscribe: Subscribe) -> Result<(u64, Held), Error> {
+        let subscription = subscribe.held().in_batches(self.inner.get()?.batches.clone()).start()?;
+        let ListenerId(id) = subscription.id();
+        let held = subscription.hold();
+        subscription.detach();
+        Ok((id, held))
+    }
+
+    /// Submits a call that nobody waits for, and returns its id. It begins, and makes progress, while the queue is
+    /// taken with [`next`](Self::next), and its result is an [`Item::Completed`] there, with the `tag`. At most 10,000 run
+    /// at once.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] when too many run, [`Error::Closed`], and [`Error::Forked`].
+    pub fn submit<T: Send + 'static>(&self, call: Call<T>, tag: Option<Tag>) -> Result<u64, Error> {
+        self.submit_work(Work::Ask(call.map(|answer| Box::new(answer) as Answer)), tag)
+    }
+
+    /// [`subscribe_queued`](Self::subscribe_queued) that nobody waits for. It returns the id of the subscription, whose
+    /// first item is an [`Item::Acknowledged`], or an [`Item::Ended`] that says why there is none. Events never go to a
+    /// callback. [`unsubscribe`](Self::unsubscribe) cancels it.
+    ///
+    /// # Errors
+    /// Those of [`Subscribe::start`] and of [`submit`](Self::submit).
+    pub fn submit_subscribe(&self, subscribe: Subscribe, tag: Option<Tag>) -> Result<u64, Error> {
+        let subscribe = match &tag {
+            Some(tag) => subscribe.tagged(tag.clone()),
+            None => subscribe,
+        };
+        let (id, call) = self.subscribe_held(subscribe)?;
+        self.submit_work(Work::Subscribe(id, call), tag)?;
+        Ok(id)
+    }
+
+    fn submit_work(&self, work: Work, tag: Option<Tag>) -> Result<u64, Error> {
+        let inner = self.inner.get()?;
+        if let State::Closed { why: None } = inner.client.state() {
+            return Err(Error::Closed);
+        }
+        let id = inner.calls.add(work, tag)?;
+        inner.batches.waker(id).wake();
+        Ok(id)
+    }
+
+    /// Cancels a submitted call, and returns whether it was running: then nothing of it comes into the queue. A request that
+    /// has been sent may still take effect at the server.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    pub fn cancel(&self, call: u64) -> Result<bool, Error> {
+        Ok(self.inner.get()?.calls.cancel(call))
+    }
+
+    /// The ids of at most `most` subscriptions with something to take, in the order of their turns.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    pub fn ready(&self, most: usize) -> Result<Vec<u64>, Error> {
+        Ok(self.inner.get()?.batches.ready(most))
+    }
+
+    /// Appends up to `most` items of one subscription to `batch`, without waiting, and returns their number.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] and [`Error::Forked`].
+    pub fn take(&self, id: u64, batch: &mut Vec<Item>, most: usize) -> Result<usize, Error> {
+        self.inner.get()?.batches.take_of(id, batch, most.max(1))
+    }
+
+    /// Pauses a subscription, or goes on. While it is paused, its events stay in its own queue, under its overflow policy, and
+    /// do not make the [descriptor](Self::descriptor) readable: for a host whose own queue for it is full. If it ends, its
+    /// events and its end are delivered nevertheless. An expired id is ignored.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    pub fn pause(&self, id: u64, paused: bool) -> Result<(), Error> {
+        let mailbox = self.get()?.handle.engine().outlet(ListenerId(id)).cloned();
+        if let Some(mailbox) = mailbox {
+            mailbox.pause(paused);
+        }
+        Ok(())
     }
 
     /// Ends a subscription. The id of one that has ended is ignored.
@@ -188,7 +291,15 @@ impl Client {
     /// [`Error::Closed`], at once, when the client is closed, also by another thread, and [`Error::Forked`].
     pub fn next(&self, batch: &mut Vec<Item>, most: usize, limit: Option<Duration>) -> Result<usize, Error> {
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
-        self.inner.get()?.batches.take(batch, most.max(1), deadline)
+        let inner = self.inner.get()?;
+        let before = batch.len();
+        while inner.batches.take(batch, most.max(1), deadline)? > 0 {
+            inner.calls.advance(batch, before);
+            if batch.len() > before {
+                break;
+            }
+        }
+        Ok(batch.len() - before)
     }
 
     /// A counter that changes when another user's token is set: events that [`next`](Self::next) returned before the last
@@ -224,7 +335,8 @@ impl Client {
     ///
     /// In a forked child it does nothing.
     pub fn close(&self) {
-        if let Ok(client) = self.get() {
+        if let Ok(Inner { client, calls, .. }) = self.inner.get() {
+            calls.clear();
             let mut closed = client.close();
             let _ = super::call::wait_for(Some(CLOSE), |cx| std::pin::Pin::new(&mut closed).poll(cx));
         }
@@ -310,7 +422,7 @@ impl Builder {
     pub fn build(self) -> Result<Client, Error> {
         let (builder, batches) = self.queue();
         let client = builder.build_on(crate::driver::background::own_runtime()?, Some(batches.clone()))?;
-        Ok(Client { inner: Owned::new(Inner { client, batches }) })
+        Ok(Client { inner: Owned::new(Inner { client, batches, calls: Calls::default() }) })
     }
 
     /// Creates a client whose I/O runs in the returned future. See [`ClientBuilder::connect_with`].
@@ -323,7 +435,7 @@ impl Builder {
     ) -> Result<(Client, impl Future<Output = ()> + Send + 'static), Error> {
         let (builder, batches) = self.queue();
         let (client, driver) = builder.assemble(Arc::new(runtime), Some(batches.clone()))?;
-        Ok((Client { inner: Owned::new(Inner { client, batches }) }, driver))
+        Ok((Client { inner: Owned::new(Inner { client, batches, calls: Calls::default() }) }, driver))
     }
 
     fn queue(self) -> (ClientBuilder, Arc<Batches>) {

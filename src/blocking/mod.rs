@@ -27,7 +27,7 @@
 //! let mut batch = Vec::new();
 //! client.next(&mut batch, 100, Some(Duration::from_secs(10)))?;
 //! for item in batch {
-//!     if let Item::Event { subscription, event } = item {
+//!     if let Item::Event { subscription, event, .. } = item {
 //!         assert_eq!(subscription, id);
 //!         println!("{} {}", event.action(), event.record_id().unwrap_or("?"));
 //!     }
@@ -52,6 +52,7 @@
 //! [`Error::Forked`]: crate::Error::Forked
 
 mod call;
+mod calls;
 mod client;
 mod process;
 #[cfg(any(feature = "async-io", feature = "tokio"))]
@@ -69,7 +70,8 @@ pub use self::{
     subscription::Subscription,
     view::View,
 };
-pub use crate::delivery::batches::{Item, TokenRequest};
+pub use crate::delivery::batches::{Answer, Item, Tag, TokenRequest};
 #[cfg(unix)]
 pub use crate::delivery::inbox::Descriptor;
+pub use crate::delivery::mailbox::Held;
 pub use crate::thread::{count as threads, spawn as spawn_thread};

@@ -18,8 +18,8 @@ use serde::Serialize;
 use crate::{
     Error, Event, SubscriptionState,
     client::request::query_text,
-    delivery::batches::Batches,
-    delivery::mailbox::{Callback, Mailbox},
+    delivery::batches::{Batches, Tag},
+    delivery::mailbox::{Callback, Held, Mailbox, Queued},
     driver::shared::Handle,
     engine::{Limits, ListenerId, Overflow},
     topic::Topic,
@@ -57,6 +57,8 @@ pub struct Subscribe {
     timeout: Option<Duration>,
     /// It is a collection's, so the server can be asked whether it can deliver anything.
     is_checked: bool,
+    /// How a host takes its events in batches.
+    queued: Queued,
     /// What is wrong with an argument of the builder.
     error: Option<Error>,
 }
@@ -73,6 +75,7 @@ impl Subscribe {
             only_if: None,
             id_for_callback: None,
             timeout: None,
+            queued: Queued::default(),
             is_checked: false,
             error: None,
         }
@@ -190,6 +193,26 @@ impl Subscribe {
         self.on(move |event| callback(id.load(Ordering::Relaxed), event))
     }
 
+    /// Its events stay in the queue until what [`Subscription::hold`] returns is dropped.
+    pub(crate) fn held(mut self) -> Self {
+        self.queued.held = true;
+        self
+    }
+
+    /// For the queue of a [`blocking::Client`](crate::blocking::Client): each item of the subscription carries this value,
+    /// which is dropped when the subscription and the last of them are.
+    pub fn tagged(mut self, tag: Tag) -> Self {
+        self.queued.tag = Some(tag);
+        self
+    }
+
+    /// For the queue of a [`blocking::Client`](crate::blocking::Client): it also has an
+    /// [item](crate::blocking::Item::Acknowledged) for the first time that the server acknowledges the topic.
+    pub fn acknowledged(mut self) -> Self {
+        self.queued.acknowledged = true;
+        self
+    }
+
     /// Delivers events to the queue of a [`blocking::Client`](crate::blocking::Client), unless they go to a callback.
     pub(crate) fn in_batches(mut self, batches: Arc<Batches>) -> Self {
         if let Reader::Callback(_) = self.reader {
@@ -220,8 +243,18 @@ impl Subscribe {
         if let Some(error) = self.error {
             return Err(error);
         }
-        let Self { handle, topic, limits, reader, mut only_if, id_for_callback, timeout, is_checked, .. } =
-            self;
+        let Self {
+            handle,
+            topic,
+            limits,
+            reader,
+            mut only_if,
+            id_for_callback,
+            timeout,
+            is_checked,
+            queued,
+            ..
+        } = self;
         let key = handle.dialect.key(&topic)?;
         // The filter of a topic that is not of records may be anything.
         let is_checked_here = is_checked && handle.dialect.reads_pocketbase_filters();
@@ -238,7 +271,7 @@ impl Subscribe {
                 handle.callbacks.start().map_err(Error::no_thread)?;
                 Mailbox::for_callback(key.clone(), limits, handle.callbacks.clone(), callback)
             }
-            Reader::Batches(batches) => Mailbox::for_batches(key.clone(), limits, batches),
+            Reader::Batches(batches) => Mailbox::for_batches(key.clone(), limits, batches, queued),
             Reader::Stream => Mailbox::for_stream(key.clone(), limits),
         };
         if !patient {
@@ -318,6 +351,11 @@ fn filtered(mut callback: Callback, only_if: Predicate) -> Callback {
 impl Subscription {
     pub(crate) fn id(&self) -> ListenerId {
         self.id
+    }
+
+    /// What keeps its events back.
+    pub(crate) fn hold(&self) -> Held {
+        Held::new(self.mailbox.clone())
     }
 
     /// The topic as sent to the server, options included.

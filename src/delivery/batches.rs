@@ -1,6 +1,7 @@
 //! Events of many listeners, and notices of a client, for a host that takes them in batches on a thread of its own.
 
 use std::{
+    any::Any,
     collections::VecDeque,
     fmt,
     sync::{
@@ -19,6 +20,9 @@ use crate::{
     delivery::mailbox::Mailbox,
 };
 
+/// What a host passed with a subscription or a call, and gets back with each of its items.
+pub type Tag = Arc<dyn Any + Send + Sync>;
+
 /// An item of the queue of a [`blocking::Client`](crate::blocking::Client).
 #[derive(Debug)]
 #[non_exhaustive]
@@ -29,6 +33,16 @@ pub enum Item {
         subscription: u64,
         /// The event.
         event: Event,
+        /// What the subscription was [tagged](crate::Subscribe::tagged) with.
+        tag: Option<Tag>,
+    },
+    /// The server has acknowledged the topic. Only for a subscription that was
+    /// [submitted](crate::blocking::Client::submit_subscribe) or that [asks for it](crate::Subscribe::acknowledged).
+    Acknowledged {
+        /// The id of the subscription.
+        subscription: u64,
+        /// What the subscription was tagged with.
+        tag: Option<Tag>,
     },
     /// The last item of a subscription.
     Ended {
@@ -36,6 +50,17 @@ pub enum Item {
         subscription: u64,
         /// Why it ended; `None` when the host unsubscribed.
         why: Option<Error>,
+        /// What the subscription was tagged with.
+        tag: Option<Tag>,
+    },
+    /// A [submitted](crate::blocking::Client::submit) call has ended.
+    Completed {
+        /// The id of the call.
+        call: u64,
+        /// Its result.
+        answer: Result<Answer, Error>,
+        /// What the call was submitted with.
+        tag: Option<Tag>,
     },
     /// The state has changed. Only with [`notices`](crate::blocking::Builder::notices).
     State(State),
@@ -57,6 +82,9 @@ pub enum Item {
     /// What was polled with this number can be polled again. For the Python bindings: see `Call::poll_queued`.
     Woken(u64),
 }
+
+/// The result of a [submitted](crate::blocking::Client::submit) call, of the type that the call has.
+pub type Answer = Box<dyn Any + Send>;
 
 /// A request for a token; dropping it unanswered counts as a failure of the provider.
 #[derive(Debug)]
@@ -187,9 +215,36 @@ impl Batches {
         Ok(found.unwrap_or(0))
     }
 
+    /// The ids of at most `most` subscriptions that have something to take, in the order of their turns.
+    pub(crate) fn ready(&self, most: usize) -> Vec<u64> {
+        self.inbox.look(|waiting| waiting.ready.iter().take(most).map(|mailbox| mailbox.id()).collect())
+    }
+
+    /// Moves at most `most` items of one subscription into `batch`, without waiting, and returns their number.
+    pub(crate) fn take_of(&self, id: u64, batch: &mut Vec<Item>, most: usize) -> Result<usize, Error> {
+        let before = batch.len();
+        self.inbox.take(Some(Instant::now()), |waiting| {
+            let at = waiting.ready.iter().position(|mailbox| mailbox.id() == id)?;
+            if !waiting.ready[at].hand_over(batch, most) {
+                waiting.ready.remove(at);
+            }
+            Some(())
+        })?;
+        Ok(batch.len() - before)
+    }
+
+    /// A mailbox that was paused has no turn.
+    pub(crate) fn remove(&self, mailbox: &Arc<Mailbox>) {
+        self.inbox.look(|waiting| waiting.ready.retain(|ready| !Arc::ptr_eq(ready, mailbox)));
+    }
+
     /// A waker that puts `number` into the queue.
     pub(crate) fn waker(self: &Arc<Self>, number: u64) -> Waker {
         Waker::from(Arc::new(Sleeper { batches: self.clone(), number, is_woken: AtomicBool::new(false) }))
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inbox.is_closed()
     }
 
     pub(crate) fn close(&self) {

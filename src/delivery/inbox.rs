@@ -59,10 +59,12 @@ impl<C: Contents> Inbox<C> {
         }
     }
 
-    /// Reads the contents, or changes what does not concern waiters. After `close` they are empty.
-    #[cfg(any(feature = "async-io", feature = "tokio"))]
+    /// Reads the contents, or changes what no waiter waits for. After `close` they are empty.
     pub(crate) fn look<R>(&self, look: impl FnOnce(&mut C) -> R) -> R {
-        look(&mut lock(&self.inner).contents)
+        let mut inner = lock(&self.inner);
+        let seen = look(&mut inner.contents);
+        inner.show();
+        seen
     }
 
     /// Waits until `take` returns something or the deadline has passed; without a deadline, indefinitely.
@@ -99,6 +101,10 @@ impl<C: Contents> Inbox<C> {
             };
             inner.waiting -= 1;
         }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.inner).closed
     }
 
     /// Drops the contents and wakes all waiters. Nothing can be put afterwards.

@@ -10,7 +10,7 @@ use event_listener::{Event as Notification, listener};
 
 use crate::{
     Error, Event,
-    delivery::batches::{Batches, Item},
+    delivery::batches::{Batches, Item, Tag},
     delivery::callbacks::Callbacks,
     engine::{Delivered, Limits, ListenerId, Outlet, Queue},
     lock::lock,
@@ -97,7 +97,59 @@ enum Reader {
         is_queued: bool,
         /// The host has taken the end.
         is_over: bool,
+        tag: Option<Tag>,
+        held: Hold,
+        acknowledgement: Acknowledgement,
     },
+}
+
+/// Whether a listener's events stay in its queue for now.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hold {
+    No,
+    /// The host does not know the id yet.
+    Start,
+    /// The host has paused it. The end is reported all the same.
+    Paused,
+}
+
+/// Whether the host is told when the server has acknowledged the topic.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Acknowledgement {
+    Unwanted,
+    Wanted,
+    Due,
+}
+
+/// How a host takes the events of one listener.
+#[derive(Default)]
+pub(crate) struct Queued {
+    pub(crate) tag: Option<Tag>,
+    pub(crate) held: bool,
+    pub(crate) acknowledged: bool,
+}
+
+/// Keeps the events of a new listener back until it is dropped: when the host knows the id.
+#[must_use = "dropping it delivers"]
+pub struct Held(Arc<Mailbox>);
+
+impl Held {
+    pub(crate) fn new(mailbox: Arc<Mailbox>) -> Self {
+        Self(mailbox)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.set_hold(Hold::No);
+        self.0.wake();
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Held").field(&self.0).finish()
+    }
 }
 
 impl Mailbox {
@@ -114,12 +166,25 @@ impl Mailbox {
         Self::new(topic, limits, Reader::Callback { worker, callback: Some(callback), is_queued: false })
     }
 
-    pub(crate) fn for_batches(topic: Arc<str>, limits: Limits, batches: Arc<Batches>) -> Arc<Self> {
-        Self::new(
-            topic,
-            limits,
-            Reader::Batches { batches, id: ListenerId(0), is_queued: false, is_over: false },
-        )
+    pub(crate) fn for_batches(
+        topic: Arc<str>,
+        limits: Limits,
+        batches: Arc<Batches>,
+        queued: Queued,
+    ) -> Arc<Self> {
+        let reader = Reader::Batches {
+            batches,
+            id: ListenerId(0),
+            is_queued: false,
+            is_over: false,
+            tag: queued.tag,
+            held: if queued.held { Hold::Start } else { Hold::No },
+            acknowledgement: match queued.acknowledged {
+                true => Acknowledgement::Wanted,
+                false => Acknowledgement::Unwanted,
+            },
+        };
+        Self::new(topic, limits, reader)
     }
 
     fn new(topic: Arc<str>, limits: Limits, reader: Reader) -> Arc<Self> {
@@ -142,6 +207,44 @@ impl Mailbox {
     pub(crate) fn set_id(&self, given: ListenerId) {
         if let Reader::Batches { id, .. } = &mut self.lock().reader {
             *id = given;
+        }
+    }
+
+    /// The id of a listener whose events are taken in batches.
+    pub(crate) fn id(&self) -> u64 {
+        match &self.lock().reader {
+            Reader::Batches { id: ListenerId(id), .. } => *id,
+            _ => 0,
+        }
+    }
+
+    /// Keeps events in the queue, or lets them out, for which [`wake`](Self::wake) has to be called.
+    fn set_hold(&self, hold: Hold) {
+        if let Reader::Batches { held, .. } = &mut self.lock().reader {
+            *held = hold;
+        }
+    }
+
+    /// Pauses a listener whose events are taken in batches, or goes on. May run code of the host: no lock may be held.
+    pub(crate) fn pause(self: &Arc<Self>, paused: bool) {
+        let mut inner = self.lock();
+        let ended = matches!(inner.status, Status::Ended(_));
+        let Reader::Batches { batches, held, is_queued, .. } = &mut inner.reader else { return };
+        match (paused, *held) {
+            (true, Hold::No) if !ended => {
+                *held = Hold::Paused;
+                let batches = std::mem::take(is_queued).then(|| batches.clone());
+                drop(inner);
+                if let Some(batches) = batches {
+                    batches.remove(self);
+                }
+            }
+            (false, Hold::Paused) => {
+                *held = Hold::No;
+                drop(inner);
+                self.wake();
+            }
+            _ => {}
         }
     }
 
@@ -179,11 +282,23 @@ impl Mailbox {
                 Status::Pending => changed.await,
                 Status::Ready => return Ok(()),
                 Status::Ended(error) => {
+                    drop(self.take_end());
                     // Before the caller learns of it: what the callback borrows may be freed then.
                     drop(self.take_unused());
                     return Err(error.map_or(Error::Closed, |error| *error));
                 }
             }
+        }
+    }
+
+    /// The caller is told of the end, and so the queue is not. Returns what the host gave.
+    fn take_end(&self) -> Option<Tag> {
+        match &mut self.lock().reader {
+            Reader::Batches { is_over, tag, .. } => {
+                *is_over = true;
+                tag.take()
+            }
+            _ => None,
         }
     }
 
@@ -221,7 +336,8 @@ impl Mailbox {
         self.changed.notify(usize::MAX);
         let mut inner = self.lock();
         let has_more = inner.has_more();
-        let is_callers = inner.awaited && matches!(inner.status, Status::Ended(_));
+        let has_ended = matches!(inner.status, Status::Ended(_));
+        let is_callers = inner.awaited && has_ended;
         match &mut inner.reader {
             // The caller that waits for the answer drops it.
             Reader::Callback { .. } if is_callers => {}
@@ -239,6 +355,13 @@ impl Mailbox {
                     drop(inner);
                     worker.enqueue(self.clone());
                 }
+            }
+            // Nobody takes the end, nor what the host gave, which must not be dropped with the last mailbox: that may be
+            // under a lock.
+            Reader::Batches { batches, tag, .. } if has_ended && batches.is_closed() => {
+                let tag = tag.take();
+                drop(inner);
+                drop(tag);
             }
             Reader::Batches { batches, is_queued, .. } => {
                 if has_more && !std::mem::replace(is_queued, true) {
@@ -273,21 +396,30 @@ impl Mailbox {
     /// Moves up to `most` items into a batch. Returns whether there are more, for which it stays queued.
     pub(crate) fn hand_over(&self, batch: &mut Vec<Item>, most: usize) -> bool {
         let mut inner = self.lock();
-        let Inner { queue, status, reader: Reader::Batches { id: ListenerId(id), is_over, .. }, .. } =
-            &mut *inner
+        let Inner { queue, status, reader, .. } = &mut *inner;
+        let Reader::Batches { id: ListenerId(id), is_queued, is_over, tag, held, acknowledgement, .. } =
+            reader
         else {
             return false;
         };
+        if *held != Hold::No {
+            *is_queued = false;
+            return false;
+        }
         let subscription = *id;
-        let events = std::iter::from_fn(|| queue.pop()).take(most);
         let before = batch.len();
-        batch.extend(events.map(|event| Item::Event { subscription, event }));
+        if *acknowledgement == Acknowledgement::Due && most > 0 {
+            *acknowledgement = Acknowledgement::Unwanted;
+            batch.push(Item::Acknowledged { subscription, tag: tag.clone() });
+        }
+        let events = std::iter::from_fn(|| queue.pop()).take(most - (batch.len() - before));
+        batch.extend(events.map(|event| Item::Event { subscription, event, tag: tag.clone() }));
         if let Status::Ended(why) = status
             && !queue.has_more()
             && batch.len() - before < most
             && !std::mem::replace(is_over, true)
         {
-            batch.push(Item::Ended { subscription, why: why.as_deref().cloned() });
+            batch.push(Item::Ended { subscription, why: why.as_deref().cloned(), tag: tag.take() });
         }
         let more = inner.has_more();
         if let Reader::Batches { is_queued, .. } = &mut inner.reader {
@@ -321,8 +453,10 @@ impl Inner {
 
     /// Whether there is something to take in a batch.
     fn has_more(&self) -> bool {
-        let Reader::Batches { is_over, .. } = &self.reader else { return false };
-        self.queue.has_more() || matches!(self.status, Status::Ended(_)) && !is_over
+        let Reader::Batches { is_over, held, acknowledgement, .. } = &self.reader else { return false };
+        let is_due = *acknowledgement == Acknowledgement::Due;
+        *held == Hold::No
+            && (is_due || self.queue.has_more() || matches!(self.status, Status::Ended(_)) && !is_over)
     }
 }
 
@@ -345,6 +479,11 @@ impl Outlet for Arc<Mailbox> {
         if matches!(inner.status, Status::Pending) {
             inner.status = Status::Ready;
             inner.awaited = false;
+            if let Reader::Batches { acknowledgement, .. } = &mut inner.reader
+                && *acknowledgement == Acknowledgement::Wanted
+            {
+                *acknowledgement = Acknowledgement::Due;
+            }
         }
     }
 
@@ -367,6 +506,9 @@ impl Outlet for Arc<Mailbox> {
     fn end(&self, error: Option<Error>) {
         let mut inner = self.lock();
         let Inner { awaited, reader, .. } = &mut *inner;
+        if let Reader::Batches { held: held @ Hold::Paused, .. } = reader {
+            *held = Hold::No;
+        }
         if let (true, Reader::Batches { is_over, .. }) = (*awaited, reader) {
             // The host does not know the id yet.
             *is_over = true;

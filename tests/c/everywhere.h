@@ -68,6 +68,24 @@ static inline void call_everything(tidings_client *client) {
     tidings_stats stats;
     CALL(tidings_client_stats(client, &stats, sizeof stats, &wrong));
 
+    size_t count = 0, wanted = 0;
+    uint64_t ids[8], room[64];
+    tidings_batch *packed = tidings_batch_new();
+    CALL(tidings_client_next_packed(client, packed, 10, 0, room, sizeof room, &count, &wanted, &wrong));
+    CALL(tidings_client_ready(client, ids, 8, &count, &wrong));
+    CALL(tidings_client_take(client, id, packed, 10, &wrong));
+    tidings_batch_free(packed);
+    CALL(tidings_client_pause(client, id, true, &wrong));
+    CALL(tidings_client_pause(client, id, false, &wrong));
+    CALL(tidings_client_send_async(client, "GET", "/api/health", NULL, NULL, NULL, NULL, &id, &wrong));
+    CALL(tidings_client_cancel(client, id, NULL, &wrong));
+    CALL(tidings_client_auth_with_password_async(client, "users", "ada@example.com", "wrong", NULL, NULL, &id, &wrong));
+    CALL(tidings_client_cancel(client, id, NULL, &wrong));
+    CALL(tidings_client_auth_refresh_async(client, "users", NULL, NULL, &id, &wrong));
+    CALL(tidings_client_cancel(client, id, NULL, &wrong));
+    CALL(tidings_client_subscribe_async(client, "posts", "async", NULL, NULL, NULL, &id, &wrong));
+    CALL(tidings_client_unsubscribe(client, id, &wrong));
+
     CALL(tidings_client_send(client, "GET", "/api/health", NULL, NULL, NULL, &wrong));
     CALL(tidings_client_auth_with_password(client, "users", "ada@example.com", "wrong", NULL, &wrong));
     CALL(tidings_client_auth_with_oauth2(client, "users", "nowhere", ignore_url, NULL, NULL, NULL, &wrong));

@@ -8,6 +8,9 @@
 
 static const char bytes[16] = "\x00\xff{[\"'\r\n\x7f\x80\xc0\xf5";
 static char long_text[70000];
+static uint64_t room_of_ids[64];
+static union { uint64_t aligned; char bytes[65536]; } room_for_events;
+#define room (room_for_events.bytes)
 static struct counter counter;
 static int wanted_drops;
 static const char *volatile here = "";

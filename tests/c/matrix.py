@@ -11,11 +11,17 @@ import re
 import sys
 
 # Arguments that may be NULL, by their name; all others may not.
-NULLABLE = {"options", "error", "callback", "user_data", "drop", "count", "len", "response", "body"}
+NULLABLE = {"options", "error", "callback", "user_data", "drop", "count", "len", "response", "body",
+            "wanted", "cancelled"}
 NULLABLE_IN = {
     ("tidings_client_subscribe", "id"),
     ("tidings_client_subscribe_topic", "id"),
     ("tidings_client_unsubscribe_collection", "topic"),
+    ("tidings_client_send_async", "id"),
+    ("tidings_client_auth_with_password_async", "id"),
+    ("tidings_client_auth_refresh_async", "id"),
+    ("tidings_client_subscribe_async", "id"),
+    ("tidings_client_subscribe_async", "collection"),
     ("tidings_client_auth_with_password", "record"),
     ("tidings_client_auth_with_oauth2", "record"),
     ("tidings_client_auth_refresh", "record"),
@@ -92,6 +98,14 @@ def values(function, kind, stars, what):
         return [TEXT.get(what, '"posts"')] + BAD_TEXT
     if kind == "void" and what == "user_data":
         return ["&counter"]
+    if what == "buffer":
+        return ["room", "NULL"]
+    if what == "ids":
+        return ["room_of_ids", "NULL"]
+    if function == "tidings_client_next_packed" and what == "size":
+        return ["sizeof room", "0", "8"]
+    if function == "tidings_client_ready" and what == "most":
+        return ["64", "1", "0"]
     if kind == "void" and stars == 1:
         return ["BYTES", "NULL"]
     if kind == "tidings_drop_callback":
@@ -100,7 +114,7 @@ def values(function, kind, stars, what):
         return [f"ignore_{kind[len('tidings_'):-len('_callback')]}", "NULL"]
     if kind == "tidings_stats":
         return ["&stats", "NULL"]
-    if stars == 2 or (stars == 1 and kind in ("uint64_t", "size_t")):
+    if stars == 2 or (stars == 1 and kind in ("uint64_t", "size_t", "bool")):
         return [f"&out_{what}", "NULL"]
     if stars == 1:
         return MADE.get(kind) or LENT[kind]
@@ -133,7 +147,7 @@ def call(returns, name, arguments, chosen, wanted):
         if value.startswith("&out_") and stars == 2:
             lines.append(f"        {kind} *out_{what} = ({kind} *)&counter;")
         elif value.startswith("&out_"):
-            lines.append(f"        {kind} out_{what} = 77;")
+            lines.append(f"        {kind} out_{what} = 1;")
         is_object = stars == 1 and kind in MADE
         if is_object or (kind == "char" and name == "tidings_string_free"):
             lines.append(f"        {kind} *a{number} = {value};")
@@ -161,6 +175,8 @@ def call(returns, name, arguments, chosen, wanted):
             lines.append(f'        WANTED(status, {wanted});')
     elif returns == "const char *":
         lines.append(f"        touch({result});")
+    elif returns == "void *":
+        lines.append(f"        (void){result};")
     elif returns.endswith("*") and not returns.startswith("const"):
         lines.append(f"        {returns.strip(' *')}_free({result});")
     elif returns == "void":
@@ -201,7 +217,7 @@ def main(header, out):
         for chosen, changed in rows:
             # A length that does not go with its bytes is a lie that no library can see through.
             for index, (kind, stars, what, _) in enumerate(arguments):
-                if kind == "void" and stars == 1 and what != "user_data" and chosen[index] == "NULL":
+                if (what == "ids" or kind == "void" and stars == 1 and what != "user_data") and chosen[index] == "NULL":
                     wanted = "TIDINGS_ERR_NULL_ARGUMENT" if chosen[index + 1] != "0" else None
                     break
             else:

@@ -5,16 +5,33 @@ use tidings_core::blocking::Item;
 use crate::{
     border::{ErrorOut, answer, free, given, limit, value},
     event::Event,
-    failure::Status,
+    failure::{Error, Status},
     handle::Client,
 };
 
 /// A reusable container for events taken from the queue.
 #[derive(Default)]
 pub struct Batch {
-    events: Vec<Event>,
+    pub(crate) events: Vec<Event>,
+    /// How many of them tidings_client_next_packed() has copied.
+    pub(crate) packed: usize,
     /// Kept for its memory.
     items: Vec<Item>,
+}
+
+impl Batch {
+    /// Frees what is in it, and takes more.
+    pub(crate) fn take(
+        &mut self,
+        take: impl FnOnce(&mut Vec<Item>) -> Result<usize, tidings_core::Error>,
+    ) -> Result<(), Error> {
+        self.events.clear();
+        self.packed = 0;
+        take(&mut self.items)?;
+        self.events.extend(self.items.drain(..).filter_map(Event::from_item));
+        self.packed = self.events.len();
+        Ok(())
+    }
 }
 
 /// Creates an empty batch. Never NULL.
@@ -44,12 +61,9 @@ pub extern "C" fn tidings_client_next(
     error: ErrorOut<'_>,
 ) -> Status {
     answer(error, || {
-        let Batch { events, items } = given(batch, "batch")?;
-        events.clear();
+        let batch = given(batch, "batch")?;
         let client = given(client, "client")?.get();
-        client.next(items, most, limit(timeout_ms))?;
-        events.extend(items.drain(..).filter_map(Event::from_item));
-        Ok(())
+        batch.take(|items| client.next(items, most, limit(timeout_ms)))
     })
 }
 

@@ -125,6 +125,67 @@ impl<'a> Bytes<'a> {
     }
 }
 
+/// A `void *` and a `size_t`: so many bytes of the host to write to, which nobody else uses during the call.
+#[repr(transparent)]
+pub struct Room<'a> {
+    first: *mut c_void,
+    call: PhantomData<&'a mut [MaybeUninit<u8>]>,
+}
+
+/// [`Room`] with its length.
+pub(crate) struct RoomFor<'a>(&'a mut [MaybeUninit<u8>]);
+
+impl<'a> Room<'a> {
+    pub(crate) fn with_len(self, len: usize, alignment: usize, name: &str) -> Result<RoomFor<'a>, Error> {
+        if len == 0 {
+            return Ok(RoomFor(&mut []));
+        }
+        if self.first.is_null() {
+            return Err(Error::null(name));
+        }
+        if !(self.first as usize).is_multiple_of(alignment) {
+            return Err(Error::argument(name, &format!("it is not aligned to {alignment} bytes")));
+        }
+        // SAFETY: it is not NULL, so by the header it points to `len` bytes that are ours during the call.
+        Ok(RoomFor(unsafe { slice::from_raw_parts_mut(self.first.cast(), len) }))
+    }
+}
+
+impl RoomFor<'_> {
+    pub(crate) fn write(&mut self, at: usize, bytes: &[u8]) {
+        let room = &mut self.0[at..at + bytes.len()];
+        // SAFETY: the slice has room for as many bytes, and cannot overlap what we own.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), room.as_mut_ptr().cast(), bytes.len()) };
+    }
+
+    pub(crate) fn write_value<T: Copy>(&mut self, at: usize, value: T) {
+        let room = &mut self.0[at..at + size_of::<T>()];
+        // SAFETY: the slice has room for the value, which is written wherever it is aligned to.
+        unsafe { room.as_mut_ptr().cast::<T>().write_unaligned(value) };
+    }
+}
+
+/// A `uint64_t *` and a `size_t`: room for so many ids, as [`Room`].
+#[repr(transparent)]
+pub struct Ids<'a>(Room<'a>);
+
+/// [`Ids`] with its length.
+pub(crate) struct IdsFor<'a>(RoomFor<'a>);
+
+impl<'a> Ids<'a> {
+    pub(crate) fn with_len(self, len: usize, name: &str) -> Result<IdsFor<'a>, Error> {
+        Ok(IdsFor(self.0.with_len(len.saturating_mul(size_of::<u64>()), align_of::<u64>(), name)?))
+    }
+}
+
+impl IdsFor<'_> {
+    pub(crate) fn write(&mut self, ids: &[u64]) {
+        for (index, id) in ids.iter().enumerate() {
+            self.0.write_value(index * size_of::<u64>(), *id);
+        }
+    }
+}
+
 /// What a host gets back with each call of a callback, and what it wants called when there will be no more.
 pub(crate) struct UserData {
     pointer: *mut c_void,

@@ -1,7 +1,8 @@
 //! Events
 
 use std::{
-    ffi::{CStr, CString, c_char, c_int},
+    borrow::Cow,
+    ffi::{CStr, CString, c_char, c_int, c_void},
     mem::MaybeUninit,
     ptr,
     sync::{Arc, OnceLock},
@@ -9,11 +10,15 @@ use std::{
 };
 
 use serde_json::value::RawValue;
-use tidings_core::{Action as CoreAction, GapReason as CoreReason, blocking::Item};
+use tidings_core::{
+    Action as CoreAction, GapReason as CoreReason,
+    blocking::{Answer, Item, Tag},
+};
 
 use crate::{
-    border::{free, name_of, put, value},
+    border::{UserData, free, name_of, put, value},
     failure::Error,
+    request::Response,
     state::StateInfo,
     strings::Strings,
     text::c_text,
@@ -49,6 +54,12 @@ pub enum Action {
     State = 10,
     /// Queue only, if enabled: an open stream is gone, see tidings_event_topics().
     Disconnected = 11,
+    /// Queue only: a call that did not wait has ended, see tidings_event_call(). Then tidings_event_error() is NULL, or
+    /// says why it failed.
+    Completed = 12,
+    /// Queue only: the server has acknowledged the topic. For tidings_client_subscribe_async(), and for a subscription
+    /// with tidings_subscribe_options_set_wait(false); the first event of its subscription.
+    Acknowledged = 13,
 }
 
 /// A tidings_action as a host passes it in: any number.
@@ -80,6 +91,8 @@ pub struct RawGapReason(c_int);
 /// One event of a subscription: a change of a record, a custom message, or a notice. Immutable.
 pub struct Event {
     subscription: u64,
+    call: u64,
+    tag: Option<Tag>,
     content: Content,
     /// As C wants them, made when first asked for.
     topic: OnceLock<CString>,
@@ -96,6 +109,28 @@ enum Content {
     Ended(Option<tidings_core::Error>),
     State(Arc<StateInfo>),
     Disconnected(Arc<Strings>),
+    Acknowledged,
+    Completed(Result<Done, tidings_core::Error>),
+}
+
+/// What a call resulted in.
+#[derive(Clone)]
+enum Done {
+    Response(Arc<Response>),
+    LoggedIn(Arc<CString>),
+    Other,
+}
+
+impl From<Answer> for Done {
+    fn from(answer: Answer) -> Self {
+        match answer.downcast::<tidings_core::Response>() {
+            Ok(response) => Self::Response(Arc::new(Response::new(*response))),
+            Err(answer) => match answer.downcast::<tidings_core::AuthResponse>() {
+                Ok(login) => Self::LoggedIn(Arc::new(c_text(login.record.to_string()))),
+                Err(_) => Self::Other,
+            },
+        }
+    }
 }
 
 impl Event {
@@ -106,8 +141,16 @@ impl Event {
     /// `None` for what this library never asked for.
     pub(crate) fn from_item(item: Item) -> Option<Self> {
         Some(match item {
-            Item::Event { subscription, event } => Self::new(subscription, event),
-            Item::Ended { subscription, why } => Self::with(subscription, Content::Ended(why)),
+            Item::Event { subscription, event, tag } => Self { tag, ..Self::new(subscription, event) },
+            Item::Ended { subscription, why, tag } => {
+                Self { tag, ..Self::with(subscription, Content::Ended(why)) }
+            }
+            Item::Acknowledged { subscription, tag } => {
+                Self { tag, ..Self::with(subscription, Content::Acknowledged) }
+            }
+            Item::Completed { call, answer, tag } => {
+                Self { call, tag, ..Self::with(0, Content::Completed(answer.map(Done::from))) }
+            }
             Item::State(state) => Self::with(0, Content::State(Arc::new(StateInfo::new(&state)))),
             Item::Disconnected(topics) => {
                 Self::with(0, Content::Disconnected(Arc::new(Strings::from_iter(topics))))
@@ -119,6 +162,8 @@ impl Event {
     fn with(subscription: u64, content: Content) -> Self {
         Self {
             subscription,
+            call: 0,
+            tag: None,
             content,
             topic: OnceLock::new(),
             name: OnceLock::new(),
@@ -136,7 +181,47 @@ impl Event {
         }
     }
 
+    pub(crate) fn subscription(&self) -> u64 {
+        self.subscription
+    }
+
+    pub(crate) fn call(&self) -> u64 {
+        self.call
+    }
+
+    pub(crate) fn user_data(&self) -> *mut c_void {
+        let user_data = self.tag.as_ref().and_then(|tag| tag.downcast_ref::<UserData>());
+        user_data.map_or(ptr::null_mut(), UserData::pointer)
+    }
+
+    pub(crate) fn is_notice(&self) -> bool {
+        self.event().is_none_or(tidings_core::Event::is_notice)
+    }
+
+    pub(crate) fn topic_text(&self) -> Option<&[u8]> {
+        Some(self.event()?.topic().as_bytes())
+    }
+
+    pub(crate) fn id_text(&self) -> Option<&[u8]> {
+        Some(self.event()?.record_id()?.as_bytes())
+    }
+
+    pub(crate) fn data(&self) -> Option<&[u8]> {
+        self.event()?.raw_with_nul().and_then(|data| data.split_last()).map(|(_, data)| data)
+    }
+
+    pub(crate) fn record_text(&self) -> Option<Cow<'_, str>> {
+        match &self.content {
+            Content::Event(event) if !event.is_notice() => event.record_text().ok(),
+            Content::Completed(Ok(Done::LoggedIn(record))) => record.to_str().ok().map(Cow::Borrowed),
+            _ => None,
+        }
+    }
+
     fn record(&self) -> Option<&CStr> {
+        if let Content::Completed(Ok(Done::LoggedIn(record))) = &self.content {
+            return Some(record);
+        }
         let make = || {
             let record: Box<RawValue> = self.event()?.record().ok()?;
             Some(c_text(record.get()))
@@ -149,7 +234,7 @@ impl Event {
         self.json.get_or_init(make).as_deref()
     }
 
-    fn action(&self) -> Action {
+    pub(crate) fn action(&self) -> Action {
         match &self.content {
             Content::Event(event) => match event.action() {
                 CoreAction::Create => Action::Create,
@@ -165,6 +250,8 @@ impl Event {
             Content::Ended(_) => Action::Ended,
             Content::State(_) => Action::State,
             Content::Disconnected(_) => Action::Disconnected,
+            Content::Acknowledged => Action::Acknowledged,
+            Content::Completed(_) => Action::Completed,
         }
     }
 }
@@ -178,7 +265,7 @@ pub extern "C" fn tidings_event_action(event: Option<&Event>) -> Action {
 /// The name of an action, such as "create".
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_action_name(action: RawAction) -> *const c_char {
-    const NAMES: [&CStr; 12] = [
+    const NAMES: [&CStr; 14] = [
         c"unknown",
         c"create",
         c"update",
@@ -191,6 +278,8 @@ pub extern "C" fn tidings_action_name(action: RawAction) -> *const c_char {
         c"ended",
         c"state",
         c"disconnected",
+        c"completed",
+        c"acknowledged",
     ];
     name_of(action.0, &NAMES)
 }
@@ -198,7 +287,7 @@ pub extern "C" fn tidings_action_name(action: RawAction) -> *const c_char {
 /// Whether the client generated this event (from TIDINGS_ACTION_GAP on), and not the server.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_event_is_notice(event: Option<&Event>) -> bool {
-    value(false, || Some(event?.event().is_none_or(tidings_core::Event::is_notice)))
+    value(false, || Some(event?.is_notice()))
 }
 
 /// The id of the subscription; 0 for TIDINGS_ACTION_STATE and TIDINGS_ACTION_DISCONNECTED. A callback may be called
@@ -206,6 +295,28 @@ pub extern "C" fn tidings_event_is_notice(event: Option<&Event>) -> bool {
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_event_subscription(event: Option<&Event>) -> u64 {
     value(0, || Some(event?.subscription))
+}
+
+/// With TIDINGS_ACTION_COMPLETED, the id of the call; otherwise 0.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_event_call(event: Option<&Event>) -> u64 {
+    value(0, || Some(event?.call))
+}
+
+/// The `user_data` of the subscription or call whose event it is, as the queue delivers it. NULL for events of
+/// a callback, which has it as its argument, and for notices of the client.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_event_user_data(event: Option<&Event>) -> *mut c_void {
+    value(ptr::null_mut(), || Some(event?.user_data()))
+}
+
+/// With TIDINGS_ACTION_COMPLETED of tidings_client_send_async(), the response; otherwise NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn tidings_event_response(event: Option<&Event>) -> Option<&Response> {
+    value(None, || match &event?.content {
+        Content::Completed(Ok(Done::Response(response))) => Some(Some(&**response)),
+        _ => None,
+    })
 }
 
 /// The topic as it is sent to the server, options included, such as "posts/*"; NULL from TIDINGS_ACTION_ENDED on.
@@ -237,7 +348,7 @@ pub extern "C" fn tidings_event_record_id(event: Option<&Event>) -> *const c_cha
     })
 }
 
-/// The record as JSON text; NULL if there is none. With RustBaaS, its fields are beside its id, as with PocketBase.
+/// The record as JSON text; NULL if there is none. With TIDINGS_ACTION_COMPLETED of a login, that of the user. With RustBaaS, its fields are beside its id, as with PocketBase.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_event_record(event: Option<&Event>) -> *const c_char {
     value(ptr::null(), || Some(event?.record()?.as_ptr()))
@@ -330,8 +441,8 @@ pub extern "C" fn tidings_event_gap_duration_ms(event: Option<&Event>) -> i64 {
     value(-1, || i64::try_from(event?.event()?.gap()?.duration().as_millis()).ok())
 }
 
-/// With TIDINGS_ACTION_REFUSED and TIDINGS_ACTION_ENDED, why the subscription ended; NULL if you ended it, and for
-/// other actions.
+/// With TIDINGS_ACTION_REFUSED and TIDINGS_ACTION_ENDED, why the subscription ended, and NULL if you ended it. With
+/// TIDINGS_ACTION_COMPLETED, why the call failed, and NULL if it succeeded. NULL for other actions.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_event_error(event: Option<&Event>) -> Option<&Error> {
     value(None, || {
@@ -340,6 +451,7 @@ pub extern "C" fn tidings_event_error(event: Option<&Event>) -> Option<&Error> {
             let why = match &event.content {
                 Content::Event(event) => event.error(),
                 Content::Ended(why) => why.as_ref(),
+                Content::Completed(answer) => answer.as_ref().err(),
                 _ => None,
             };
             why.map(|why| Box::new(Error::from(why)))
@@ -373,7 +485,8 @@ pub extern "C" fn tidings_event_topics(event: Option<&Event>) -> Option<&Strings
 pub extern "C" fn tidings_event_clone(event: Option<&Event>) -> Option<Box<Event>> {
     value(None, || {
         let event = event?;
-        Some(Some(Box::new(Event::with(event.subscription, event.content.clone()))))
+        let clone = Event::with(event.subscription, event.content.clone());
+        Some(Some(Box::new(Event { call: event.call, tag: event.tag.clone(), ..clone })))
     })
 }
 

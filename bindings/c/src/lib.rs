@@ -53,7 +53,7 @@
 //!     const with tidings_string_free(). What you pass in is read during the call and not kept, except `user_data`.
 //!     Each callback comes with a pointer `user_data` and a function `drop`, either of which may be NULL. The library calls
 //!     drop(user_data) exactly once, when the callback can no longer be called: also when the function that took it fails,
-//!     before that returns, and also when the callback is NULL. `drop` may run on any thread, never at the same time as the
+//!     before that returns, and also when the callback is NULL; see tidings_client_subscribe() for what the queue does with it. `drop` may run on any thread, never at the same time as the
 //!     callback, and may call anything. In a forked child it is not called.
 //!
 //! Errors
@@ -104,8 +104,10 @@ mod state;
 mod subscription;
 mod event;
 mod batch;
+mod packed;
 mod auth;
 mod request;
+mod calls;
 mod filter;
 mod stats;
 mod source_options;

@@ -109,6 +109,33 @@ pub struct Response {
     headers: std::sync::Mutex<Vec<CString>>,
 }
 
+impl Response {
+    pub(crate) fn new(response: tidings_core::Response) -> Self {
+        let body = [response.body(), b"\0"].concat().into_boxed_slice();
+        Self { response, body, headers: std::sync::Mutex::default() }
+    }
+}
+
+/// The request that the arguments ask for.
+pub(crate) fn request(
+    client: &tidings_core::Client,
+    method: Text<'_>,
+    path: Text<'_>,
+    body: Text<'_>,
+    options: Option<&RequestOptions>,
+) -> Result<Request, Error> {
+    let mut request = client.send(method.get("method")?, path.get("path")?, None);
+    if let Some(json) = body.optional("body")? {
+        let _: &RawValue =
+            serde_json::from_str(json).map_err(|error| Error::argument("body", &error.to_string()))?;
+        request = request.body(json, "application/json");
+    }
+    for setting in options.iter().flat_map(|options| &options.settings) {
+        request = setting(request);
+    }
+    Ok(request)
+}
+
 /// Sends one request with the client's token, if it has one, and waits for the response. `path` is relative to the
 /// server's URL and may have a query; `body` is JSON text, or NULL. `options` may be NULL. A response of more than 64
 /// MiB is refused, with TIDINGS_ERR_NETWORK.
@@ -129,18 +156,8 @@ pub extern "C" fn tidings_client_send(
     let mut answered = None;
     let status = answer(error, || {
         let client = given(client, "client")?.get();
-        let mut request = client.get()?.send(method.get("method")?, path.get("path")?, None);
-        if let Some(json) = body.optional("body")? {
-            let _: &RawValue =
-                serde_json::from_str(json).map_err(|error| Error::argument("body", &error.to_string()))?;
-            request = request.body(json, "application/json");
-        }
-        for setting in options.iter().flat_map(|options| &options.settings) {
-            request = setting(request);
-        }
-        let response = client.call(request)?.wait()?;
-        let body = [response.body(), b"\0"].concat().into_boxed_slice();
-        answered = Some(Box::new(Response { response, body, headers: std::sync::Mutex::default() }));
+        let request = request(client.get()?, method, path, body, options)?;
+        answered = Some(Box::new(Response::new(client.call(request)?.wait()?)));
         Ok(())
     });
     put(response, answered);

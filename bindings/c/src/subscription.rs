@@ -3,6 +3,7 @@
 use std::{
     ffi::{c_char, c_int, c_void},
     mem::MaybeUninit,
+    sync::Arc,
     time::Duration,
 };
 
@@ -181,6 +182,12 @@ pub extern "C" fn tidings_subscribe_options_set_timeout(
     })
 }
 
+/// With its options, and whether the caller does not wait.
+pub(crate) fn configured(subscribe: Subscribe, options: Option<&SubscribeOptions>) -> (Subscribe, bool) {
+    let Some(SubscribeOptions { settings, at_once }) = options else { return (subscribe, false) };
+    (settings.iter().fold(subscribe, |subscribe, setting| setting(subscribe)), *at_once)
+}
+
 /// Called with each event of a subscription. The event belongs to the call: to keep it, see tidings_event_clone().
 pub type EventCallback = Option<extern "C" fn(event: &Event, user_data: *mut c_void)>;
 
@@ -191,6 +198,9 @@ pub type EventCallback = Option<extern "C" fn(event: &Event, user_data: *mut c_v
 ///
 /// With a callback, each event is passed to it, one at a time and in order. Without one (NULL), events go into the
 /// client's queue: see tidings_client_next(). Subscriptions to the same topic share it on the wire.
+///
+/// Without a callback, each event in the queue carries `user_data`, see tidings_event_user_data(), and `drop` is called
+/// when the subscription has ended and the last of its events has been freed.
 ///
 /// A callback is called for the last time with TIDINGS_ACTION_REFUSED, which has the reason, if the server or the token
 /// callback ended the subscription. If you unsubscribe or close the client, it is not called again. In both cases
@@ -251,28 +261,30 @@ fn subscribe(
     begin: impl FnOnce(&tidings_core::Client) -> Result<Subscribe, Error>,
 ) -> Status {
     let mut made = 0;
+    let mut held = None;
     let status = answer(error, || {
         let client = given(client, "client")?.get();
-        let mut subscribe = begin(client.get()?)?;
-        let defaults = SubscribeOptions::default();
-        let options = options.unwrap_or(&defaults);
-        for setting in &options.settings {
-            subscribe = setting(subscribe);
-        }
-        if let Some(callback) = callback {
-            subscribe =
-                subscribe.on_with_id(move |id, event| callback(&Event::new(id, event), user_data.pointer()));
-        }
-        if options.at_once {
-            made = client.start_queued(subscribe)?;
-            return Ok(());
-        }
-        let (id, call) = client.subscribe_queued(subscribe)?;
-        call.wait()?;
+        let (subscribe, at_once) = configured(begin(client.get()?)?, options);
+        let subscribe = match callback {
+            Some(callback) => {
+                subscribe.on_with_id(move |id, event| callback(&Event::new(id, event), user_data.pointer()))
+            }
+            None if at_once => subscribe.tagged(Arc::new(user_data)).acknowledged(),
+            None => subscribe.tagged(Arc::new(user_data)),
+        };
+        let (id, until_known) = if at_once {
+            client.start_held(subscribe)?
+        } else {
+            let (id, call) = client.subscribe_held(subscribe)?;
+            (id, call.wait()?)
+        };
         made = id;
+        held = Some(until_known);
         Ok(())
     });
     put(id, made);
+    // `*id` is written, so events of it may come.
+    drop(held);
     status
 }
 

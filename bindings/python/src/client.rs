@@ -412,11 +412,11 @@ impl Client {
 
 fn in_python(py: Python<'_>, item: Item) -> PyResult<Bound<'_, PyAny>> {
     let triple = match item {
-        Item::Event { subscription, event } => {
+        Item::Event { subscription, event, .. } => {
             let kind = if event.is_notice() { kind::NOTICE } else { kind::EVENT };
             (kind, subscription, event::in_python(py, event)?).into_pyobject(py)?
         }
-        Item::Ended { subscription, why } => {
+        Item::Ended { subscription, why, .. } => {
             let why = why.as_ref().map(|why| exception(py, why)).transpose()?;
             (kind::ENDED, subscription, why).into_pyobject(py)?
         }
