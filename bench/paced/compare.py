@@ -178,7 +178,9 @@ def main() -> None:
                     took.setdefault(name, []).append(run(server, name, command, is_rust, events, pace))
             what = f"{pace}/s" if pace else "burst"
             print(f"\n{what} ({events} events, median of {rounds} rounds)")
-            print(f"{'':28}{'events/s':>10}{'cpu µs':>9}{'of bosbase':>12}{'switches':>10}{'p50 µs':>9}{'p99 µs':>9}")
+            print(
+                f"{'':28}{'events/s':>10}{'cpu µs':>9}{'of bosbase':>12}{'switches':>10}{'p50 µs':>9}{'p99 µs':>9}"
+            )
             for name, runs in took.items():
                 figures = {key: statistics.median(run.get(key, 0.0) for run in runs) for key in runs[0]}
                 pairs = zip(runs, took[YARDSTICK], strict=True)

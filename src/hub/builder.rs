@@ -82,7 +82,7 @@ impl Builder {
     }
 
     /// Time between the `:keepalive` comments of a RustBaaS stream. Default: 15 s.
-    /// [`Faults::lose_heartbeats`] stops them.
+    /// [`Faults::lose_heartbeats`](super::Faults::lose_heartbeats) stops them.
     #[must_use]
     pub fn heartbeat(mut self, interval: Duration) -> Self {
         self.settings.heartbeat = interval;
