@@ -6,14 +6,18 @@ use std::{future::IntoFuture, time::Duration};
 use serde_json::{Value, json};
 use tidings::{Client, Delta, Error, Row, View, Why, hub::Hub};
 
-fn titles(view: &View) -> Vec<String> {
-    view.rows().iter().map(|row| row.json()["title"].as_str().unwrap_or_default().to_owned()).collect()
+fn title(row: &Row) -> String {
+    row.json()["title"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Takes batches until the rows are as wanted, folding them.
+fn titles(view: &View) -> Vec<String> {
+    view.rows().iter().map(title).collect()
+}
+
+/// Takes batches until what they fold to is as wanted.
 async fn until(view: &mut View, list: &mut Vec<Row>, wanted: &[&str]) -> Vec<Delta> {
     let mut all = Vec::new();
-    while titles(view) != wanted || list.len() != wanted.len() {
+    while list.iter().map(title).collect::<Vec<_>>() != wanted {
         let changes = view.next().await.expect("the view goes on");
         for delta in changes.deltas() {
             delta.apply_to(list);
