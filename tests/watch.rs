@@ -213,7 +213,7 @@ fn nothing_is_left_of_a_view_that_was_dropped_and_a_closed_client_ends_it() {
             .collect();
         assert_eq!(hub.topics().len(), 1, "20 views are one topic");
         drop(views);
-        assert!(hub.wait_until(|stats| stats.sockets == 0, Duration::from_secs(20)), "nothing is subscribed");
+        assert!(hub.wait_until(|stats| stats.topics == 0, Duration::from_secs(20)), "nothing is subscribed");
         let mut view = collection.watch().await.unwrap();
         view.take();
         // The host's own unsubscribing is not for views.
