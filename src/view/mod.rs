@@ -103,6 +103,9 @@ impl Collection {
 ///
 /// # Limits
 /// - A record that a *rule* hides from now on is not reported by the server: the next audit, or [`View::prove`], finds it.
+/// - With `@now` and the like, a row leaves the filter when its time comes, but a record that the view has had no event of may
+///   come up to ten seconds late: the view is then compared with the server's list every ten seconds, whatever
+///   [`audit`](Self::audit) says.
 /// - A change of an [expanded](Self::expand) record is not reported on its parent.
 /// - `view` collections send no events: only audits find what has changed.
 /// - Without a [`limit`](Self::limit) all matching records are kept in memory.
