@@ -10,7 +10,7 @@
 //! - **V3** At rest, after a proof, the rows are the server's list, order included (`check_rest`).
 //! - **V4** Nothing is resurrected: what was deleted does not come back by a late message (`check_rest`, `check_known`).
 //! - **V5** A row that did not change gives no delta (`check_folding`).
-//! - **V6** Rows of two identities are never in one list (`check_identity`).
+//! - **V6** Rows of two identities are never in one list (`check_identity`, `check_another`).
 //! - **V7** Rows go in number, by a list, only where the identity is proven (`check_identity`).
 //! - **V8** Memory: window, slack, one list that is under way, and bounded books of what waits (`check_memory`).
 //! - **V9** No state between two proofs is shown (`check_between`).
