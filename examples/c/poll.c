@@ -23,6 +23,9 @@ static void show(const tidings_event *event) {
     case TIDINGS_ACTION_STATE:
         printf("[%s]\n", tidings_state_info_text(tidings_event_state(event)));
         break;
+    case TIDINGS_ACTION_ACKNOWLEDGED:
+        printf("[subscribed]\n");
+        break;
     case TIDINGS_ACTION_ENDED:
         printf("no more of this: %s\n", tidings_error_message(tidings_event_error(event)));
         break;

@@ -125,7 +125,7 @@ def run_examples(folder, ticking, quiet):
     expect(run(folder / "wrapper", quiet), "create", "update", "delete")
     expect(lines([folder / "tail", ticking, "posts"], 3), "create {", "update {")
     expect(run(folder / "libevent", ticking, "3"), "create ", "update ", "delete ")
-    expect(lines([folder / "poll", quiet], 3, feed="a line\n"), "[live]", '"title":"a line"')
+    expect(lines([folder / "poll", quiet], 4, feed="a line\n"), "[live]", "[subscribed]", '"title":"a line"')
 
 
 @contextlib.contextmanager
@@ -239,7 +239,7 @@ def examples(folder, target, binary):
                 expect(lines([folder / "tail", url, "posts"], 3), "create {", "update {", "delete {")
                 expect(run(folder / "libevent", url, "3"), "create ", "update ", "delete ")
             expect(run(folder / "wrapper", url), "create", "update", "delete")
-            expect(lines([folder / "poll", url], 3, feed="a line\n"), "[live]", '"title":"a line"')
+            expect(lines([folder / "poll", url], 4, feed="a line\n"), "[live]", "[subscribed]", '"title":"a line"')
         print("  examples with PocketBase: ok", flush=True)
 
 
