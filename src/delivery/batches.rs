@@ -121,6 +121,8 @@ pub(crate) struct Batches {
     notices: bool,
     /// How many times waiting events were discarded, because another user's token was set.
     forgotten: AtomicU64,
+    /// Beside the inbox, whose lock is taken before that of a mailbox: a mailbox asks this under its own.
+    is_closed: AtomicBool,
 }
 
 #[derive(Default)]
@@ -141,7 +143,12 @@ impl Contents for Waiting {
 
 impl Batches {
     pub(crate) fn new(notices: bool) -> Arc<Self> {
-        Arc::new(Self { inbox: Inbox::new(), notices, forgotten: AtomicU64::new(0) })
+        Arc::new(Self {
+            inbox: Inbox::new(),
+            notices,
+            forgotten: AtomicU64::new(0),
+            is_closed: AtomicBool::new(false),
+        })
     }
 
     pub(crate) fn enqueue(&self, mailbox: Arc<Mailbox>) {
@@ -244,10 +251,11 @@ impl Batches {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.inbox.is_closed()
+        self.is_closed.load(Ordering::SeqCst)
     }
 
     pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
         self.inbox.close();
     }
 

@@ -103,10 +103,6 @@ impl<C: Contents> Inbox<C> {
         }
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        lock(&self.inner).closed
-    }
-
     /// Drops the contents and wakes all waiters. Nothing can be put afterwards.
     pub(crate) fn close(&self) {
         let mut inner = lock(&self.inner);
