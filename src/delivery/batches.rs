@@ -303,3 +303,38 @@ impl fmt::Debug for Waiting {
         f.debug_struct("Waiting").field("ready", &self.ready.len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, thread, time::Duration};
+
+    use super::*;
+    use crate::{
+        delivery::mailbox::Queued,
+        engine::{Limits, Outlet},
+    };
+
+    /// Taking locks the queue and then a mailbox in it, so waking a mailbox must not lock them the other way round: the two
+    /// would wait for each other for ever.
+    #[test]
+    fn a_listener_that_ends_waits_for_nobody_who_takes() {
+        let batches = Batches::new(false);
+        let limits = Limits::default();
+        let mailbox = Mailbox::for_batches("posts/*".into(), limits, batches.clone(), Queued::default());
+        mailbox.ready();
+        mailbox.end(None);
+        // It is in the queue now, and the next wake-up needs nothing of it.
+        mailbox.wake();
+        let (done, finished) = mpsc::channel();
+        batches.inbox.look(|_| {
+            thread::spawn(move || {
+                mailbox.wake();
+                done.send(()).unwrap();
+            });
+            finished.recv_timeout(Duration::from_secs(20)).expect("it waits for the lock of the queue");
+        });
+        let mut batch = Vec::new();
+        assert_eq!(batches.take(&mut batch, 10, None).unwrap(), 1);
+        assert!(matches!(batch[..], [Item::Ended { why: None, .. }]));
+    }
+}
