@@ -9,8 +9,9 @@ use std::{
 
 use super::{
     fold::{Change, Why},
-    machine::{Doubt, HELD, HELD_IDS, Judge, Machine, Message, Need, Now, Output, Role},
+    machine::{Doubt, HELD, HELD_IDS, Judge, Machine, Message, Now, Output, Role},
     rows::{Row, Rows, version_of},
+    tasks::Need,
 };
 use crate::filter::Answer;
 

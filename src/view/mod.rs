@@ -1,6 +1,6 @@
 //! The live view: a list of records that is right at any time, or marked as in doubt, and never wrong in silence.
 //!
-//! `machine.rs` and `merge.rs` decide, without I/O, clock or lock; `books.rs` is what they remember of messages,
+//! `machine.rs`, `tasks.rs` and `merge.rs` decide, without I/O, clock or lock; `books.rs` is what they remember of messages,
 //! `question.rs` what they ask the server, `fold.rs` makes deltas of what has changed. `job.rs` carries their outputs to the
 //! network, in the driver's future; this file is what a Rust program calls, and only reads what the job has left in a
 //! `cell.rs`.
@@ -16,6 +16,7 @@ mod question;
 mod rows;
 #[cfg(test)]
 mod simulation;
+mod tasks;
 
 use std::{
     fmt,
