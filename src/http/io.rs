@@ -22,6 +22,8 @@ pub(super) struct HyperIo {
     io: BoxIo,
     scratch: Vec<u8>,
     head: Arc<Head>,
+    /// What has been read before the head was complete when others last had their turn, in bytes.
+    yielded_at: usize,
 }
 
 /// What is known of the head of an answer while it arrives.
@@ -61,15 +63,19 @@ impl Head {
 }
 
 /// The most that is read, in bytes, before the head of the answer is complete. hyper bounds each head, and passes over
-/// interim responses without end and without a pause: nobody else would be polled.
+/// interim responses without end.
 const MAX_BEFORE_HEAD: usize = 4 * MAX_HEAD;
+
+/// After so many bytes before the head others are polled: hyper makes no pause, and a server that sends interim responses
+/// as fast as they are read would keep the client from closing.
+const TURN_BEFORE_HEAD: usize = MAX_HEAD / 8;
 
 /// More at once than any kernel buffer holds by default makes nothing faster.
 const MAX_READ: usize = 64 * 1024;
 
 impl HyperIo {
     pub(super) fn new(io: BoxIo, head: Arc<Head>) -> Self {
-        Self { io, scratch: Vec::new(), head }
+        Self { io, scratch: Vec::new(), head, yielded_at: 0 }
     }
 
     pub(super) fn into_inner(self) -> BoxIo {
@@ -83,13 +89,20 @@ impl hyper::rt::Read for HyperIo {
         cx: &mut Context<'_>,
         mut cursor: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { io, scratch, head } = &mut *self;
+        let Self { io, scratch, head, yielded_at } = &mut *self;
         let wanted = cursor.remaining().min(MAX_READ);
         let is_before = !head.is_complete.load(Relaxed);
-        if is_before && head.read.load(Relaxed) > MAX_BEFORE_HEAD {
+        let before = head.read.load(Relaxed);
+        if is_before && before > MAX_BEFORE_HEAD {
             let error =
                 io::Error::new(io::ErrorKind::InvalidData, "it sends interim responses and no answer");
             return Poll::Ready(Err(error));
+        }
+        // It begins anew with each request.
+        if is_before && before.checked_sub(*yielded_at).unwrap_or(before) >= TURN_BEFORE_HEAD {
+            *yielded_at = before;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         if scratch.len() < wanted {
             scratch.resize(wanted, 0);
@@ -182,5 +195,42 @@ impl AsyncWrite for TlsIo {
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         tokio::io::AsyncWrite::poll_shutdown(Pin::new(&mut self.0), cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{io::Cursor, task::noop_waker};
+    use hyper::rt::{Read, ReadBuf};
+
+    use super::*;
+
+    #[test]
+    fn others_have_their_turn_while_a_head_arrives_without_end() {
+        let head = Arc::new(Head::default());
+        let endless = Cursor::new(vec![b'x'; 16 * TURN_BEFORE_HEAD]);
+        let mut io = HyperIo::new(Box::new(endless), head.clone());
+        let waker = noop_waker();
+        let mut cx = Context::from_waker(&waker);
+        let mut read = |io: &mut HyperIo| {
+            let mut memory = [0; TURN_BEFORE_HEAD / 4];
+            let mut buffer = ReadBuf::new(&mut memory);
+            Pin::new(io)
+                .poll_read(&mut cx, buffer.unfilled())
+                .map(|read| read.map(|()| buffer.filled().len()))
+        };
+        // Twice: the second request on the connection is counted from its own beginning.
+        for _ in 0..2 {
+            head.begin();
+            for _ in 0..3 {
+                for _ in 0..4 {
+                    assert!(matches!(read(&mut io), Poll::Ready(Ok(len)) if len > 0));
+                }
+                assert!(read(&mut io).is_pending());
+            }
+            // A body is bounded elsewhere.
+            head.complete();
+            assert!((0..5).all(|_| read(&mut io).is_ready()));
+        }
     }
 }
