@@ -236,13 +236,13 @@ impl Driver {
     #[cfg(any(feature = "async-io", feature = "tokio"))]
     pub(crate) async fn on_own_thread(mut self, bound: Duration) {
         let mut pacer = pacer::Pacer::new(bound);
-        let mut before = 0;
+        let (mut events, mut bytes) = (0, 0);
         poll_fn(move |cx| {
             let polled = self.poll_unpin(cx);
             if polled.is_pending() {
-                let messages = self.shared.engine_for_driver().messages();
-                let pause = pacer.pause(self.shared.now(), messages - before);
-                before = messages;
+                let (had, read) = (events, bytes);
+                (events, bytes) = self.shared.engine_for_driver().received_so_far();
+                let pause = pacer.pause(self.shared.now(), events - had, bytes - read);
                 if !pause.is_zero() {
                     std::thread::sleep(pause);
                 }

@@ -463,10 +463,10 @@ impl<L: Outlet> Engine<L> {
         &self.state
     }
 
-    /// Messages received so far.
+    /// Messages and bytes of streams received so far.
     #[cfg(any(feature = "async-io", feature = "tokio"))]
-    pub(crate) fn messages(&self) -> u64 {
-        self.stats.messages
+    pub(crate) fn received_so_far(&self) -> (u64, u64) {
+        (self.stats.messages, self.stats.bytes)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
