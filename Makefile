@@ -96,9 +96,11 @@ bench: $(VENV)/bench python | bench/storm/js/node_modules
 	$(VENV)/bin/python bench/plot.py
 
 # The part of it that is about the real server at its own pace.
-bench-paced: $(VENV)/bench python $(POCKETBASE) | bench/storm/js/node_modules
+bench-paced: $(VENV)/bench python gcc $(POCKETBASE) | bench/storm/js/node_modules
 	$(CARGO) build --quiet --release --manifest-path bench/Cargo.toml --package delivery-bench
-	$(VENV)/bin/python bench/paced/compare.py $(POCKETBASE) bench/target/release/delivery-bench bench/results/paced.json $(ROUNDS)
+	$(CARGO) build --quiet --package tidings-c --profile c
+	gcc -std=c11 -O2 -D_GNU_SOURCE -Iinclude bench/paced/receive.c $(TARGET)/c/libtidings.a -pthread -lm -ldl -o bench/target/receive-c
+	$(VENV)/bin/python bench/paced/compare.py $(POCKETBASE) bench/target/release/delivery-bench bench/target/receive-c bench/results/paced.json $(ROUNDS)
 
 # Fails where a hot path takes over 5 % more instructions than bench/guard/*.json says.
 bench-guard:

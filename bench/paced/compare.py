@@ -1,9 +1,9 @@
 """The real PocketBase at its own pace: processor time for each event, and how long a write is under way to the callback.
 
-    compare.py POCKETBASE DELIVERY OUT.json ROUNDS
+    compare.py POCKETBASE DELIVERY RECEIVE_C OUT.json ROUNDS
 
-POCKETBASE is the server's program and DELIVERY the program of bench/delivery, which holds the receivers in Rust. The server
-sends each event by itself, so a client is woken for each unless it lets them gather. Receivers take turns, round after round,
+POCKETBASE is the server's program, DELIVERY the program of bench/delivery, which holds the receivers in Rust, and RECEIVE_C
+what receive.c makes. The server sends each event by itself, so a client is woken for each unless it lets them gather. Receivers take turns, round after round,
 each in a process of its own; figures are medians of the rounds.
 
 - "burst": a hook sends 30,000 custom messages of 200 bytes as fast as it can.
@@ -123,12 +123,13 @@ class Server:
         self.folder.cleanup()
 
 
-def contenders(delivery: str) -> dict[str, tuple[list[str], bool]]:
-    """The command of each receiver, without URL, events and work; and whether it is of bench/delivery."""
+def contenders(delivery: str, receive_c: str) -> dict[str, tuple[list[str], bool]]:
+    """The command of each receiver, without URL, events and work; and whether it is native, which names work otherwise."""
     python = [sys.executable, str(RECEIVE)]
     return {
         "tidings Rust, callback": ([delivery, "receive", "tidings callback, background thread"], True),
         "tidings Rust, Stream": ([delivery, "receive", "tidings Stream, background thread"], True),
+        "tidings C, callback": ([receive_c], True),
         "tidings Python, callback": ([*python, "tidings, callback"], False),
         "tidings Python, async for": ([*python, "tidings, async for"], False),
         YARDSTICK: ([*python, "bosbase, callback"], False),
@@ -137,10 +138,10 @@ def contenders(delivery: str) -> dict[str, tuple[list[str], bool]]:
 
 
 def run(
-    server: Server, name: str, command: list[str], is_rust: bool, events: int, pace: int
+    server: Server, name: str, command: list[str], is_native: bool, events: int, pace: int
 ) -> dict[str, float]:
-    work = "latency" if pace else "count" if is_rust else "untouched"
-    if is_rust or name == "PocketBase JS SDK":
+    work = "latency" if pace else "count" if is_native else "untouched"
+    if is_native or name == "PocketBase JS SDK":
         command = [*command, server.url, str(events), work]
     else:
         command = [*command, work, server.url, str(events)]
@@ -167,15 +168,15 @@ def run(
 
 
 def main() -> None:
-    binary, delivery, out, rounds = sys.argv[1:]
+    binary, delivery, receive_c, out, rounds = sys.argv[1:]
     server = Server(binary)
     rows = []
     try:
         for events, pace in ((BURST, 0), *WRITES):
             took: dict[str, list[dict[str, float]]] = {}
             for _ in range(int(rounds)):
-                for name, (command, is_rust) in contenders(delivery).items():
-                    took.setdefault(name, []).append(run(server, name, command, is_rust, events, pace))
+                for name, (command, is_native) in contenders(delivery, receive_c).items():
+                    took.setdefault(name, []).append(run(server, name, command, is_native, events, pace))
             what = f"{pace}/s" if pace else "burst"
             print(f"\n{what} ({events} events, median of {rounds} rounds)")
             print(
