@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use fault_proxy::{End, Proxy};
 use futures::future::join_all;
-use real::{PASSWORD, PocketBase, create, delete, soon, update};
+use real::{EMAIL, PASSWORD, PocketBase, create, delete, soon, update};
 use serde_json::{Value, json};
-use tidings::{Client, Delta, Error, Row, View, Why};
+use tidings::{Client, Delta, Doubt, Error, Freshness, Row, View, Why};
 
 /// A collection with a rule: what has no owner is everybody's.
 async fn tasks(server: &PocketBase, rule: Option<&str>) {
@@ -295,5 +295,40 @@ fn what_the_server_refuses_is_an_error_of_await_with_its_status() {
         server.collection("open", &["title"], &[], "").await;
         let error = soon("an answer", odd.collection("open").watch().into_future()).await.unwrap_err();
         assert_eq!(error.status(), Some(401), "{error}");
+    });
+}
+
+/// To the server, who bears a revoked token is a guest, and may not list.
+#[test]
+fn a_refusal_that_an_untaken_token_explains_leaves_the_view_in_doubt_until_there_is_another() {
+    smol::block_on(async {
+        let mut server = PocketBase::start("");
+        tasks(&server, None).await;
+        let root = server.root().await;
+        create(&root, "tasks", json!({"title": "a"})).await;
+        let mut view = soon("a view", root.collection("tasks").watch().into_future()).await.unwrap();
+        let path = match (server.legacy, root.auth().record()) {
+            (true, Some(admin)) => format!("/api/admins/{}", admin["id"].as_str().unwrap()),
+            (_, record) => {
+                format!("/api/collections/_superusers/records/{}", record.unwrap()["id"].as_str().unwrap())
+            }
+        };
+        let words = json!({"password": "another-horse-2", "passwordConfirm": "another-horse-2"});
+        root.send("PATCH", &path, words).await.unwrap();
+        server.kill();
+        server.restart();
+        soon("doubt about the identity", async {
+            while !matches!(view.status().freshness, Freshness::InDoubt { why: Doubt::Identity(Some(_)), .. })
+            {
+                view.next().await.expect("the view goes on");
+            }
+        })
+        .await;
+        assert_eq!(view.rows().len(), 1, "the rows stay");
+        let login = root.collection("_superusers");
+        soon("a log-in", login.auth_with_password(EMAIL, "another-horse-2").into_future()).await.unwrap();
+        create(&root, "tasks", json!({"title": "b"})).await;
+        soon("a proof", view.prove()).await.unwrap();
+        assert_eq!(view.rows().len(), 2);
     });
 }

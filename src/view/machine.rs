@@ -28,7 +28,7 @@
 //! | identity | walk (full) | walk (full), now | dropped; walk (full) | dropped; walk (full) |
 //! | new token | nothing | now, if the old one was not taken | begins again | dropped for a thin walk |
 //! | page | ignored | ignored | next page, bodies that differ, proof, or done | proof, or done |
-//! | refusal, final | ignored | ignored | end | end |
+//! | refusal, final | ignored | ignored | end; a user's: first whether the token is taken | the same |
 //! | failure | ignored | ignored | pause, then again | pause, then again |
 //! | proof taken | ignored | ignored | done | done |
 //! | proof not taken | ignored | ignored | pause; doubt | pause; doubt |
@@ -192,6 +192,8 @@ pub(super) struct Machine {
     pub(super) needs_proof: bool,
     /// The server does not take the token, as far as was asked.
     pub(super) untaken: Option<Error>,
+    /// What ends the view unless this question finds that the token is not taken, which would explain it.
+    pub(super) refused: Option<(u64, Error)>,
     pub(super) failed: Option<Error>,
     /// Proofs wanted, and proofs done.
     pub(super) tickets: (u64, u64),
@@ -231,6 +233,7 @@ impl Machine {
             is_another: false,
             needs_proof: false,
             untaken: None,
+            refused: None,
             failed: None,
             tickets: (0, 0),
             has_proved: false,
@@ -344,10 +347,18 @@ impl Machine {
             return self.pause(now, pause);
         }
         self.untaken = None;
+        if let Some(error) = self.refusal_behind(number) {
+            return self.end(error);
+        }
         match &self.task {
             Task::Walk(_) => self.finish_walk(now),
             _ => self.finish_ask(now),
         }
+    }
+
+    /// The refusal that this question was asked about.
+    fn refusal_behind(&mut self, number: u64) -> Option<Error> {
+        self.refused.take_if(|(about, _)| *about == number).map(|(_, error)| error)
     }
 
     pub(super) fn failure(&mut self, now: Now, number: u64, failure: Failure) {
@@ -366,7 +377,14 @@ impl Machine {
             };
         }
         if failure.is_final {
-            return self.end(failure.error);
+            let behind = self.refusal_behind(number);
+            if self.needs_proof && behind.is_none() {
+                // An expired or revoked token is a guest's, whose refusal says nothing of the user.
+                self.put(Wanted::Proof);
+                self.refused = Some((self.number, failure.error));
+                return;
+            }
+            return self.end(behind.unwrap_or(failure.error));
         }
         self.failed = Some(failure.error);
         self.pause(now, failure.pause);

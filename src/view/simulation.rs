@@ -38,6 +38,8 @@ struct Setup {
     /// Nothing is lost, and no rule, clock or identity changes: messages alone must keep the list right.
     is_calm: bool,
     sets_clock_back: bool,
+    /// Guests may not list, so users whose token is not taken may not either. No guest watches.
+    is_closed: bool,
 }
 
 impl Setup {
@@ -55,7 +57,12 @@ impl Setup {
             tick: if rng.bool() { 1 } else { rng.u64(2..60) },
             is_calm,
             sets_clock_back: !is_calm && rng.u8(0..4) == 0,
+            is_closed: !is_calm && rng.u8(0..4) == 0,
         }
+    }
+
+    fn draw_user(&self, rng: &mut fastrand::Rng) -> u8 {
+        rng.u8(u8::from(self.is_calm || self.is_closed)..if self.is_calm { 2 } else { 3 })
     }
 }
 
@@ -158,7 +165,7 @@ impl World {
             is_final_untaken: false,
         };
         let mut machine = Machine::new(settings);
-        let who = Who { user: if setup.is_calm { 1 } else { rng.u8(0..3) }, is_taken: true };
+        let who = Who { user: setup.draw_user(&mut rng), is_taken: true };
         machine.identity(who.user > 0);
         Self {
             setup,
@@ -392,12 +399,19 @@ impl World {
 
     fn fail(&mut self) {
         if let Some(Asked { number, .. }) = self.asked.take() {
-            self.tell(|| "fails a request".into());
-            let pause = Duration::from_millis(self.rng.u64(1..100));
-            let failure =
-                Failure { error: Error::Closed, is_final: false, is_too_long: self.rng.u8(0..8) == 0, pause };
-            self.machine.failure(self.now(), number, failure);
+            let is_too_long = self.rng.u8(0..8) == 0;
+            self.refuse(number, false, is_too_long);
         }
+    }
+
+    fn refuse(&mut self, number: u64, is_final: bool, is_too_long: bool) {
+        self.tell(|| format!("fails request {number}, finally: {is_final}"));
+        let pause = Duration::from_millis(self.rng.u64(1..100));
+        self.machine.failure(
+            self.now(),
+            number,
+            Failure { error: Error::Closed, is_final, is_too_long, pause },
+        );
     }
 
     fn change_who(&mut self) {
@@ -410,7 +424,7 @@ impl World {
                 self.machine.new_token();
             }
             _ => {
-                self.who = Who { user: self.rng.u8(0..3), is_taken: true };
+                self.who = Who { user: self.setup.draw_user(&mut self.rng), is_taken: true };
                 if self.who.user != before.user {
                     self.flight.clear();
                     self.asked = None;
@@ -470,6 +484,12 @@ impl World {
     fn serve(&mut self) {
         let Some(asked) = &self.asked else { return };
         if asked.answer.is_none() && asked.answer_at <= self.time {
+            let is_list = matches!(asked.wanted, Wanted::List { .. });
+            if is_list && self.setup.is_closed && !self.who.is_taken {
+                let number = asked.number;
+                self.asked = None;
+                return self.refuse(number, true, false);
+            }
             let answer = match &asked.wanted {
                 Wanted::List { query } => self.list(self.who.seen_as().min(asked.who.user), query),
                 Wanted::Proof => Vec::new(),

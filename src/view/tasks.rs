@@ -185,7 +185,7 @@ impl Machine {
     }
 
     /// Asks something for the task that is under way.
-    fn put(&mut self, wanted: Wanted) {
+    pub(super) fn put(&mut self, wanted: Wanted) {
         self.number += 1;
         match &mut self.task {
             Task::Walk(walk) => walk.number = self.number,
