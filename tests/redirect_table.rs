@@ -32,6 +32,9 @@ use tidings::{
 const PATIENCE: Duration = Duration::from_secs(20);
 const WORD: &str = "hushhush";
 
+/// One request a connection, and said so: a POST that meets the end of one would be another table.
+const CLOSE: &str = "connection: close\r\n";
+
 const STATUSES: [u16; 5] = [301, 302, 303, 307, 308];
 
 /// Name, the origin of the client, where it is sent, and whether it may go there.
@@ -207,7 +210,8 @@ impl World {
             // Everything of the request goes into the redirect, the query included.
             let next = format!("{}/hop{}{rest}", plan.hops[hop], hop + 1);
             let status = plan.status;
-            let head = format!("HTTP/1.1 {status} Moved\r\nlocation: {next}\r\ncontent-length: 0\r\n\r\n");
+            let head =
+                format!("HTTP/1.1 {status} Moved\r\nlocation: {next}\r\n{CLOSE}content-length: 0\r\n\r\n");
             let _ = stream.write_all(head.as_bytes());
             return;
         }
@@ -225,7 +229,8 @@ impl World {
     ) {
         let json = |value: serde_json::Value| {
             let body = value.to_string();
-            let head = format!("content-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+            let length = body.len();
+            let head = format!("content-type: application/json\r\n{CLOSE}content-length: {length}\r\n\r\n");
             format!("HTTP/1.1 200 OK\r\n{head}{body}")
         };
         let answer = if path.contains("/api/realtime") && method == "GET" || path.contains("/events") {
@@ -237,7 +242,7 @@ impl World {
                     let _ = stream.send(());
                 });
             }
-            "HTTP/1.1 204 No Content\r\n\r\n".to_owned()
+            format!("HTTP/1.1 204 No Content\r\n{CLOSE}\r\n")
         } else if path.contains("auth-methods") {
             let site = json!({"name": "site", "authURL": "https://site.test/auth?redirect_uri=", "codeVerifier": "v"});
             json(json!({"oauth2": {"providers": [site]}}))

@@ -23,11 +23,15 @@ const MOST: usize = 8;
 const MOST_OF_ORIGIN: usize = 4;
 
 /// How long one waits.
-pub(super) const LONGEST: Duration = Duration::from_secs(15);
+const LONGEST: Duration = Duration::from_secs(15);
 
 /// How long, for a request that must not be sent twice: servers close what has been idle for some seconds, and one that
 /// does so in the moment of the request leaves it unknown whether that was read.
-pub(super) const LONGEST_FOR_ONCE: Duration = Duration::from_secs(1);
+const LONGEST_FOR_ONCE: Duration = Duration::from_secs(1);
+
+/// A server that keeps a connection open for so long closes it for being idle, not for having answered: some do the latter
+/// without a word, and a request that must not be sent twice would meet that.
+const SHOWN: Duration = Duration::from_millis(50);
 
 /// What a server takes to close an idle connection sooner than it has said, in its `Keep-Alive`.
 const MARGIN: Duration = Duration::from_secs(1);
@@ -36,6 +40,8 @@ const MARGIN: Duration = Duration::from_secs(1);
 pub(super) struct Idle {
     runtime: Arc<dyn Runtime>,
     waiting: Mutex<Vec<Waiting>>,
+    /// Who has kept one, lately.
+    keepers: Mutex<Vec<Key>>,
 }
 
 /// To whom a connection leads, and what it has shown there.
@@ -87,30 +93,48 @@ impl Moment {
 
 impl Idle {
     pub(super) fn new(runtime: Arc<dyn Runtime>) -> Arc<Self> {
-        Arc::new(Self { runtime, waiting: Mutex::default() })
+        Arc::new(Self { runtime, waiting: Mutex::default(), keepers: Mutex::default() })
     }
 
     fn now(&self) -> Moment {
         Moment(self.runtime.now(), SystemTime::now())
     }
 
-    /// The connection that was used last, to the address `pin` if that is given, unless it is idle for longer than
-    /// `within`.
-    pub(super) fn take(&self, key: &Key, pin: Option<SocketAddr>, within: Duration) -> Option<Link> {
+    /// The connection that was used last, to the address `pin` if that is given. For a request that must not be sent twice
+    /// (`once`) only where it is not about to be closed, as far as can be known.
+    pub(super) fn take(&self, key: &Key, pin: Option<SocketAddr>, once: bool) -> Option<Link> {
         let now = self.now();
+        let least = if once && !lock(&self.keepers).contains(key) { SHOWN } else { Duration::ZERO };
+        let most = if once { LONGEST_FOR_ONCE } else { LONGEST };
         loop {
-            let mut link = {
+            let (mut link, awake) = {
                 let mut waiting = lock(&self.waiting);
                 let at = waiting.iter().rposition(|one| {
                     let is_there = pin.is_none() || one.link.route.peer.is_none_or(|peer| Some(peer) == pin);
-                    one.key == *key && is_there && one.since.elapsed(now) < one.lasts.min(within)
+                    let awake = now.0.saturating_duration_since(one.since.0);
+                    let is_open = awake >= least && one.since.elapsed(now) < one.lasts.min(most);
+                    one.key == *key && is_there && is_open
                 })?;
-                waiting.remove(at).link
+                let one = waiting.remove(at);
+                (one.link, now.0.saturating_duration_since(one.since.0))
             };
             // Without the lock: reading may wake.
             if link.exchange.is_idle() {
+                if awake >= SHOWN {
+                    self.learn(key, true);
+                }
                 return Some(link);
             }
+        }
+    }
+
+    /// Whether a connection was good for one more request.
+    pub(super) fn learn(&self, key: &Key, keeps: bool) {
+        let mut keepers = lock(&self.keepers);
+        if keeps != keepers.contains(key) {
+            keepers.retain(|one| one != key);
+            keepers.truncate(MOST - 1);
+            keepers.extend(keeps.then(|| key.clone()));
         }
     }
 

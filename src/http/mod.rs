@@ -135,10 +135,11 @@ impl Shared {
     async fn exchange(&self, request: &Request, is_home: bool) -> Result<(Response, bool), HttpError> {
         let may_repeat = request.repeats || request.method.is_safe();
         if request.shares {
-            let within = if may_repeat { idle::LONGEST } else { idle::LONGEST_FOR_ONCE };
             let key = idle::Key::new(&request.url, is_home);
-            if let Some(link) = self.idle.take(&key, request.pin, within) {
-                match self.exchange_over(link, request, is_home).await? {
+            if let Some(link) = self.idle.take(&key, request.pin, !may_repeat) {
+                let answer = self.exchange_over(link, request, is_home).await?;
+                self.idle.learn(&key, answer.is_ok());
+                match answer {
                     Ok(answer) => return Ok(answer),
                     // The server closed it just now, as it may at any time. A new connection says what is the matter.
                     Err(failed) if failed.is_unsent || (failed.is_untouched && may_repeat) => {}
