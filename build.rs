@@ -24,7 +24,7 @@ mod header {
 
     /// What only Rust tells apart, and what C calls it. Handles that many threads use are `&T` in Rust, and so const for
     /// cbindgen.
-    const SPELLING: [(&str, &str); 18] = [
+    const SPELLING: [(&str, &str); 22] = [
         ("OwnedText ", "char *"),
         ("Text ", "const char *"),
         ("Data ", "const void *"),
@@ -34,6 +34,7 @@ mod header {
         ("StatsOut ", "tidings_stats *"),
         ("const tidings_client *", "tidings_client *"),
         ("const tidings_source *", "tidings_source *"),
+        ("const tidings_view *", "tidings_view *"),
         ("RawStatus ", "tidings_status "),
         ("RawAction ", "tidings_action "),
         ("RawState ", "tidings_state "),
@@ -43,6 +44,9 @@ mod header {
         ("RawOverflow ", "tidings_overflow "),
         ("RawSourceKind ", "tidings_source_kind "),
         ("RawLogLevel ", "tidings_log_level "),
+        ("RawFreshness ", "tidings_freshness "),
+        ("RawDeltaKind ", "tidings_delta_kind "),
+        ("RawRemoveReason ", "tidings_remove_reason "),
     ];
 
     pub(super) fn write() {
@@ -117,7 +121,8 @@ mod header {
     /// Whether "Defaults" at the top of the header says who may call the function.
     fn has_default(text: &str) -> bool {
         let name = text.split('(').next().unwrap_or_default();
-        let reads = ["event", "error", "state_info", "strings", "response", "source_event"];
+        let reads =
+            ["event", "error", "state_info", "strings", "response", "source_event", "rows", "changes"];
         name.ends_with("_free")
             || name.ends_with("_name")
             || ["_options_set_", "_options_add_", "_options_on_"].iter().any(|setter| name.contains(setter))

@@ -25,7 +25,7 @@
 //     - ..._free: one thread at a time. NULL is allowed.
 //     - ..._name of a number: any thread. It returns static text in lower case, never NULL, and "unknown" for a number that
 //       is not in the enumeration.
-//     - Functions that read an event, error, state, response or list: any thread. What they return belongs to that object.
+//     - Functions that read an event, error, state, response, list, rows or changes: any thread. What they return belongs to that object.
 //
 // Threads
 //     Each client has a thread for its I/O, and a second one, started with the first callback, that runs callbacks: one at a
@@ -47,7 +47,7 @@
 //     posix_spawnattr_setsigmask().
 //
 // Ownership
-//     What a function named ..._new, _clone, _next or _send returns, or puts into an argument `type **`, is yours: free it
+//     What a function named ..._new, _clone, _next, _rows or _send returns, or puts into an argument `type **`, is yours: free it
 //     with the function of that type whose name ends in _free. Pointers to const are borrowed: they are valid as long as the
 //     object that they came from, or, for the arguments of a callback, until the callback returns. Free a `char *` that is not
 //     const with tidings_string_free(). What you pass in is read during the call and not kept, except `user_data`.
@@ -248,6 +248,9 @@ typedef enum tidings_action {
     /// Queue only: the server has acknowledged the topic. For tidings_client_subscribe_async(), and for a subscription
     /// with tidings_subscribe_options_set_wait(false); the first event of its subscription.
     TIDINGS_ACTION_ACKNOWLEDGED = 13,
+    /// Queue only: a view has changes to take, or has ended; tidings_event_subscription() is its id. See
+    /// tidings_client_watch().
+    TIDINGS_ACTION_CHANGED = 14,
 } tidings_action;
 
 /// Why changes may have been missed.
@@ -263,6 +266,58 @@ typedef enum tidings_gap_reason {
     /// A reason that this version of the header does not know.
     TIDINGS_GAP_REASON_OTHER = 4,
 } tidings_gap_reason;
+
+/// Whether the rows of a view are what the server has.
+typedef enum tidings_freshness {
+    /// Something that this version of the header does not know; also for NULL and in a forked child.
+    TIDINGS_FRESHNESS_UNKNOWN = 0,
+    /// The rows are the server's list, with all changes since then.
+    TIDINGS_FRESHNESS_PROVEN = 1,
+    /// In doubt: the link to the server is down, or not up yet. The rows stay what they were.
+    TIDINGS_FRESHNESS_DISCONNECTED = 2,
+    /// In doubt: changes may have been missed, and the list is being compared with the server's.
+    TIDINGS_FRESHNESS_COMPARING = 3,
+    /// In doubt: the client is somebody else now, or the server does not take its token. The rows are those of the identity
+    /// before.
+    TIDINGS_FRESHNESS_IDENTITY = 4,
+    /// In doubt: the server did not answer a list. It is asked again, with back-off.
+    TIDINGS_FRESHNESS_LIST_FAILED = 5,
+    /// The view has ended: see tidings_view_error().
+    TIDINGS_FRESHNESS_ENDED = 6,
+} tidings_freshness;
+
+/// What a delta does to the list.
+typedef enum tidings_delta_kind {
+    /// Something that this version of the header does not know; also for NULL and an index that is out of range.
+    TIDINGS_DELTA_KIND_UNKNOWN = 0,
+    /// A row came: put it at tidings_changes_to().
+    TIDINGS_DELTA_KIND_INSERT = 1,
+    /// A row changed: take it from tidings_changes_from(), then put it at tidings_changes_to(), counted without it. They
+    /// are the same where it did not move.
+    TIDINGS_DELTA_KIND_UPDATE = 2,
+    /// A row left: take it from tidings_changes_from().
+    TIDINGS_DELTA_KIND_REMOVE = 3,
+    /// The list is another one, tidings_changes_rows(): the first, or one that differs in so much that deltas would be
+    /// more. It is the only delta of its batch.
+    TIDINGS_DELTA_KIND_RESET = 4,
+} tidings_delta_kind;
+
+/// Why a row left the list.
+typedef enum tidings_remove_reason {
+    /// The delta removes nothing.
+    TIDINGS_REMOVE_REASON_NONE = 0,
+    /// It was deleted.
+    TIDINGS_REMOVE_REASON_DELETED = 1,
+    /// It does not match the filter any more.
+    TIDINGS_REMOVE_REASON_LEFT_FILTER = 2,
+    /// Others came before it, and it is beyond the limit.
+    TIDINGS_REMOVE_REASON_DISPLACED = 3,
+    /// The server does not list it any more, as was found by comparing: it was deleted, has left the filter, or a rule
+    /// hides it now.
+    TIDINGS_REMOVE_REASON_GONE = 4,
+    /// A reason that this version of the header does not know.
+    TIDINGS_REMOVE_REASON_OTHER = 5,
+} tidings_remove_reason;
 
 /// The kind of an event of an event source.
 typedef enum tidings_source_kind {
@@ -316,6 +371,9 @@ typedef enum tidings_overflow {
 /// A reusable container for events taken from the queue.
 typedef struct tidings_batch tidings_batch;
 
+/// What has happened to a view since the batch before, in one step. It never changes.
+typedef struct tidings_changes tidings_changes;
+
 /// A client of one server: one connection that all its subscriptions share.
 typedef struct tidings_client tidings_client;
 
@@ -333,6 +391,9 @@ typedef struct tidings_request_options tidings_request_options;
 
 /// The response to a request. Immutable.
 typedef struct tidings_response tidings_response;
+
+/// The rows of a view at one moment. They never change.
+typedef struct tidings_rows tidings_rows;
 
 /// A client for any stream of server-sent events: the EventSource of the WHATWG HTML standard, for programs.
 typedef struct tidings_source tidings_source;
@@ -359,6 +420,12 @@ typedef struct tidings_subscribe_options tidings_subscribe_options;
 /// A request for a token.
 typedef struct tidings_token_request tidings_token_request;
 
+/// A live view: a list of records that is kept up to date.
+typedef struct tidings_view tidings_view;
+
+/// Options for a live view. Unset options keep their defaults.
+typedef struct tidings_watch_options tidings_watch_options;
+
 /// Called when a token is needed. The request is yours: answer it with tidings_token_request_answer() or
 /// tidings_token_request_fail().
 typedef void (*tidings_token_callback)(tidings_token_request *request, void *user_data);
@@ -378,6 +445,9 @@ typedef void (*tidings_event_callback)(const tidings_event *event, void *user_da
 
 /// Called with the URL that the user has to visit. The text belongs to the call.
 typedef void (*tidings_open_callback)(const char *url, void *user_data);
+
+/// Called with each batch of changes of a view. It belongs to the call.
+typedef void (*tidings_changes_callback)(const tidings_changes *changes, void *user_data);
 
 /// Called with the HTTP status of an answer that is not an event stream: 200 if its content type is not accepted. True to
 /// try again, false to end with the error.
@@ -1244,6 +1314,205 @@ tidings_status tidings_client_subscribe_async(
 /// Threads: any. Returns TIDINGS_ERR_FORKED in a forked child.
 tidings_status tidings_client_cancel(
     tidings_client *client, uint64_t id, bool *cancelled, tidings_error **error);
+
+// ---- Live views: options ----------------------------------------------------------------------------------
+
+/// Creates an options object with all defaults, for any number of views. Never NULL. A value that cannot be used is
+/// reported by tidings_client_watch().
+///
+/// Threads: any. The options are yours: free them with tidings_watch_options_free().
+tidings_watch_options *tidings_watch_options_new(void);
+
+/// Frees options. Views created with them are not affected.
+void tidings_watch_options_free(tidings_watch_options *options);
+
+/// Lists only records that match this filter, of at most 3,000 characters. Build it with tidings_filter() if it contains
+/// values from outside. Default: all records.
+tidings_status tidings_watch_options_set_filter(tidings_watch_options *options, const char *expression);
+
+/// The order: names of fields, separated by commas, "-" before those that fall, such as "-created". The id is appended,
+/// so that the order is total. Default: by id.
+tidings_status tidings_watch_options_set_sort(tidings_watch_options *options, const char *fields);
+
+/// Shows a window: the first `rows` of the list, at least one. Default: all matching records, which are all kept in
+/// memory.
+tidings_status tidings_watch_options_set_limit(tidings_watch_options *options, size_t rows);
+
+/// How many rows beyond the limit are kept, so that the server is not asked for each row that leaves the window. Default: 20.
+tidings_status tidings_watch_options_set_slack(tidings_watch_options *options, size_t rows);
+
+/// Relations to put into the rows' "expand", separated by commas. A change of an expanded record is not reported by the
+/// server.
+tidings_status tidings_watch_options_set_expand(tidings_watch_options *options, const char *relations);
+
+/// How often the view is compared with the server's list, which alone finds records that a rule hides from now on.
+/// Default: 300,000 ms; at least 1,000. 0: never.
+tidings_status tidings_watch_options_set_audit(tidings_watch_options *options, uint64_t interval_ms);
+
+/// Whether the server alone decides which records match. Default: no; the library does where it can, which costs the
+/// server less. For BosBase, whose database compares texts in its own way, and for a host that must not receive what does not
+/// match.
+tidings_status tidings_watch_options_set_filter_on_server(tidings_watch_options *options, bool wanted);
+
+/// Whether tidings_client_watch() waits for the first list. Default: yes. If not, it returns immediately, with or without
+/// a network, and the view goes on connecting. What ends it, such as a refusal, is then told as its last news.
+tidings_status tidings_watch_options_set_wait(tidings_watch_options *options, bool wanted);
+
+/// How long tidings_client_watch() waits for the first list. Default: 30,000 ms.
+tidings_status tidings_watch_options_set_timeout(tidings_watch_options *options, uint64_t timeout_ms);
+
+// ---- Live views -------------------------------------------------------------------------------------------
+
+/// Makes a live view: a list of the collection's records, with filter, order and limit, that is kept up to date. After an
+/// outage it is compared with the server's list; records that left the filter are gone, and it says while it is in doubt.
+/// The call waits for the first list. `options` may be NULL.
+///
+/// tidings_view_rows() has the list at any time. Changes come in batches, of which a slow reader gets fewer and larger ones,
+/// and never loses one:
+/// - With a callback, each batch is passed to it, on the thread that runs all callbacks of the client. Its last call has
+///   TIDINGS_FRESHNESS_ENDED and tidings_changes_error(), unless the view was closed or freed here. `drop` follows.
+/// - Without one (NULL), each time that there is something to take that was not there before, and when the view has ended,
+///   TIDINGS_ACTION_CHANGED comes into the client's queue, with tidings_view_id() as tidings_event_subscription() and with
+///   `user_data`: call tidings_view_next() with a timeout of 0 then. One may still come after tidings_view_free(); `drop`
+///   is called when the last one has been freed.
+///
+/// No news comes before `*view` is set. The first batch is one TIDINGS_DELTA_KIND_RESET with the first list. One without
+/// deltas says that the freshness has changed.
+///
+/// Threads: any. `*view` is yours: free it with tidings_view_free(), which ends it. `options` are only read. Returns
+/// TIDINGS_ERR_INVALID_ARGUMENT for a filter with a syntax error (with its column), an order or a limit that cannot be,
+/// TIDINGS_ERR_UNSUPPORTED where the backend has no lists (RustBaaS), TIDINGS_ERR_REFUSED with the server's HTTP status
+/// and message (404: no such collection, 403: only superusers may list it, 400: an unknown field in the filter, 401: the
+/// server does not take the token), TIDINGS_ERR_NETWORK, TIDINGS_ERR_TIMEOUT, TIDINGS_ERR_CLOSED.
+tidings_status tidings_client_watch(
+    tidings_client *client, const char *collection, const tidings_watch_options *options,
+    tidings_changes_callback callback, void *user_data, tidings_drop_callback drop, tidings_view **view,
+    tidings_error **error);
+
+/// The id of a view, which no other view or subscription of the client has: TIDINGS_ACTION_CHANGED names it. 0 for NULL.
+///
+/// Threads: any.
+uint64_t tidings_view_id(tidings_view *view);
+
+/// Waits for the next batch of changes, but not longer than `timeout_ms` milliseconds: then it returns TIDINGS_OK, and
+/// `*changes` is NULL. With 0 it does not wait, with a negative timeout it waits indefinitely. Not for a view with a
+/// callback.
+///
+/// Threads: any; if several wait, one of them waits for the others. `*changes` is yours: free it with
+/// tidings_changes_free(). When nothing more comes, it returns TIDINGS_ERR_CLOSED if the view or the client was closed
+/// here, or the error that ended the view, such as TIDINGS_ERR_REFUSED.
+tidings_status tidings_view_next(
+    tidings_view *view, int64_t timeout_ms, tidings_changes **changes, tidings_error **error);
+
+/// The rows as they are now: none before the first list, and after the end what was shown last. It is cheap.
+///
+/// Threads: any. `*rows` is yours: free it with tidings_rows_free(). Returns TIDINGS_ERR_FORKED in a forked child.
+tidings_status tidings_view_rows(tidings_view *view, tidings_rows **rows, tidings_error **error);
+
+/// Whether the rows are what the server has.
+///
+/// Threads: any.
+tidings_freshness tidings_view_freshness(tidings_view *view);
+
+/// For how long the rows have been in doubt, in milliseconds; when they are proven, how long ago they were last compared with
+/// the server's list. -1 for NULL and in a forked child.
+///
+/// Threads: any.
+int64_t tidings_view_since_ms(tidings_view *view);
+
+/// What ended the view, or the server's answer that has put it in doubt; NULL if there is none.
+///
+/// Threads: any. The error is yours: free it with tidings_error_free().
+tidings_error *tidings_view_error(tidings_view *view);
+
+/// Compares the view with the server's list, and waits for it: afterwards the rows show every write that was committed
+/// before the call. While the link is down it waits. When `timeout_ms` milliseconds have passed, it returns
+/// TIDINGS_ERR_TIMEOUT; with a negative timeout it waits indefinitely.
+///
+/// Threads: any. Returns the error that has ended the view, if one has.
+tidings_status tidings_view_prove(tidings_view *view, int64_t timeout_ms, tidings_error **error);
+
+/// tidings_view_prove() without waiting: the result comes as TIDINGS_ACTION_COMPLETED into the queue of the view's client;
+/// see tidings_client_send_async().
+///
+/// Threads, ownership and errors: as tidings_client_send_async().
+tidings_status tidings_client_prove_async(
+    tidings_client *client, tidings_view *view, void *user_data, tidings_drop_callback drop, uint64_t *id,
+    tidings_error **error);
+
+/// Ends a view, also for a thread that waits for its changes. Its rows can still be read. Closing again does nothing.
+///
+/// Threads: any, callbacks included. Returns TIDINGS_ERR_FORKED in a forked child.
+tidings_status tidings_view_close(tidings_view *view, tidings_error **error);
+
+/// Ends a view and frees it. Its callback is not called again; one that is running is not waited for. Rows and changes that
+/// were taken from it stay.
+///
+/// Threads: one at a time, callbacks included. It may be freed after its client.
+void tidings_view_free(tidings_view *view);
+
+/// The name of a freshness, such as "proven".
+const char *tidings_freshness_name(tidings_freshness freshness);
+
+/// The number of rows.
+size_t tidings_rows_len(const tidings_rows *rows);
+
+/// The id of the record at `index`; NULL if `index` is out of range.
+const char *tidings_rows_id(const tidings_rows *rows, size_t index);
+
+/// The record at `index` as JSON; NULL if `index` is out of range. `*len`, if `len` is not NULL, is set to its length.
+const char *tidings_rows_record(const tidings_rows *rows, size_t index, size_t *len);
+
+/// All records as one JSON array, for languages in which a call for each is dear. `*len`, if `len` is not NULL, is set to
+/// its length. NULL for NULL.
+const char *tidings_rows_array(const tidings_rows *rows, size_t *len);
+
+/// Frees rows.
+void tidings_rows_free(tidings_rows *rows);
+
+/// The number of deltas in a batch; 0 if only the freshness has changed.
+size_t tidings_changes_len(const tidings_changes *changes);
+
+/// What the delta at `index` does to the list. Done in their order to the rows of the batch before, the deltas give
+/// tidings_changes_rows().
+tidings_delta_kind tidings_changes_kind(const tidings_changes *changes, size_t index);
+
+/// The place that a row is taken from, of an update or a removal; otherwise SIZE_MAX.
+size_t tidings_changes_from(const tidings_changes *changes, size_t index);
+
+/// The place that a row is put at, of an insertion or an update; otherwise SIZE_MAX.
+size_t tidings_changes_to(const tidings_changes *changes, size_t index);
+
+/// Why a row left, of a removal; otherwise TIDINGS_REMOVE_REASON_NONE.
+tidings_remove_reason tidings_changes_why(const tidings_changes *changes, size_t index);
+
+/// The id of the record that came, changed or left; NULL for a reset.
+const char *tidings_changes_id(const tidings_changes *changes, size_t index);
+
+/// The record that came, as it is now, or as it was when it left, as JSON; NULL for a reset. `*len`, if `len` is not NULL, is
+/// set to its length.
+const char *tidings_changes_record(const tidings_changes *changes, size_t index, size_t *len);
+
+/// What an updated record was before, as JSON; NULL for other deltas. `*len`, if `len` is not NULL, is set to its length.
+const char *tidings_changes_old(const tidings_changes *changes, size_t index, size_t *len);
+
+/// The rows after these changes; none when the view has ended. They belong to the changes.
+const tidings_rows *tidings_changes_rows(const tidings_changes *changes);
+
+/// Whether the rows are what the server has, after these changes.
+tidings_freshness tidings_changes_freshness(const tidings_changes *changes);
+
+/// What ended the view, or the server's answer that has put it in doubt; NULL if there is none.
+const tidings_error *tidings_changes_error(const tidings_changes *changes);
+
+/// Frees changes.
+void tidings_changes_free(tidings_changes *changes);
+
+/// The name of the kind of a delta, such as "insert".
+const char *tidings_delta_kind_name(tidings_delta_kind kind);
+
+/// The name of the reason why a row left, such as "left_filter".
+const char *tidings_remove_reason_name(tidings_remove_reason reason);
 
 // ---- Filters ----------------------------------------------------------------------------------------------
 

@@ -231,3 +231,50 @@ fn nothing_is_left_of_a_view_that_was_dropped_and_a_closed_client_ends_it() {
         assert_eq!(titles(&view), ["a"], "what was shown last stays");
     });
 }
+
+#[test]
+fn a_callback_gets_each_batch_also_after_a_panic_until_the_client_is_closed() {
+    smol::block_on(async {
+        let hub = hub();
+        let client = Client::new(&hub.url()).unwrap();
+        let (news, received) = async_channel::unbounded();
+        let watch = client.collection("tasks").watch().sort("title").on(move |changes| {
+            let changes = changes.expect("nothing has ended it");
+            let titles: Vec<String> = changes.rows().iter().map(title).collect();
+            news.send_blocking(titles.clone()).unwrap();
+            assert_ne!(titles, ["a"], "this once it panics");
+        });
+        let view = watch.await.unwrap();
+        let until = async |wanted: &[&str]| while received.recv().await.unwrap() != wanted {};
+        until(&[]).await;
+        for (name, wanted) in [("a", ["a"].as_slice()), ("b", &["a", "b"]), ("c", &["a", "b", "c"])] {
+            hub.create("tasks", json!({"title": name}));
+            until(wanted).await;
+        }
+        assert_eq!(client.stats().panics, 1);
+        client.close().await;
+        // Dropped with its sender, and not told what its host did itself.
+        while received.recv().await.is_ok() {}
+        assert!(view.has_ended());
+    });
+}
+
+#[test]
+fn a_callback_is_told_why_a_view_that_nobody_waited_for_has_ended() {
+    smol::block_on(async {
+        let hub = Hub::builder().strict().start().unwrap();
+        let client = Client::new(&hub.url()).unwrap();
+        let (news, received) = async_channel::unbounded();
+        let watch = client.collection("nowhere").watch().on(move |changes| {
+            news.send_blocking(changes.map(drop)).unwrap();
+        });
+        let _view = watch.start().unwrap();
+        let error = loop {
+            if let Err(error) = received.recv().await.unwrap() {
+                break error;
+            }
+        };
+        assert_eq!(error.status(), Some(404), "{error}");
+        assert!(received.recv().await.is_err(), "it was the last call");
+    });
+}

@@ -47,9 +47,14 @@ impl Calls {
                 format!("{LIMIT} calls are running already: take their results from the queue first");
             return Err(Error::argument("call", reason));
         }
-        let id = FIRST + self.made.fetch_add(1, Ordering::Relaxed);
+        let id = self.next_id();
         running.insert(id, Arc::new(Mutex::new(Some(Running { work, tag }))));
         Ok(id)
+    }
+
+    /// An id that no other call, subscription or view has.
+    pub(super) fn next_id(&self) -> u64 {
+        FIRST + self.made.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Cancels a call. Whether it was running, and so nothing of it follows.

@@ -155,6 +155,34 @@ impl Client {
         Ok(View::new(watch.start()?, batches))
     }
 
+    /// Makes a live view of which the queue tells: each time that there is something to take that was not there before, and
+    /// when it has ended, an [`Item::Changed`] with its id and `tag` comes to [`next`](Self::next); unless the view has a
+    /// [callback](Watch::on). Nothing is told before [`View::release`]. The call waits for the first list; without it, see
+    /// [`start_watch_queued`](Self::start_watch_queued).
+    ///
+    /// # Errors
+    /// As [`watch`](Self::watch).
+    pub fn watch_queued(&self, watch: Watch, tag: Option<Tag>) -> Result<(u64, Call<View>), Error> {
+        let (id, watch) = self.told(watch, tag)?;
+        Ok((id, self.watch(watch)?))
+    }
+
+    /// [`watch_queued`](Self::watch_queued) without waiting for the server, with or without a network.
+    ///
+    /// # Errors
+    /// As [`start_watch`](Self::start_watch).
+    pub fn start_watch_queued(&self, watch: Watch, tag: Option<Tag>) -> Result<(u64, View), Error> {
+        let (id, watch) = self.told(watch, tag)?;
+        Ok((id, self.start_watch(watch)?))
+    }
+
+    fn told(&self, watch: Watch, tag: Option<Tag>) -> Result<(u64, Watch), Error> {
+        let inner = self.inner.get()?;
+        let id = inner.calls.next_id();
+        let waker = inner.batches.view_waker(id, tag);
+        Ok((id, watch.held().on_news(move || waker.wake_by_ref())))
+    }
+
     /// [`start_queued`](Self::start_queued), and no event of it is in the queue before the second value is dropped.
     ///
     /// # Errors

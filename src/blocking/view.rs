@@ -91,6 +91,16 @@ impl View {
         Ok(Call::new(self.batches.clone(), self.inner.get()?.proving()))
     }
 
+    /// From now on the queue, or the callback, is told of changes: of those that there are already, at once. Only for a view
+    /// of [`watch_queued`](super::Client::watch_queued) or [`start_watch_queued`](super::Client::start_watch_queued); when
+    /// this is called, the host knows the view and its id.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    pub fn release(&self) -> Result<(), Error> {
+        self.inner.get().map(crate::View::release)
+    }
+
     /// Ends the view, also for a thread that waits for changes. What it showed last can still be read.
     ///
     /// # Errors

@@ -79,6 +79,14 @@ pub enum Item {
     },
     /// A token is needed. Only with [`token_requests`](crate::blocking::Builder::token_requests).
     TokenWanted(TokenRequest),
+    /// A live view that was [queued](crate::blocking::Client::watch_queued) has changes to take, or has ended. Each is told once,
+    /// until it is taken from the view.
+    Changed {
+        /// The id of the view.
+        view: u64,
+        /// What the view was tagged with.
+        tag: Option<Tag>,
+    },
     /// What was polled with this number can be polled again. For the Python bindings: see `Call::poll_queued`.
     Woken(u64),
 }
@@ -206,7 +214,7 @@ impl Batches {
             while batch.len() < full
                 && let Some(sleeper) = waiting.woken.pop_front()
             {
-                batch.push(Item::Woken(sleeper.wake_up()));
+                batch.push(sleeper.wake_up());
             }
             let notices = waiting.notices.len().min(full - batch.len());
             batch.extend(waiting.notices.drain(..notices));
@@ -247,7 +255,21 @@ impl Batches {
 
     /// A waker that puts `number` into the queue.
     pub(crate) fn waker(self: &Arc<Self>, number: u64) -> Waker {
-        Waker::from(Arc::new(Sleeper { batches: self.clone(), number, is_woken: AtomicBool::new(false) }))
+        self.sleeper(number, None)
+    }
+
+    /// A waker that says of a view that it has changed.
+    pub(crate) fn view_waker(self: &Arc<Self>, view: u64, tag: Option<Tag>) -> Waker {
+        self.sleeper(view, Some(tag))
+    }
+
+    fn sleeper(self: &Arc<Self>, number: u64, view: Option<Option<Tag>>) -> Waker {
+        Waker::from(Arc::new(Sleeper {
+            batches: self.clone(),
+            number,
+            view,
+            is_woken: AtomicBool::new(false),
+        }))
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -278,14 +300,19 @@ impl Batches {
 struct Sleeper {
     batches: Arc<Batches>,
     number: u64,
+    /// The number is a view's, with what the host has given for it.
+    view: Option<Option<Tag>>,
     /// It is in the queue.
     is_woken: AtomicBool,
 }
 
 impl Sleeper {
-    fn wake_up(&self) -> u64 {
+    fn wake_up(&self) -> Item {
         self.is_woken.store(false, Ordering::Release);
-        self.number
+        match &self.view {
+            Some(tag) => Item::Changed { view: self.number, tag: tag.clone() },
+            None => Item::Woken(self.number),
+        }
     }
 }
 

@@ -17,6 +17,31 @@ use crate::{delivery::mailbox::Mailbox, lock::lock};
 /// A call that is not for a subscription, such as `on_disconnect`.
 type Call = Box<dyn FnOnce() + Send>;
 
+/// Something besides a mailbox that calls the host in turn with the others: the reader of a view. It is in the queue at most
+/// once.
+pub(crate) trait Turns: Send + Sync {
+    /// Calls the host once, if there is something for it.
+    fn take_turn(self: Arc<Self>);
+    /// Drops what belongs to the host: it is not called any more.
+    fn end(&self);
+}
+
+/// Who has a turn.
+enum Ready {
+    Mailbox(Arc<Mailbox>),
+    Turns(Arc<dyn Turns>),
+}
+
+impl Ready {
+    /// There are no turns any more. Dropping what belongs to the host may run its code.
+    fn end(self) {
+        match self {
+            Self::Mailbox(mailbox) => drop(mailbox.take_turn()),
+            Self::Turns(turns) => turns.end(),
+        }
+    }
+}
+
 /// How many calls may be queued. More means that the host is stuck while the network flaps; the oldest are dropped.
 const CALLS: usize = 1024;
 
@@ -33,9 +58,9 @@ pub(crate) struct Callbacks {
 
 #[derive(Default)]
 struct Inner {
-    /// Mailboxes with events, each at most once, so that a listener with a backlog and a slow callback does not starve
-    /// the others.
-    ready: VecDeque<Arc<Mailbox>>,
+    /// Those with events, each at most once, so that a listener with a backlog and a slow callback does not starve the
+    /// others.
+    ready: VecDeque<Ready>,
     calls: VecDeque<Call>,
     thread: Option<JoinHandle<()>>,
     /// Code of the host is running.
@@ -61,14 +86,21 @@ impl Callbacks {
     }
 
     pub(crate) fn enqueue(&self, mailbox: Arc<Mailbox>) {
+        self.enqueue_ready(Ready::Mailbox(mailbox));
+    }
+
+    pub(crate) fn enqueue_turns(&self, turns: Arc<dyn Turns>) {
+        self.enqueue_ready(Ready::Turns(turns));
+    }
+
+    fn enqueue_ready(&self, ready: Ready) {
         let mut inner = self.lock();
         if inner.closed {
             // The callback is dropped with the last reference, and not under this lock.
             drop(inner);
-            drop(mailbox.take_turn());
-            return;
+            return ready.end();
         }
-        inner.ready.push_back(mailbox);
+        inner.ready.push_back(ready);
         self.wake(inner);
     }
 
@@ -131,10 +163,13 @@ impl Callbacks {
                 inner.busy = true;
                 drop(inner);
                 self.guard(call);
-            } else if let Some(mailbox) = inner.ready.pop_front() {
+            } else if let Some(ready) = inner.ready.pop_front() {
                 inner.busy = true;
                 drop(inner);
-                self.serve(mailbox);
+                match ready {
+                    Ready::Mailbox(mailbox) => self.serve(mailbox),
+                    Ready::Turns(turns) => self.guard(|| turns.take_turn()),
+                }
             } else {
                 inner.waits = true;
                 inner = self.work.wait(inner).unwrap_or_else(PoisonError::into_inner);
@@ -148,8 +183,8 @@ impl Callbacks {
         drop(inner);
         // They belong to the host: dropping them may run its code.
         self.guard(move || drop(calls));
-        for mailbox in ready {
-            self.guard(|| drop(mailbox.take_turn()));
+        for one in ready {
+            self.guard(|| one.end());
         }
         self.lock().busy = false;
     }
@@ -162,7 +197,7 @@ impl Callbacks {
             mailbox.end_turn(callback);
             let mut inner = self.lock();
             if inner.closed || !inner.calls.is_empty() || began.elapsed() >= TURN {
-                inner.ready.push_back(mailbox);
+                inner.ready.push_back(Ready::Mailbox(mailbox));
                 return;
             }
         }

@@ -35,6 +35,8 @@ struct Inner {
     /// Something to take.
     has_news: bool,
     is_ready: bool,
+    /// The host is not told yet.
+    is_held: bool,
     /// The reader's.
     reader: Option<Waker>,
     /// Proofs wanted, and proofs done.
@@ -44,7 +46,7 @@ struct Inner {
 }
 
 impl Cell {
-    pub(super) fn new(order: Order, news: Option<News>) -> Arc<Self> {
+    pub(super) fn new(order: Order, news: Option<News>, is_held: bool) -> Arc<Self> {
         let status =
             Status { freshness: Freshness::InDoubt { since: Instant::now(), why: Doubt::Disconnected } };
         let inner = Mutex::new(Inner {
@@ -53,6 +55,7 @@ impl Cell {
             waiting: Waiting::default(),
             has_news: false,
             is_ready: false,
+            is_held,
             reader: None,
             tickets: (0, 0),
             ended: None,
@@ -73,6 +76,21 @@ impl Cell {
 
     pub(super) fn has_ended(&self) -> bool {
         lock(&self.inner).ended.is_some()
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        lock(&self.inner).is_abandoned
+    }
+
+    /// Tells of what has happened while it was held.
+    pub(super) fn release(&self) {
+        let is_new = {
+            let mut inner = lock(&self.inner);
+            std::mem::take(&mut inner.is_held) && (inner.has_news || inner.ended.is_some())
+        };
+        if is_new && let Some(news) = &self.news {
+            news();
+        }
     }
 
     pub(super) fn error(&self) -> Option<Error> {
@@ -193,7 +211,7 @@ impl Cell {
             // Before the first list there is a status and nothing to take.
             let is_new = !inner.has_news && inner.is_ready && !ended && !ends;
             inner.has_news |= is_new;
-            (inner.reader.take_if(|_| is_new || ends), is_new || ends && !ended)
+            (inner.reader.take_if(|_| is_new || ends), !inner.is_held && (is_new || ends && !ended))
         };
         self.changed.notify(usize::MAX);
         // The host's code, and no lock is held.

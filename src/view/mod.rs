@@ -7,6 +7,7 @@
 
 mod arrange;
 mod books;
+mod callback;
 mod cell;
 mod fold;
 mod job;
@@ -36,6 +37,7 @@ pub use self::{
 
 use self::{
     arrange::Order,
+    callback::{Callback, Caller},
     cell::Cell,
     job::{Decides, Plan},
 };
@@ -61,6 +63,8 @@ impl Collection {
             decides: Decides::Either,
             timeout: None,
             on_news: None,
+            callback: None,
+            is_held: false,
             error: None,
         }
     }
@@ -122,6 +126,8 @@ pub struct Watch {
     decides: Decides,
     timeout: Option<Duration>,
     on_news: Option<News>,
+    callback: Option<Callback>,
+    is_held: bool,
     error: Option<Error>,
 }
 
@@ -186,6 +192,31 @@ impl Watch {
         self
     }
 
+    /// Calls this with each batch of [`Changes`], one at a time, on the thread that runs all callbacks of the client: it may
+    /// block, and make any call. The last call has the error that ended the view; one that was closed or dropped is not
+    /// told. While it is slow, changes fold into fewer deltas. Nobody else should take changes of this view.
+    ///
+    /// ```no_run
+    /// # async fn example(client: tidings::Client) -> Result<(), tidings::Error> {
+    /// let tasks = client.collection("tasks").watch().on(|changes| match changes {
+    ///     Ok(changes) => println!("{} tasks", changes.rows().len()),
+    ///     Err(error) => println!("the view has ended: {error}"),
+    /// });
+    /// let tasks = tasks.await?; // as long as this is there
+    /// # Ok(()) }
+    /// ```
+    pub fn on(mut self, callback: impl FnMut(Result<Changes, Error>) + Send + 'static) -> Self {
+        self.callback = Some(Box::new(callback));
+        self
+    }
+
+    /// For bindings: nothing is told before [`View::release`].
+    #[doc(hidden)]
+    pub fn held(mut self) -> Self {
+        self.is_held = true;
+        self
+    }
+
     /// For bindings: `news` is called, on the thread that does the I/O and without a lock, when there is something for
     /// [`View::take`] that was not there before, and when the view has ended. It must not block.
     #[doc(hidden)]
@@ -208,10 +239,25 @@ impl Watch {
             return Err(error);
         }
         let order = Order::parse(&self.sort)?;
-        let cell = Cell::new(order.clone(), self.on_news);
+        let handle = self.collection.handle.clone();
+        let caller = match self.callback {
+            Some(callback) => {
+                handle.callbacks.start().map_err(Error::no_thread)?;
+                Some(Caller::new(handle.callbacks.clone(), callback))
+            }
+            None => None,
+        };
+        let news = match &caller {
+            Some(caller) => {
+                let caller = caller.clone();
+                Some(Arc::new(move || caller.news()) as News)
+            }
+            None => self.on_news,
+        };
+        let cell = Cell::new(order.clone(), news, self.is_held);
+        caller.inspect(|caller| caller.read(&cell));
         let plan = Plan::new(&self.collection, &self.filter, self.expand, order, self.decides)?;
         let plan = plan.window(self.limit, self.slack).audit(self.audit).patient(patient);
-        let handle = self.collection.handle.clone();
         job::start(&handle, plan, cell.clone())?;
         Ok(View { _handle: handle, cell })
     }
@@ -321,6 +367,12 @@ impl View {
     #[doc(hidden)]
     pub fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<Changes>> {
         self.cell.poll_take(cx)
+    }
+
+    /// For bindings: what was [held](Watch::held) back is told.
+    #[doc(hidden)]
+    pub fn release(&self) {
+        self.cell.release();
     }
 
     /// Ends the view, as dropping it does. [`rows`](Self::rows) stays what was shown last.

@@ -14,6 +14,10 @@ static inline void ignore_event(const tidings_event *event, void *user_data) {
     (void)event, (void)user_data;
 }
 
+static inline void ignore_changes(const tidings_changes *changes, void *user_data) {
+    (void)changes, (void)user_data;
+}
+
 static inline void ignore_url(const char *address, void *user_data) {
     (void)address, (void)user_data;
 }
@@ -85,6 +89,26 @@ static inline void call_everything(tidings_client *client) {
     CALL(tidings_client_cancel(client, id, NULL, &wrong));
     CALL(tidings_client_subscribe_async(client, "posts", "async", NULL, NULL, NULL, &id, &wrong));
     CALL(tidings_client_unsubscribe(client, id, &wrong));
+
+    tidings_watch_options *watched = tidings_watch_options_new();
+    tidings_watch_options_set_timeout(watched, 300);
+    tidings_view *view = NULL;
+    CALL(tidings_client_watch(client, "posts", watched, NULL, NULL, NULL, &view, &wrong));
+    tidings_view_free(view);
+    tidings_watch_options_set_wait(watched, false);
+    CALL(tidings_client_watch(client, "posts", watched, ignore_changes, NULL, NULL, &view, &wrong));
+    tidings_watch_options_free(watched);
+    if (view) {
+        tidings_rows *rows = NULL;
+        CALL(tidings_view_rows(view, &rows, &wrong));
+        tidings_rows_free(rows);
+        tidings_error_free(tidings_view_error(view));
+        CALL(tidings_client_prove_async(client, view, NULL, NULL, &id, &wrong));
+        CALL(tidings_client_cancel(client, id, NULL, &wrong));
+        CALL(tidings_view_prove(view, 1, &wrong));
+        CALL(tidings_view_close(view, &wrong));
+        tidings_view_free(view);
+    }
 
     CALL(tidings_client_send(client, "GET", "/api/health", NULL, NULL, NULL, &wrong));
     CALL(tidings_client_auth_with_password(client, "users", "ada@example.com", "wrong", NULL, &wrong));

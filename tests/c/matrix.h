@@ -53,6 +53,10 @@ static inline void ignore_token(tidings_token_request *request, void *user_data)
     tidings_token_request_free(request);
 }
 
+static inline void ignore_changes(const tidings_changes *changes, void *user_data) {
+    (void)changes, (void)user_data;
+}
+
 static inline void ignore_connect(tidings_source_request *request, void *user_data) {
     (void)request, (void)user_data;
 }
@@ -72,6 +76,51 @@ static inline tidings_subscribe_options *new_subscribe_options(void) {
     tidings_subscribe_options *options = tidings_subscribe_options_new();
     CHECK_OK(tidings_subscribe_options_set_timeout(options, 5000));
     return options;
+}
+
+static inline tidings_watch_options *new_watch_options(void) {
+    tidings_watch_options *options = tidings_watch_options_new();
+    CHECK_OK(tidings_watch_options_set_limit(options, 3));
+    CHECK_OK(tidings_watch_options_set_timeout(options, 5000));
+    return options;
+}
+
+static tidings_client *watched;
+
+static inline tidings_view *new_view(void) {
+    tidings_view *view = NULL;
+    if (!watched) {
+        watched = new_client();
+        post(watched, "something to watch");
+    }
+    tidings_watch_options *options = new_watch_options();
+    CHECK_OK(tidings_client_watch(watched, "posts", options, NULL, NULL, NULL, &view, &error));
+    tidings_watch_options_free(options);
+    return view;
+}
+
+static inline tidings_view *new_closed_view(void) {
+    tidings_view *view = new_view();
+    CHECK_OK(tidings_view_close(view, &error));
+    return view;
+}
+
+static inline tidings_rows *new_rows(void) {
+    tidings_view *view = new_view();
+    tidings_rows *rows = NULL;
+    CHECK_OK(tidings_view_rows(view, &rows, &error));
+    CHECK(tidings_rows_len(rows) > 0);
+    tidings_view_free(view);
+    return rows;
+}
+
+static inline tidings_changes *new_changes(void) {
+    tidings_view *view = new_view();
+    tidings_changes *changes = NULL;
+    CHECK_OK(tidings_view_next(view, 60000, &changes, &error));
+    CHECK(changes != NULL);
+    tidings_view_free(view);
+    return changes;
 }
 
 static inline tidings_batch *new_full_batch(void) {
@@ -201,6 +250,7 @@ static inline int end(void) {
     HERE("the end");
     atomic_store(&is_lent, false);
     tidings_source_free(lender);
+    tidings_client_free(watched);
     CHECK_OK(tidings_log_set(TIDINGS_LOG_LEVEL_OFF, NULL, NULL, NULL, &error));
     AWAIT(atomic_load(&counter.drops) >= wanted_drops);
     AWAIT(is_alone());

@@ -21,6 +21,7 @@ NULLABLE_IN = {
     ("tidings_client_auth_with_password_async", "id"),
     ("tidings_client_auth_refresh_async", "id"),
     ("tidings_client_subscribe_async", "id"),
+    ("tidings_client_prove_async", "id"),
     ("tidings_client_subscribe_async", "collection"),
     ("tidings_client_auth_with_password", "record"),
     ("tidings_client_auth_with_oauth2", "record"),
@@ -33,13 +34,13 @@ NULLABLE_IN = {
     ("tidings_token_request_answer", "token"),
 }
 # An options object is the subject of its own functions.
-SUBJECT = re.compile(r"tidings_(client|subscribe|request|source)_options_")
+SUBJECT = re.compile(r"tidings_(client|subscribe|watch|request|source)_options_")
 
 # What is right for an argument that is text, where it matters.
 TEXT = {
     "url": "URL", "topic": '"*"', "method": '"GET"', "path": '"/api/health"', "body": '"{}"',
     "expression": '"a = {:a}"', "values": '"{\\"a\\": 1}"', "record": '"{}"', "name": '"X-Name"',
-    "identity": '"ada@example.com"', "password": '"secret"', "provider": '"nowhere"',
+    "fields": '"-title"', "relations": '"author"', "identity": '"ada@example.com"', "password": '"secret"', "provider": '"nowhere"',
 }
 BAD_TEXT = ['NULL', '"\\xff\\xfe"', '""', '"a b\\n\\t\\x01"', "LONG"]
 NUMBER = {
@@ -67,11 +68,16 @@ MADE = {
     "tidings_source": ["new_source()", "NULL", "new_closed_source()"],
     "tidings_source_event": ["new_source_event()", "NULL"],
     "tidings_token_request": ["new_token_request()", "NULL"],
+    "tidings_watch_options": ["new_watch_options()", "NULL"],
+    "tidings_view": ["new_view()", "NULL", "new_closed_view()"],
+    "tidings_rows": ["new_rows()", "NULL"],
+    "tidings_changes": ["new_changes()", "NULL"],
 }
 # What a callback is lent, and so is never freed.
 LENT = {"tidings_source_request": ["lent_request", "NULL"]}
 CONSUMES = re.compile(r"_free$|^tidings_token_request_(answer|fail)$")
-ENUMS = ["status", "action", "state", "gap_reason", "reason", "subscription_state", "overflow", "source_kind", "log_level"]
+ENUMS = ["status", "action", "state", "gap_reason", "reason", "subscription_state", "overflow", "source_kind", "log_level",
+         "freshness", "delta_kind", "remove_reason"]
 RANDOM_CALLS = 8
 
 

@@ -23,7 +23,7 @@ import urllib.request
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 EXAMPLES = ROOT / "examples" / "c"
-PROGRAMS = ["threads", "life", "callbacks", "source", "one_answer", "loop", "matrix", "wrapper"]
+PROGRAMS = ["threads", "life", "callbacks", "source", "one_answer", "loop", "views", "matrix", "wrapper"]
 STRICT = ["-g", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-D_GNU_SOURCE", f"-I{ROOT / 'include'}"]
 C, CXX = ["gcc", "-std=c11", *STRICT], ["g++", "-std=c++17", *STRICT]
 # What a Rust static library needs of the system: `rustc --print native-static-libs`, but for what gcc adds itself.

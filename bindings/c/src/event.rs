@@ -60,6 +60,9 @@ pub enum Action {
     /// Queue only: the server has acknowledged the topic. For tidings_client_subscribe_async(), and for a subscription
     /// with tidings_subscribe_options_set_wait(false); the first event of its subscription.
     Acknowledged = 13,
+    /// Queue only: a view has changes to take, or has ended; tidings_event_subscription() is its id. See
+    /// tidings_client_watch().
+    Changed = 14,
 }
 
 /// A tidings_action as a host passes it in: any number.
@@ -110,6 +113,7 @@ enum Content {
     State(Arc<StateInfo>),
     Disconnected(Arc<Strings>),
     Acknowledged,
+    Changed,
     Completed(Result<Done, tidings_core::Error>),
 }
 
@@ -151,6 +155,7 @@ impl Event {
             Item::Completed { call, answer, tag } => {
                 Self { call, tag, ..Self::with(0, Content::Completed(answer.map(Done::from))) }
             }
+            Item::Changed { view, tag } => Self { tag, ..Self::with(view, Content::Changed) },
             Item::State(state) => Self::with(0, Content::State(Arc::new(StateInfo::new(&state)))),
             Item::Disconnected(topics) => {
                 Self::with(0, Content::Disconnected(Arc::new(Strings::from_iter(topics))))
@@ -251,6 +256,7 @@ impl Event {
             Content::State(_) => Action::State,
             Content::Disconnected(_) => Action::Disconnected,
             Content::Acknowledged => Action::Acknowledged,
+            Content::Changed => Action::Changed,
             Content::Completed(_) => Action::Completed,
         }
     }
@@ -265,7 +271,7 @@ pub extern "C" fn tidings_event_action(event: Option<&Event>) -> Action {
 /// The name of an action, such as "create".
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_action_name(action: RawAction) -> *const c_char {
-    const NAMES: [&CStr; 14] = [
+    const NAMES: [&CStr; 15] = [
         c"unknown",
         c"create",
         c"update",
@@ -280,6 +286,7 @@ pub extern "C" fn tidings_action_name(action: RawAction) -> *const c_char {
         c"disconnected",
         c"completed",
         c"acknowledged",
+        c"changed",
     ];
     name_of(action.0, &NAMES)
 }

@@ -25,7 +25,7 @@
 //!     - ..._free: one thread at a time. NULL is allowed.
 //!     - ..._name of a number: any thread. It returns static text in lower case, never NULL, and "unknown" for a number that
 //!       is not in the enumeration.
-//!     - Functions that read an event, error, state, response or list: any thread. What they return belongs to that object.
+//!     - Functions that read an event, error, state, response, list, rows or changes: any thread. What they return belongs to that object.
 //!
 //! Threads
 //!     Each client has a thread for its I/O, and a second one, started with the first callback, that runs callbacks: one at a
@@ -47,7 +47,7 @@
 //!     posix_spawnattr_setsigmask().
 //!
 //! Ownership
-//!     What a function named ..._new, _clone, _next or _send returns, or puts into an argument `type **`, is yours: free it
+//!     What a function named ..._new, _clone, _next, _rows or _send returns, or puts into an argument `type **`, is yours: free it
 //!     with the function of that type whose name ends in _free. Pointers to const are borrowed: they are valid as long as the
 //!     object that they came from, or, for the arguments of a callback, until the callback returns. Free a `char *` that is not
 //!     const with tidings_string_free(). What you pass in is read during the call and not kept, except `user_data`.
@@ -108,6 +108,8 @@ mod packed;
 mod auth;
 mod request;
 mod calls;
+mod watch_options;
+mod view;
 mod filter;
 mod stats;
 mod source_options;
