@@ -43,7 +43,7 @@
 //! record that is gone leaves its version behind for a while, against messages that are late.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -55,7 +55,7 @@ use super::{
     fold::{Change, Why},
     merge::until,
     question::{Question, Wanted},
-    rows::{Row, Rows},
+    rows::{Index, Row, Rows},
     tasks::{Kind, Need, Stage, Task, Walk},
 };
 use crate::{
@@ -176,7 +176,7 @@ pub(super) struct Machine {
     pub(super) schema: Schema,
     /// What is kept, in order, and by id.
     pub(super) kept: Rows,
-    pub(super) index: HashMap<Box<str>, Row>,
+    pub(super) index: Index,
     /// Nothing is beyond what is kept.
     pub(super) is_complete: bool,
     pub(super) shown: Rows,
@@ -221,7 +221,7 @@ impl Machine {
             settings,
             schema: Schema::default(),
             kept: Rows::default(),
-            index: HashMap::new(),
+            index: Index::default(),
             is_complete: false,
             shown: Rows::default(),
             is_first: true,
@@ -403,7 +403,7 @@ impl Machine {
         let due = self.echoes.due(now.mono);
         for id in due {
             // Of others that match, the filtered topic tells.
-            if self.index.contains_key(&id) {
+            if self.index.contains(&id) {
                 self.ask(&id, Why::LeftFilter);
             }
         }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{
+    arrange::Order,
     fold::{Change, Why},
     machine::{Doubt, HELD, HELD_IDS, Judge, Machine, Message, Now, Output, Role},
     rows::{Row, Rows, version_of},
@@ -90,7 +91,7 @@ impl Machine {
         };
         self.echoes.note(now.mono, id, version, message.role, message.is_delete);
         let known = self.index.get(id).and_then(Row::updated);
-        let is_row = known.is_some() || self.index.contains_key(id);
+        let is_row = known.is_some() || self.index.contains(id);
         let seen = self.seen.get(id);
         let order = match (known, seen) {
             (Some(known), _) => version.cmp(known),
@@ -162,7 +163,7 @@ impl Machine {
         let id = row.id();
         let old = self.index.remove(id);
         if old.as_ref() == Some(&row) {
-            self.index.insert(id.into(), row);
+            self.index.insert(row);
             return;
         }
         if let Some(old) = &old
@@ -188,7 +189,7 @@ impl Machine {
         if let Err(at) = self.kept.find(&row, &self.settings.order) {
             self.kept.insert(at, row.clone());
         }
-        self.index.insert(id.into(), row.clone());
+        self.index.insert(row.clone());
         self.seen.forget(id);
         self.changes.push(Change { old, new: Some(row), why: Why::Displaced });
         if let Some(limit) = self.settings.limit
@@ -220,13 +221,9 @@ impl Machine {
             if old.as_ref().is_none_or(|old| !old.is(&row)) {
                 self.changes.push(Change { old, new: Some(row.clone()), why: Why::Gone });
             }
-            self.index.insert(row.id().into(), row);
+            self.index.insert(row);
         }
-        self.changes.extend(gone.into_values().map(|old| Change {
-            old: Some(old),
-            new: None,
-            why: Why::Gone,
-        }));
+        self.changes.extend(gone.into_rows().map(|old| Change { old: Some(old), new: None, why: Why::Gone }));
     }
 
     /// Shows what has changed, unless rows are missing that are on their way.
@@ -244,7 +241,7 @@ impl Machine {
         };
         let changes = match self.settings.limit {
             None => changes,
-            Some(_) => differences(&self.shown, &rows, changes),
+            Some(_) => differences(&self.shown, &rows, changes, &self.settings.order),
         };
         self.shown = rows.clone();
         let is_first = std::mem::replace(&mut self.is_first, false);
@@ -287,7 +284,7 @@ impl Machine {
 
     /// When time changes whether these rows match.
     pub(super) fn plan_flips(&mut self, now: Now) {
-        self.flips.retain(|(_, id)| !self.index.contains_key(id));
+        self.flips.retain(|(_, id)| !self.index.contains(id));
         if matches!(self.settings.judge, Judge::Here { has_clock: true, .. }) {
             let rows: Vec<Row> = self.kept.iter().cloned().collect();
             rows.iter().for_each(|row| self.plan_flip(now, row));
@@ -338,21 +335,33 @@ pub(super) fn until(now: Now, wall: u64) -> Instant {
     now.mono + Duration::from_millis(wall.saturating_sub(now.wall)).min(Duration::from_secs(3600))
 }
 
-/// What differs between two windows, and why, as far as a change says it.
-fn differences(before: &Rows, after: &Rows, changes: Vec<Change>) -> Vec<Change> {
-    let whys: HashMap<Box<str>, Why> =
-        changes.into_iter().filter_map(|change| Some((change.old?.id().into(), change.why))).collect();
-    let mut gone: HashMap<&str, &Row> = before.iter().map(|row| (row.id(), row)).collect();
-    let mut found = Vec::new();
-    for row in after.iter() {
-        let old = gone.remove(row.id());
-        if old.is_none_or(|old| !old.is(row)) {
-            found.push(Change { old: old.cloned(), new: Some(row.clone()), why: Why::Displaced });
-        }
+/// What differs between two windows, after these changes of what is kept. Nothing else is looked at but the ends, where rows
+/// that have not changed leave the window or come into it.
+fn differences(before: &Rows, after: &Rows, changes: Vec<Change>, order: &Order) -> Vec<Change> {
+    let mut changed: HashMap<Box<str>, Change> = HashMap::new();
+    for Change { old, new, why } in changes {
+        let Some(row) = old.as_ref().or(new.as_ref()) else { continue };
+        let entry = changed.entry(row.id().into()).or_insert(Change { old, new: None, why });
+        (entry.new, entry.why) = (new, why);
     }
-    for (id, row) in gone {
-        let why = whys.get(id).copied().unwrap_or(Why::Displaced);
-        found.push(Change { old: Some(row.clone()), new: None, why });
-    }
-    found
+    let is_in = |rows: &Rows, row: &Row| rows.find(row, order).is_ok();
+    let beyond = |inner: &Rows, outer: &Rows| -> Vec<Row> {
+        let from_the_end = (0..inner.len()).rev().filter_map(|at| inner.get(at));
+        let unchanged = from_the_end.filter(|row| !changed.contains_key(row.id()));
+        unchanged.take_while(|row| !is_in(outer, row)).cloned().collect()
+    };
+    let left = beyond(before, after).into_iter().map(|row| (Some(row), None, Why::Displaced));
+    let came = beyond(after, before).into_iter().map(|row| (None, Some(row), Why::Displaced));
+    let moved: Vec<_> = left.chain(came).collect();
+    let changed = changed.into_values().map(|Change { old, new, why }| {
+        let why = if new.is_none() { why } else { Why::Displaced };
+        (old.filter(|row| is_in(before, row)), new.filter(|row| is_in(after, row)), why)
+    });
+    let differs = |old: &Option<Row>, new: &Option<Row>| match (old, new) {
+        (Some(old), Some(new)) => !old.is(new),
+        (None, None) => false,
+        _ => true,
+    };
+    let found = changed.chain(moved).filter(|(old, new, _)| differs(old, new));
+    found.map(|(old, new, why)| Change { old, new, why }).collect()
 }

@@ -17,6 +17,7 @@ mod rows;
 #[cfg(test)]
 mod simulation;
 mod tasks;
+mod tree;
 
 use std::{
     fmt,

@@ -346,7 +346,7 @@ impl Machine {
     pub(super) fn answered(&mut self, now: Now) {
         let Task::Ask(Ask { ids, answer: Some(rows), .. }) = &self.task else { return };
         let there: HashSet<&str> = rows.iter().map(Row::id).collect();
-        let goes = |id: &str| !there.contains(id) && self.index.contains_key(id);
+        let goes = |id: &str| !there.contains(id) && self.index.contains(id);
         if ids.keys().any(|id| goes(id)) { self.ask_proof(now) } else { self.finish_ask(now) }
     }
 
