@@ -88,10 +88,11 @@ hostile:
 ROUNDS ?= 3
 BENCH  := $(CARGO) run --quiet --release --manifest-path bench/Cargo.toml --package
 
-bench: $(VENV)/bench python | bench/storm/js/node_modules
+bench: $(VENV)/bench python $(POCKETBASE) | bench/storm/js/node_modules
 	$(BENCH) delivery-bench -- bench/results/delivery.json $(ROUNDS)
 	$(BENCH) fanout-bench -- bench/results/fanout.json
 	$(BENCH) filter-bench
+	TIDINGS_POCKETBASE=$(POCKETBASE) $(BENCH) view-bench -- bench/results/view.json
 	$(BENCH) storm-bench -- bench/results/storm.json $(VENV)/bin/python
 	$(BENCH) decoder-bench -- --json bench/results/decoder.json
 	$(VENV)/bin/python bench/python/compare.py bench/target/release/delivery-bench bench/results/python.json $(ROUNDS)

@@ -277,9 +277,9 @@ impl Scene<'_> {
         }
     }
 
-    async fn compare(&self, watchers: &mut [Watcher], server: &str, until: Instant) {
+    async fn compare(&self, watchers: &mut [Watcher], server: &str, interval: Duration, until: Instant) {
         while Instant::now() < until {
-            Timer::after(Duration::from_secs(3)).await;
+            Timer::after(interval).await;
             let _closed = self.gate.write().await;
             let rows = join_all(watchers.iter_mut().map(|watcher| watcher.check(server))).await;
             add(&self.counts.proofs, rows.len() as u64);
@@ -342,7 +342,7 @@ fn no_row_differs_from_the_servers_list_whatever_happens_meanwhile() {
             scene.switch(&user, tokens, part(10, 5)).boxed_local(),
         );
         let until = Instant::now() + Duration::from_secs(seconds);
-        let work = async { futures::join!(scene.compare(&mut watchers, &url, until), writers) };
+        let work = async { futures::join!(scene.compare(&mut watchers, &url, part(15, 4), until), writers) };
         select(work.boxed_local(), faults).await;
         let counts = &scene.counts;
         println!("{counts:?}");

@@ -2,13 +2,14 @@
 
 use std::{
     cmp::Ordering,
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     mem::take,
     time::{Duration, Instant},
 };
 
 use super::{
     arrange::Order,
+    books::Last,
     fold::{Change, Why},
     machine::{Doubt, HELD, HELD_IDS, Judge, Machine, Message, Now, Output, Role},
     rows::{Row, Rows, version_of},
@@ -56,16 +57,26 @@ impl Machine {
             if let (Some(id), Some(version)) = (message.record["id"].as_str(), version_of(&message.record))
                 && self.seen.get(id).is_none_or(|(seen, _)| seen < version || message.is_delete)
             {
-                self.seen.note(now.mono, id, Some(version), message.is_delete);
+                let last = if message.is_delete { Last::Gone } else { Last::Out };
+                self.seen.note(now.mono, id, Some(version), last);
             }
         }
         self.held_ids.clear();
     }
 
     /// Applies what was held.
-    pub(super) fn release(&mut self, now: Now) {
+    ///
+    /// What is in none of these, of which all are that a list has found, may have been hidden by a rule while the message was
+    /// under way.
+    pub(super) fn release(&mut self, now: Now, listed: Option<&HashSet<Box<str>>>) {
         for message in take(&mut self.held) {
-            self.apply(now, &message);
+            let id = message.record["id"].as_str().unwrap_or_default();
+            let is_listed = listed.is_none_or(|listed| listed.contains(id));
+            if !is_listed && matches!(self.judge(now, &message), Verdict::In) {
+                self.ask(id, Why::Gone);
+            } else {
+                self.apply(now, &message);
+            }
         }
         for id in take(&mut self.held_ids) {
             self.ask(&id, Why::Gone);
@@ -84,6 +95,9 @@ impl Machine {
         let record = &message.record;
         let Some(id) = record["id"].as_str() else { return };
         let verdict = self.judge(now, message);
+        if message.role == Role::All && !matches!(verdict, Verdict::In | Verdict::Deleted) {
+            self.plan_rises(now, id, record);
+        }
         let Some(version) = version_of(record) else {
             // Nothing says whether it is newer than what is known.
             let why = if message.is_delete { Why::Deleted } else { Why::LeftFilter };
@@ -98,7 +112,9 @@ impl Machine {
             (None, Some((seen, _))) => version.cmp(seen),
             (None, None) => Ordering::Greater,
         };
-        let seen_gone = !is_row && seen.is_some_and(|(_, is_gone)| is_gone);
+        let seen_gone = !is_row && seen.is_some_and(|(_, last)| last != Last::Out);
+        // A rule may hide it, and the message be from before.
+        let was_unlisted = !is_row && seen.is_some_and(|(_, last)| last == Last::Unlisted);
         match (order, verdict) {
             // It may be what was committed last all the same: times are stamped before, and clocks are set back.
             (Ordering::Less, Verdict::Changed) if !is_row => {}
@@ -106,22 +122,22 @@ impl Machine {
             (Ordering::Less, _) => self.ask(id, Why::LeftFilter),
             (_, Verdict::Deleted) => {
                 self.take_row(id, Why::Deleted);
-                self.seen.note(now.mono, id, Some(version), true);
+                self.seen.note(now.mono, id, Some(version), Last::Gone);
             }
             // The filtered topic tells, or nobody does: then it is asked for after a while.
             (Ordering::Greater, Verdict::Changed) if !is_row => {
-                self.seen.note(now.mono, id, Some(version), false);
+                self.seen.note(now.mono, id, Some(version), Last::Out);
             }
             (_, Verdict::Changed) => {}
             (_, Verdict::Unknown) => self.ask(id, Why::LeftFilter),
             (Ordering::Greater, Verdict::Out) => {
                 self.take_row(id, Why::LeftFilter);
-                self.seen.note(now.mono, id, Some(version), false);
-                self.plan_flip_of(now, id, record);
+                self.seen.note(now.mono, id, Some(version), Last::Out);
             }
             (Ordering::Equal, Verdict::Out) if !is_row => {}
             (Ordering::Equal, Verdict::Out) => self.ask(id, Why::LeftFilter),
             (Ordering::Equal, Verdict::In) if seen_gone => self.ask(id, Why::LeftFilter),
+            (Ordering::Greater, Verdict::In) if was_unlisted => self.ask(id, Why::LeftFilter),
             (order, Verdict::In) => {
                 let Some(row) = Row::new(record, &self.settings.order) else { return };
                 match self.index.get(id) {
@@ -179,7 +195,7 @@ impl Machine {
                 .is_none_or(|last| self.settings.order.compare(&row, last) == Ordering::Greater);
         if is_beyond {
             // What stands between it and the last one is not known.
-            self.seen.note(now.mono, id, row.updated(), false);
+            self.seen.note(now.mono, id, row.updated(), Last::Out);
             return self.changes.extend(old.map(|old| Change {
                 old: Some(old),
                 new: None,
@@ -199,7 +215,7 @@ impl Machine {
             self.kept.remove(self.kept.len() - 1);
             self.index.remove(last.id());
             self.is_complete = false;
-            self.seen.note(now.mono, last.id(), last.updated(), false);
+            self.seen.note(now.mono, last.id(), last.updated(), Last::Out);
             self.changes.push(Change { old: Some(last), new: None, why: Why::Displaced });
         }
     }
@@ -213,7 +229,7 @@ impl Machine {
     }
 
     /// Takes a list that is in order. What is the same row in it stays the same object.
-    pub(super) fn take_list(&mut self, rows: Vec<Row>) {
+    pub(super) fn take_list(&mut self, now: Now, rows: Vec<Row>) {
         let mut gone = take(&mut self.index);
         self.kept = Rows::of(&rows);
         for row in rows {
@@ -223,14 +239,18 @@ impl Machine {
             }
             self.index.insert(row);
         }
-        self.changes.extend(gone.into_rows().map(|old| Change { old: Some(old), new: None, why: Why::Gone }));
+        for old in gone.into_rows() {
+            self.seen.note(now.mono, old.id(), old.updated(), Last::Unlisted);
+            self.changes.push(Change { old: Some(old), new: None, why: Why::Gone });
+        }
     }
 
     /// Shows what has changed, unless rows are missing that are on their way.
     pub(super) fn show(&mut self) {
-        if self.proven.is_none() || self.lacks_rows() || self.has_gap && !self.is_first {
+        if self.proven.is_none() || self.lacks_rows() || self.has_gap && !self.is_first && !self.is_listed {
             return;
         }
+        self.is_listed = false;
         if self.changes.is_empty() && !self.is_first {
             return;
         }
@@ -297,12 +317,20 @@ impl Machine {
         }
     }
 
-    fn plan_flip_of(&mut self, now: Now, id: &str, record: &serde_json::Value) {
-        if let Judge::Here { filter, has_clock: true } = &self.settings.judge
+    pub(super) fn plan_flip_of(&mut self, now: Now, id: &str, record: &serde_json::Value) {
+        if let Judge::Here { filter, has_clock: true, .. } = &self.settings.judge
             && let Some(at) = filter.next_flip(record, now.wall)
-            && self.flips.len() < self.index.len() + HELD_IDS
         {
+            self.plan(at, id);
+        }
+    }
+
+    /// Looks at a record again at this time.
+    pub(super) fn plan(&mut self, at: u64, id: &str) {
+        if self.flips.len() < self.index.len() + HELD_IDS {
             self.flips.insert((at, id.into()));
+        } else {
+            self.need = self.need.max(Need::Thin);
         }
     }
 
@@ -312,6 +340,9 @@ impl Machine {
             let Some((_, id)) = self.flips.pop_first() else { return };
             let Some(row) = self.index.get(&id).cloned() else {
                 // It was out, and may be in now.
+                if self.risen.len() < HELD_IDS {
+                    self.risen.entry(id.clone()).or_insert(now.wall);
+                }
                 self.ask(&id, Why::LeftFilter);
                 continue;
             };
@@ -321,11 +352,14 @@ impl Machine {
                 Answer::In => {}
                 Answer::Out => {
                     self.take_row(&id, Why::LeftFilter);
-                    self.seen.note(now.mono, &id, row.updated(), false);
+                    self.seen.note(now.mono, &id, row.updated(), Last::Out);
+                    self.plan_rises(now, &id, &record);
                 }
                 Answer::Unknown => self.ask(&id, Why::LeftFilter),
             }
-            self.plan_flip_of(now, &id, &record);
+            if self.index.contains(&id) {
+                self.plan_flip_of(now, &id, &record);
+            }
         }
     }
 }
