@@ -628,10 +628,15 @@ impl World {
         assert!(!self.in_gap, "V9: seed {}: shown before the gap was closed", self.seed);
     }
 
+    /// What time has taken out of the filter.
     fn note_time(&mut self) {
         if self.setup.has_clock() {
-            let records: Vec<Value> = self.records.values().cloned().collect();
-            records.iter().for_each(|record| self.note(record));
+            let out = self.records.values().filter(|record| !self.matches(record));
+            let out: Vec<String> =
+                out.filter_map(|record| record["id"].as_str().map(str::to_owned)).collect();
+            for (user, id) in (0..3).flat_map(|user| out.iter().map(move |id| (user, id))) {
+                self.outs.insert((user, id.clone()), self.time);
+            }
         }
     }
 
