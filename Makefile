@@ -17,7 +17,7 @@ PACKAGES   := nginx iproute2 gcc g++ clang cmake pkg-config valgrind libevent-de
 
 test: tools
 	TIDINGS_POCKETBASE=$(POCKETBASE) RUST_TEST_THREADS=$(THREADS) $(CARGO) test --all-features
-	TIDINGS_POCKETBASE=$(LEGACY) $(CARGO) test --all-features --test pocketbase --test acknowledged_and_silent --test filter_pairs --test watch_pocketbase --test sort_order --test records
+	TIDINGS_POCKETBASE=$(LEGACY) $(CARGO) test --all-features --test pocketbase --test acknowledged_and_silent --test filter_pairs --test watch_pocketbase --test watch_soak --test sort_order --test records
 	$(CARGO) test --no-default-features --lib --quiet
 	$(CARGO) test --no-default-features --features tokio,tls --lib --quiet
 	$(CARGO) run --quiet --example quickstart
@@ -73,9 +73,12 @@ lint-c: gcc g++ clang
 soak:
 	$(CARGO) run --quiet --example soak
 
-# Live views against a real PocketBase for longer: WATCH_ROUNDS says how long, WATCH_RECORDS with how many records.
-soak-watch:
-	TIDINGS_POCKETBASE=$(POCKETBASE) WATCH_ROUNDS=$(or $(WATCH_ROUNDS),300) WATCH_RECORDS=$(or $(WATCH_RECORDS),10000) $(CARGO) test --quiet --all-features --test watch_pocketbase no_row
+# Live views against both real PocketBases for longer: WATCH_SECONDS says how long, WATCH_RECORDS with how many records.
+soak-watch: $(POCKETBASE) $(LEGACY)
+	for server in $(POCKETBASE) $(LEGACY); do \
+		TIDINGS_POCKETBASE=$$server WATCH_SECONDS=$(or $(WATCH_SECONDS),300) WATCH_RECORDS=$(or $(WATCH_RECORDS),10000) \
+			$(CARGO) test --quiet --all-features --test watch_soak -- --nocapture || exit 1; \
+	done
 
 # The hostile server for longer. HOSTILE_ROUNDS says how long, a third of a minute each; HOSTILE_SEED repeats a run.
 hostile:
@@ -85,10 +88,11 @@ hostile:
 ROUNDS ?= 3
 BENCH  := $(CARGO) run --quiet --release --manifest-path bench/Cargo.toml --package
 
-bench: $(VENV)/bench python | bench/storm/js/node_modules
+bench: $(VENV)/bench python $(POCKETBASE) | bench/storm/js/node_modules
 	$(BENCH) delivery-bench -- bench/results/delivery.json $(ROUNDS)
 	$(BENCH) fanout-bench -- bench/results/fanout.json
 	$(BENCH) filter-bench
+	TIDINGS_POCKETBASE=$(POCKETBASE) $(BENCH) view-bench -- bench/results/view.json
 	$(BENCH) storm-bench -- bench/results/storm.json $(VENV)/bin/python
 	$(BENCH) decoder-bench -- --json bench/results/decoder.json
 	$(VENV)/bin/python bench/python/compare.py bench/target/release/delivery-bench bench/results/python.json $(ROUNDS)

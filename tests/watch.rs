@@ -1,7 +1,10 @@
 //! The live view, against the embedded server.
 #![cfg(all(feature = "hub", feature = "async-io"))]
 
-use std::{future::IntoFuture, time::Duration};
+use std::{
+    future::IntoFuture,
+    time::{Duration, SystemTime},
+};
 
 use serde_json::{Value, json};
 use tidings::{Client, Delta, Error, Row, View, Why, hub::Hub};
@@ -136,6 +139,31 @@ fn a_window_is_refilled_when_its_rows_go() {
         make(25);
         view.prove().await.unwrap();
         assert_eq!(titles(&view), ["25", "30", "31", "32", "33"]);
+    });
+}
+
+/// Of records that have not changed since the list no event tells.
+#[test]
+fn what_time_brings_in_is_asked_for_by_its_id_and_the_list_is_not_compared_again() {
+    smol::block_on(async {
+        let hub = Hub::start().unwrap();
+        hub.collection("tasks", json!({"title": "", "due": ""}));
+        let due = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(4));
+        let parts: Vec<&str> = due.split(' ').collect();
+        let month = "JanFebMarAprMayJunJulAugSepOctNovDec".find(parts[2]).unwrap() / 3 + 1;
+        let due = format!("{}-{month:02}-{} {}.000Z", parts[3], parts[1], parts[4]);
+        for (title, due) in [("a", &*due), ("b", &due), ("far", "9000-01-01 00:00:00.000Z")] {
+            hub.create("tasks", json!({"title": title, "due": due}));
+        }
+        let client = Client::new(&hub.url()).unwrap();
+        let watch = client.collection("tasks").watch().filter("due != '' && due < @now").sort("title");
+        let mut view = watch.audit(None).await.unwrap();
+        assert_eq!(titles(&view), [""; 0]);
+        until(&mut view, &mut Vec::new(), &["a", "b"]).await;
+        let lists: Vec<String> = hub.requests().into_iter().filter_map(|request| request.query).collect();
+        let has = |part: &str| lists.iter().filter(|query| query.contains(part)).count();
+        assert_eq!(has("fields=id%2Cupdated"), 0, "{lists:?}");
+        assert_eq!((has("sort=due"), has("perPage=500")), (1, 1), "{lists:?}");
     });
 }
 

@@ -18,6 +18,7 @@
 //! Everything that is said here about servers was seen on 0.40.6 and 0.22.26, and is asked of them again by
 //! `tests/filter_pairs.rs`, with random filters and records.
 
+mod ahead;
 mod clock;
 mod evaluate;
 mod explain;
@@ -34,6 +35,7 @@ mod value;
 
 use syntax::{Grammar, Tree};
 
+pub(crate) use ahead::{Ahead, Rise};
 pub(crate) use clock::stamp;
 pub(crate) use evaluate::{Found, Source, compare, compare_inside};
 pub use explain::explain_filter;

@@ -223,22 +223,26 @@ impl Comparison {
 
 /// When a moment that flows gets as far as a text, or beyond it.
 fn passes(moment: Moment, text: &str, now: u64) -> Option<u64> {
-    const END: u64 = 253_402_300_799_999;
+    reaches(moment, text, now, false).or_else(|| reaches(moment, text, now, true))
+}
+
+/// When a moment that flows is as far as a text, or beyond it, and was not before.
+pub(super) fn reaches(moment: Moment, text: &str, now: u64, is_beyond: bool) -> Option<u64> {
+    // The day after it is the last with four digits of the year.
+    const END: u64 = 253_402_300_799_999 - 86_400_000;
     let reads = |at: u64| match moment.reading(at) {
         Reading::Text(text) => text,
         Reading::Number(number) => number.to_string(),
     };
-    // The first time after now for which it holds; what holds goes on to hold.
-    let first = |holds: &dyn Fn(&str) -> bool| {
-        if holds(&reads(now)) || !holds(&reads(END)) {
-            return None;
-        }
-        let (mut before, mut after) = (now, END);
-        while after - before > 1 {
-            let middle = before + (after - before) / 2;
-            *if holds(&reads(middle)) { &mut after } else { &mut before } = middle;
-        }
-        Some(after)
-    };
-    first(&|reading| reading >= text).or_else(|| first(&|reading| reading > text))
+    // What holds goes on to hold.
+    let holds = |at: u64| if is_beyond { reads(at).as_str() > text } else { reads(at).as_str() >= text };
+    if holds(now) || !holds(END) {
+        return None;
+    }
+    let (mut before, mut after) = (now, END);
+    while after - before > 1 {
+        let middle = before + (after - before) / 2;
+        *if holds(middle) { &mut after } else { &mut before } = middle;
+    }
+    Some(after)
 }

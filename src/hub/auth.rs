@@ -103,6 +103,9 @@ impl State {
     /// Who a token names, or nobody: a bad or expired one makes a guest, silently.
     pub(super) fn identify(&self, authorization: Option<&str>) -> Option<Identity> {
         let token = authorization?.trim();
+        if self.faults.tokens_lost {
+            return None;
+        }
         let token = match token.split_at_checked(7) {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer ") => token.trim(),
             _ => token,

@@ -47,6 +47,8 @@ pub enum Endpoint {
     Sse,
     /// Everything under `/api/collections/NAME/records`, and `/api/batch`
     Records,
+    /// Of that the lists alone, `GET /api/collections/NAME/records`, before what is planned for all of it
+    Lists,
     /// `auth-with-password`, `auth-with-oauth2`, `auth-refresh`, `auth-methods`,
     /// `oauth2-redirect`, the provider's page, and the login of RustBaaS
     Auth,
@@ -63,6 +65,8 @@ pub(super) struct Plan {
     pub(super) life: Option<Duration>,
     pub(super) idle: Option<Duration>,
     pub(super) heartbeats_lost: bool,
+    /// Every token is taken for one that has expired.
+    pub(super) tokens_lost: bool,
     /// How many messages of a stream are shuffled together; 0 and 1 keep order.
     pub(super) reorder: usize,
     /// How long a stream is without topics while they are replaced.
@@ -349,6 +353,21 @@ impl Faults {
         self.limit(|plan| plan.heartbeats_lost = on);
     }
 
+    /// A switch: the hub takes every token for one that has expired, without a word: lists are those of a guest, often empty
+    /// ones, and so are submits; `auth-refresh` is answered with 401. Streams that are open stay whose they are. A client that
+    /// believes such a list empties what it shows.
+    ///
+    /// ```
+    /// # let hub = tidings::hub::Hub::start()?;
+    /// hub.list_rule("notes", |request, record| record["owner"] == request.auth_id());
+    /// hub.faults().lose_tokens(true);
+    /// // Ann's list of notes is empty now, and no error.
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn lose_tokens(&self, on: bool) {
+        self.shared.change(|state| state.faults.tokens_lost = on);
+    }
+
     /// Takes all switches back and forgets the answers planned for next requests.
     pub fn clear(&self) {
         self.freeze(false);
@@ -410,9 +429,15 @@ impl Faults {
 impl State {
     /// What the plan has for a request that just came.
     pub(super) fn planned(&mut self, endpoint: Endpoint) -> (Option<Duration>, Option<Answer>) {
-        let delay = self.faults.delays.get(&endpoint).copied();
-        let answer = self.faults.answers.get_mut(&endpoint).and_then(VecDeque::pop_front);
-        (delay, answer)
+        let plan = &mut self.faults;
+        let delay = plan.delays.get(&endpoint).copied();
+        let answer = plan.answers.get_mut(&endpoint).and_then(VecDeque::pop_front);
+        if endpoint != Endpoint::Lists {
+            return (delay, answer);
+        }
+        let delay = delay.or_else(|| plan.delays.get(&Endpoint::Records).copied());
+        let general = || plan.answers.get_mut(&Endpoint::Records).and_then(VecDeque::pop_front);
+        (delay, answer.or_else(general))
     }
 }
 

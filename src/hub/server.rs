@@ -322,12 +322,10 @@ impl Route {
             Route::Events { .. } => Endpoint::Events,
             Route::Channel(_) => Endpoint::Sse,
             Route::Health => Endpoint::Health,
-            Route::List(_)
-            | Route::Create(_)
-            | Route::View(..)
-            | Route::Update(..)
-            | Route::Delete(..)
-            | Route::Batch => Endpoint::Records,
+            Route::List(_) => Endpoint::Lists,
+            Route::Create(_) | Route::View(..) | Route::Update(..) | Route::Delete(..) | Route::Batch => {
+                Endpoint::Records
+            }
             Route::AuthWithPassword(_)
             | Route::LogInToApp
             | Route::AuthRefresh(_)

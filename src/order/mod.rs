@@ -117,6 +117,15 @@ impl Sort {
         Some(Ordering::Equal)
     }
 
+    /// The columns, and which of them fall: `None` unless all of them are fields of the record themselves.
+    pub(crate) fn plain(&self) -> Option<Vec<(&str, bool)>> {
+        let is_plain = |column: &Column| {
+            column.path.is_empty() && !column.has_modifier && !column.field.starts_with('@')
+        };
+        let columns = self.columns.iter().map(|column| (column.field.as_str(), column.descending));
+        self.columns.iter().all(is_plain).then(|| columns.collect())
+    }
+
     /// The filter of the records that come after this one; `None` where there is none that every server reads alike.
     pub(crate) fn after(&self, record: &Value, schema: &Schema) -> Option<String> {
         let keys: Option<Vec<Key>> = self.columns.iter().map(|column| column.key(record, schema)).collect();

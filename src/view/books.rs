@@ -11,24 +11,35 @@ use super::machine::{GRACE, Role};
 const REMEMBERED: Duration = Duration::from_secs(60);
 const MOST: usize = 8_192;
 
+/// Where a record is that is no row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Last {
+    /// Not in the filter, or beyond the window.
+    Out,
+    /// Deleted, or not there when it was asked for.
+    Gone,
+    /// It was a row, and a list did not have it.
+    Unlisted,
+}
+
 /// The newest versions of records that are no rows: what is late is known by them.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    /// By id: the version, whether the record is gone, and which note is the last about it.
-    versions: HashMap<Box<str>, (Box<str>, bool, u64)>,
+    /// By id: the version, where the record is, and which note is the last about it.
+    versions: HashMap<Box<str>, (Box<str>, Last, u64)>,
     notes: VecDeque<(Instant, Box<str>, u64)>,
     next: u64,
 }
 
 impl Seen {
-    pub(super) fn get(&self, id: &str) -> Option<(&str, bool)> {
-        self.versions.get(id).map(|(version, is_gone, _)| (&**version, *is_gone))
+    pub(super) fn get(&self, id: &str) -> Option<(&str, Last)> {
+        self.versions.get(id).map(|(version, last, _)| (&**version, *last))
     }
 
-    pub(super) fn note(&mut self, now: Instant, id: &str, version: Option<&str>, is_gone: bool) {
+    pub(super) fn note(&mut self, now: Instant, id: &str, version: Option<&str>, last: Last) {
         let Some(version) = version else { return };
         self.next += 1;
-        self.versions.insert(id.into(), (version.into(), is_gone, self.next));
+        self.versions.insert(id.into(), (version.into(), last, self.next));
         self.notes.push_back((now, id.into(), self.next));
         while self.notes.len() > MOST
             || self.notes.front().is_some_and(|(at, ..)| now.saturating_duration_since(*at) > REMEMBERED)

@@ -44,7 +44,7 @@ use crate::{
         identity::{Identity, Token},
     },
     error::unexpected,
-    filter::{self, Dialect, Filter, Plan as FilterPlan},
+    filter::{self, Ahead, Dialect, Filter, Plan as FilterPlan},
     topic::Topic,
 };
 
@@ -68,7 +68,6 @@ pub(super) struct Plan {
     topics: Vec<(Role, Topic)>,
     /// Of the list.
     path: String,
-    patient: bool,
 }
 
 impl Plan {
@@ -108,9 +107,17 @@ impl Plan {
         }
         let path = handle.dialect.auth_path(name, "records")?;
         let is_final_untaken = !handle.engine().has_provider();
-        let settings =
-            Settings { order, judge, question, limit: None, slack: 0, audit: None, is_final_untaken };
-        Ok(Self { settings, topics, path, patient: true })
+        let settings = Settings {
+            order,
+            judge,
+            question,
+            limit: None,
+            slack: 0,
+            audit: None,
+            is_final_untaken,
+            is_patient: true,
+        };
+        Ok(Self { settings, topics, path })
     }
 
     pub(super) fn window(mut self, limit: Option<usize>, slack: usize) -> Self {
@@ -124,7 +131,7 @@ impl Plan {
     }
 
     pub(super) fn patient(mut self, patient: bool) -> Self {
-        self.patient = patient;
+        self.settings.is_patient = patient;
         self
     }
 }
@@ -160,7 +167,10 @@ fn judge(text: &str, decides: Decides) -> Result<(Judge, usize), Error> {
             FilterPlan::ServerOnly { .. } => false,
         };
     let judge = match is_ours {
-        true => Judge::Here { filter: Box::new(filter), has_clock },
+        true => {
+            let ahead = if has_clock { Ahead::of(text) } else { None };
+            Judge::Here { filter: Box::new(filter), has_clock, ahead }
+        }
         false => Judge::Server { has_clock },
     };
     Ok((judge, comparisons))
@@ -179,8 +189,8 @@ fn wall() -> u64 {
 /// Subscribes, and hands the rest to the driver.
 pub(super) fn start(handle: &Arc<Handle>, plan: Plan, cell: Arc<Cell>) -> Result<(), Error> {
     let shared = Arc::clone(&handle.0);
-    let Plan { settings, topics, path, patient } = plan;
-    let topics = Topics::subscribe(shared.clone(), topics, patient)?;
+    let Plan { settings, topics, path } = plan;
+    let topics = Topics::subscribe(shared.clone(), topics, settings.is_patient)?;
     let job = Job {
         states: Box::pin(shared.notices.states.watch(|| State::Idle)),
         tokens: Box::pin(shared.account.tokens.watch(|| None)),
@@ -192,9 +202,7 @@ pub(super) fn start(handle: &Arc<Handle>, plan: Plan, cell: Arc<Cell>) -> Result
         rng: fastrand::Rng::with_seed(seed()),
         alarm: Alarm::default(),
         clock: Clock::default(),
-        is_first: true,
         path,
-        patient,
         shared: shared.clone(),
         cell: Ending(cell),
     };
@@ -213,8 +221,6 @@ struct Job {
     rng: fastrand::Rng,
     alarm: Alarm,
     clock: Clock,
-    is_first: bool,
-    patient: bool,
     /// These say only that it is worth to look.
     states: Pin<Box<async_channel::Receiver<State>>>,
     tokens: Pin<Box<async_channel::Receiver<Option<String>>>>,
@@ -378,20 +384,11 @@ impl Job {
             Answer::Failed(error) => {
                 let least = error.refusal().and_then(crate::Refusal::retry_after).unwrap_or_default();
                 let pause = self.backoff.next(Bounds::default(), &mut self.rng).max(least);
-                let is_final = self.is_final(&error);
-                let is_too_long = is_too_long(&error);
-                self.machine.failure(self.now(), number, Failure { error, is_final, is_too_long, pause });
+                let is_denied = error.refusal().is_some_and(|refusal| self.shared.dialect.denies(refusal));
+                self.machine.failure(self.now(), number, Failure { error, is_denied, pause });
             }
         }
         true
-    }
-
-    /// Whether asking again would bring the same answer.
-    fn is_final(&self, error: &Error) -> bool {
-        let Error::Refused(refusal) = error else { return false };
-        let is_transient = matches!(refusal.status(), 408 | 425 | 429 | 500..);
-        // What stands before the server may answer so for a while; a caller who waits is told.
-        !is_transient && (self.shared.dialect.denies(refusal) || self.is_first && !self.patient)
     }
 
     fn poll_time(&mut self, cx: &mut Context<'_>) -> bool {
@@ -413,7 +410,6 @@ impl Job {
                 self.request = Some((number, request.boxed()));
             }
             Output::Show { rows, changes, is_first, standing } => {
-                self.is_first = false;
                 self.cell.0.show(rows, changes, is_first, standing.map(freshness));
             }
             Output::Standing(standing) => self.cell.0.set_status(freshness(standing)),
@@ -439,13 +435,6 @@ impl fmt::Debug for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Job").field("path", &self.path).finish_non_exhaustive()
     }
-}
-
-/// "Query string is too large." of servers before 0.23, and what proxies say.
-fn is_too_long(error: &Error) -> bool {
-    let is_said =
-        |refusal: &crate::Refusal| refusal.status() == 400 && refusal.message().contains("too large");
-    error.refusal().is_some_and(|refusal| matches!(refusal.status(), 414 | 431) || is_said(refusal))
 }
 
 // ---- Topics ----

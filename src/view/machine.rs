@@ -19,21 +19,27 @@
 //!
 //! What is under way is a [`Task`], one at a time. An answer that carries another number than the task's is ignored.
 //!
+//! A [`Task::Look`] asks what time will bring in: events are applied, a gap drops it, a failure puts it off.
+//!
 //! | input | `Rest` | `Pause` (after a failure) | `Walk` (a list) | `Ask` (some ids) |
 //! |---|---|---|---|---|
 //! | event | applied | held | held | held if its id is asked for, else applied |
-//! | gap | walk (thin) | walk when it ends | full: goes on, then a thin one; else begins again | dropped for a thin walk |
+//! | gap | walk (thin) | walk when it ends | goes on, then a thin one; a refill is dropped | dropped for a thin walk |
 //! | link down | doubt | doubt | doubt; its answers are taken | the same |
 //! | link up | as before | as before | as before | as before |
 //! | identity | walk (full) | walk (full), now | dropped; walk (full) | dropped; walk (full) |
 //! | new token | nothing | now, if the old one was not taken | begins again | dropped for a thin walk |
 //! | page | ignored | ignored | next page, bodies that differ, proof, or done | proof, or done |
 //! | refusal, final | ignored | ignored | end; a user's: first whether the token is taken | the same |
-//! | failure | ignored | ignored | pause, then again | pause, then again |
+//! | failure | ignored | ignored | pause, then the same page again | pause, then a thin walk |
 //! | proof taken | ignored | ignored | done | done |
 //! | proof not taken | ignored | ignored | pause; doubt | pause; doubt |
 //! | prove | walk (thin) | walk when it ends | another walk after this one | walk after it |
 //! | time | audit, questions, flips | next task when it is over | - | - |
+//!
+//! A list takes a while, and a link that is cut more often than that would never let one end. So a walk survives the failure of
+//! a page, and gaps: it then shows what it has found, which is the list as it was read and holds every write from before it
+//! began, and another one follows.
 //!
 //! # Versions
 //!
@@ -53,14 +59,15 @@ use super::{
     arrange::Order,
     books::{Echoes, Seen},
     fold::{Change, Why},
+    look::Horizon,
     merge::until,
     question::{Question, Wanted},
-    rows::{Row, Rows},
+    rows::{Index, Row, Rows},
     tasks::{Kind, Need, Stage, Task, Walk},
 };
 use crate::{
     Error,
-    filter::{Filter, Schema},
+    filter::{Ahead, Filter, Schema},
 };
 
 /// The time, on both clocks.
@@ -96,7 +103,7 @@ pub(super) enum Judge {
     /// There is no filter.
     Nobody,
     /// We do, and ask where we do not know.
-    Here { filter: Box<Filter>, has_clock: bool },
+    Here { filter: Box<Filter>, has_clock: bool, ahead: Option<Ahead> },
     /// The server does.
     Server { has_clock: bool },
 }
@@ -112,6 +119,8 @@ pub(super) struct Settings {
     pub(super) audit: Option<Duration>,
     /// A token that the server does not take ends a view that has shown nothing yet: nobody brings another.
     pub(super) is_final_untaken: bool,
+    /// Nobody waits for the first list, so a refusal that may pass does not end the view.
+    pub(super) is_patient: bool,
 }
 
 /// Whether the list is what the server has.
@@ -155,10 +164,8 @@ pub(super) enum Output {
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
     pub(super) error: Error,
-    /// The server's own answer, which does not pass.
-    pub(super) is_final: bool,
-    /// The server does not take so long a query.
-    pub(super) is_too_long: bool,
+    /// It is a refusal of the server itself, and of nothing that stands before it.
+    pub(super) is_denied: bool,
     /// How long to wait at least.
     pub(super) pause: Duration,
 }
@@ -176,17 +183,21 @@ pub(super) struct Machine {
     pub(super) schema: Schema,
     /// What is kept, in order, and by id.
     pub(super) kept: Rows,
-    pub(super) index: HashMap<Box<str>, Row>,
+    pub(super) index: Index,
     /// Nothing is beyond what is kept.
     pub(super) is_complete: bool,
     pub(super) shown: Rows,
     pub(super) is_first: bool,
     pub(super) task: Task,
+    /// A walk that goes on after a pause.
+    pub(super) suspended: Option<Walk>,
     pub(super) need: Need,
     pub(super) number: u64,
     pub(super) live: bool,
     /// Changes were missed and the list that closes the gap is not done.
     pub(super) has_gap: bool,
+    /// A list has ended that is not shown yet.
+    pub(super) is_listed: bool,
     /// The rows are those of another identity.
     pub(super) is_another: bool,
     pub(super) needs_proof: bool,
@@ -207,6 +218,9 @@ pub(super) struct Machine {
     pub(super) echoes: Echoes,
     /// When time changes whether a record matches: by time, its id.
     pub(super) flips: BTreeSet<(u64, Box<str>)>,
+    /// Records that time should have brought in, and since when they are asked for.
+    pub(super) risen: HashMap<Box<str>, u64>,
+    pub(super) horizon: Horizon,
     pub(super) next_audit: Option<Instant>,
     pub(super) changes: Vec<Change>,
     pub(super) outputs: VecDeque<Output>,
@@ -221,15 +235,17 @@ impl Machine {
             settings,
             schema: Schema::default(),
             kept: Rows::default(),
-            index: HashMap::new(),
+            index: Index::default(),
             is_complete: false,
             shown: Rows::default(),
             is_first: true,
             task: Task::Rest,
+            suspended: None,
             need: Need::Full,
             number: 0,
             live: false,
             has_gap: false,
+            is_listed: false,
             is_another: false,
             needs_proof: false,
             untaken: None,
@@ -243,6 +259,8 @@ impl Machine {
             seen: Seen::default(),
             echoes: Echoes::default(),
             flips: BTreeSet::new(),
+            risen: HashMap::new(),
+            horizon: Horizon::default(),
             next_audit: None,
             changes: Vec::new(),
             outputs: VecDeque::new(),
@@ -256,9 +274,10 @@ impl Machine {
 
     pub(super) fn message(&mut self, now: Now, message: Message) {
         let is_held = match &self.task {
-            Task::Rest => self.need != Need::Nothing,
+            Task::Rest => self.need != Need::Nothing || self.suspended.is_some(),
             Task::Pause { .. } | Task::Walk(_) => true,
             Task::Ask(ask) => message.record["id"].as_str().is_some_and(|id| ask.ids.contains_key(id)),
+            Task::Look(_) => false,
         };
         if is_held { self.hold(message) } else { self.apply(now, &message) }
     }
@@ -269,9 +288,11 @@ impl Machine {
         self.need = self.need.max(Need::Thin);
         match &mut self.task {
             // What it has found is worth a lot.
-            Task::Walk(Walk { kind: Kind::Full, is_outdated, .. }) => *is_outdated = true,
-            Task::Walk(_) | Task::Ask(_) => self.drop_task(),
-            Task::Rest | Task::Pause { .. } => {}
+            Task::Walk(walk) if walk.kind != Kind::Refill => walk.is_outdated = true,
+            Task::Walk(_) | Task::Ask(_) | Task::Look(_) => self.drop_task(),
+            Task::Rest | Task::Pause { .. } => {
+                self.suspended.iter_mut().for_each(|walk| walk.is_outdated = true);
+            }
         }
     }
 
@@ -289,6 +310,10 @@ impl Machine {
         self.failed = None;
         self.drop_task();
         self.task = Task::Rest;
+        self.suspended = None;
+        self.flips.clear();
+        self.risen.clear();
+        self.horizon = Horizon::default();
         self.forget_messages();
         self.seen = Seen::default();
     }
@@ -297,11 +322,14 @@ impl Machine {
     /// by this one.
     pub(super) fn new_token(&mut self) {
         let was_untaken = self.untaken.take().is_some();
+        if let Some(walk) = self.suspended.take() {
+            self.need = self.need.max(walk.need());
+        }
         match &self.task {
             Task::Pause { .. } if was_untaken => self.task = Task::Rest,
             Task::Walk(Walk { kind: Kind::Full, .. }) => self.begin_anew(Need::Full),
             Task::Walk(_) | Task::Ask(_) => self.begin_anew(Need::Thin),
-            Task::Rest | Task::Pause { .. } => {}
+            Task::Rest | Task::Pause { .. } | Task::Look(_) => {}
         }
     }
 
@@ -325,6 +353,10 @@ impl Machine {
                 ask.answer = Some(rows);
                 self.answered(now);
             }
+            Task::Look(look) if look.number == number => {
+                let rise = look.rise;
+                self.looked(now, rise, items);
+            }
             _ => {}
         }
     }
@@ -334,7 +366,7 @@ impl Machine {
         let is_ours = match &self.task {
             Task::Walk(walk) => walk.number == number,
             Task::Ask(ask) => ask.number == number,
-            Task::Rest | Task::Pause { .. } => false,
+            Task::Rest | Task::Pause { .. } | Task::Look(_) => false,
         };
         if !is_ours {
             return;
@@ -344,6 +376,9 @@ impl Machine {
                 return self.end(error);
             }
             self.untaken = Some(error);
+            // What was listed is a guest's.
+            let need = self.need_again();
+            self.begin_anew(need);
             return self.pause(now, pause);
         }
         self.untaken = None;
@@ -365,18 +400,20 @@ impl Machine {
         let is_ours = match &self.task {
             Task::Walk(walk) => walk.number == number,
             Task::Ask(ask) => ask.number == number,
+            Task::Look(look) => look.number == number,
             Task::Rest | Task::Pause { .. } => false,
         };
         if !is_ours {
             return;
         }
-        if failure.is_too_long && self.settings.question.shorten() {
-            return match &self.task {
-                Task::Walk(Walk { kind: Kind::Full, .. }) => self.begin_anew(Need::Full),
-                _ => self.begin_anew(Need::Thin),
-            };
+        if matches!(self.task, Task::Look(_)) && (is_too_long(&failure.error) || self.is_final(&failure)) {
+            return self.look_no_more(now);
         }
-        if failure.is_final {
+        if is_too_long(&failure.error) && self.settings.question.shorten() {
+            let need = self.need_again();
+            return self.begin_anew(need);
+        }
+        if self.is_final(&failure) {
             let behind = self.refusal_behind(number);
             if self.needs_proof && behind.is_none() {
                 // An expired or revoked token is a guest's, whose refusal says nothing of the user.
@@ -388,6 +425,16 @@ impl Machine {
         }
         self.failed = Some(failure.error);
         self.pause(now, failure.pause);
+    }
+
+    /// Whether asking again would bring the same answer.
+    fn is_final(&self, failure: &Failure) -> bool {
+        let is_lasting = match failure.error.status() {
+            None | Some(408 | 425 | 429 | 500..) => false,
+            Some(_) => failure.error.refusal().is_some(),
+        };
+        // What stands before the server may answer so for a while; a caller who waits is told.
+        is_lasting && (failure.is_denied || self.is_first && !self.settings.is_patient)
     }
 
     pub(super) fn timeout(&mut self, now: Now) {
@@ -403,11 +450,12 @@ impl Machine {
         let due = self.echoes.due(now.mono);
         for id in due {
             // Of others that match, the filtered topic tells.
-            if self.index.contains_key(&id) {
+            if self.index.contains(&id) {
                 self.ask(&id, Why::LeftFilter);
             }
         }
-        if matches!(self.task, Task::Rest | Task::Ask(_)) {
+        self.watch_clock(now);
+        if matches!(self.task, Task::Rest | Task::Ask(_) | Task::Look(_)) {
             self.flip(now);
         }
     }
@@ -459,8 +507,11 @@ impl Machine {
             _ => None,
         };
         let flip = self.flips.first().map(|(at, _)| until(now, *at));
-        let flip = flip.filter(|_| matches!(self.task, Task::Rest | Task::Ask(_)));
-        [pause, flip, self.next_audit, self.echoes.deadline()].into_iter().flatten().min()
+        let flip = flip.filter(|_| matches!(self.task, Task::Rest | Task::Ask(_) | Task::Look(_)));
+        [pause, flip, self.next_audit, self.echoes.deadline(), self.horizon_at(now)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// What the view keeps: rows, what a list has found and what waits for it, entries of its books.
@@ -469,9 +520,16 @@ impl Machine {
         let (found, asked) = match &self.task {
             Task::Walk(walk) => (walk.found.len(), 0),
             Task::Ask(ask) => (0, ask.ids.len()),
-            _ => (0, 0),
+            _ => (self.suspended.as_ref().map_or(0, |walk| walk.found.len()), 0),
         };
         let books = self.held_ids.len() + self.questions.len() + self.seen.len() + self.echoes.len() + asked;
         (self.kept.len(), found + self.held.len(), books)
     }
+}
+
+/// "Query string is too large." of servers before 0.23, and what proxies say.
+fn is_too_long(error: &Error) -> bool {
+    let Some(refusal) = error.refusal() else { return false };
+    matches!(refusal.status(), 414 | 431)
+        || refusal.status() == 400 && refusal.message().contains("too large")
 }

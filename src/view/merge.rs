@@ -2,12 +2,14 @@
 
 use std::{
     cmp::Ordering,
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     mem::take,
     time::{Duration, Instant},
 };
 
 use super::{
+    arrange::Order,
+    books::Last,
     fold::{Change, Why},
     machine::{Doubt, HELD, HELD_IDS, Judge, Machine, Message, Now, Output, Role},
     rows::{Row, Rows, version_of},
@@ -55,16 +57,26 @@ impl Machine {
             if let (Some(id), Some(version)) = (message.record["id"].as_str(), version_of(&message.record))
                 && self.seen.get(id).is_none_or(|(seen, _)| seen < version || message.is_delete)
             {
-                self.seen.note(now.mono, id, Some(version), message.is_delete);
+                let last = if message.is_delete { Last::Gone } else { Last::Out };
+                self.seen.note(now.mono, id, Some(version), last);
             }
         }
         self.held_ids.clear();
     }
 
     /// Applies what was held.
-    pub(super) fn release(&mut self, now: Now) {
+    ///
+    /// What is in none of these, of which all are that a list has found, may have been hidden by a rule while the message was
+    /// under way.
+    pub(super) fn release(&mut self, now: Now, listed: Option<&HashSet<Box<str>>>) {
         for message in take(&mut self.held) {
-            self.apply(now, &message);
+            let id = message.record["id"].as_str().unwrap_or_default();
+            let is_listed = listed.is_none_or(|listed| listed.contains(id));
+            if !is_listed && matches!(self.judge(now, &message), Verdict::In) {
+                self.ask(id, Why::Gone);
+            } else {
+                self.apply(now, &message);
+            }
         }
         for id in take(&mut self.held_ids) {
             self.ask(&id, Why::Gone);
@@ -83,6 +95,9 @@ impl Machine {
         let record = &message.record;
         let Some(id) = record["id"].as_str() else { return };
         let verdict = self.judge(now, message);
+        if message.role == Role::All && !matches!(verdict, Verdict::In | Verdict::Deleted) {
+            self.plan_rises(now, id, record);
+        }
         let Some(version) = version_of(record) else {
             // Nothing says whether it is newer than what is known.
             let why = if message.is_delete { Why::Deleted } else { Why::LeftFilter };
@@ -90,14 +105,16 @@ impl Machine {
         };
         self.echoes.note(now.mono, id, version, message.role, message.is_delete);
         let known = self.index.get(id).and_then(Row::updated);
-        let is_row = known.is_some() || self.index.contains_key(id);
+        let is_row = known.is_some() || self.index.contains(id);
         let seen = self.seen.get(id);
         let order = match (known, seen) {
             (Some(known), _) => version.cmp(known),
             (None, Some((seen, _))) => version.cmp(seen),
             (None, None) => Ordering::Greater,
         };
-        let seen_gone = !is_row && seen.is_some_and(|(_, is_gone)| is_gone);
+        let seen_gone = !is_row && seen.is_some_and(|(_, last)| last != Last::Out);
+        // A rule may hide it, and the message be from before.
+        let was_unlisted = !is_row && seen.is_some_and(|(_, last)| last == Last::Unlisted);
         match (order, verdict) {
             // It may be what was committed last all the same: times are stamped before, and clocks are set back.
             (Ordering::Less, Verdict::Changed) if !is_row => {}
@@ -105,22 +122,22 @@ impl Machine {
             (Ordering::Less, _) => self.ask(id, Why::LeftFilter),
             (_, Verdict::Deleted) => {
                 self.take_row(id, Why::Deleted);
-                self.seen.note(now.mono, id, Some(version), true);
+                self.seen.note(now.mono, id, Some(version), Last::Gone);
             }
             // The filtered topic tells, or nobody does: then it is asked for after a while.
             (Ordering::Greater, Verdict::Changed) if !is_row => {
-                self.seen.note(now.mono, id, Some(version), false);
+                self.seen.note(now.mono, id, Some(version), Last::Out);
             }
             (_, Verdict::Changed) => {}
             (_, Verdict::Unknown) => self.ask(id, Why::LeftFilter),
             (Ordering::Greater, Verdict::Out) => {
                 self.take_row(id, Why::LeftFilter);
-                self.seen.note(now.mono, id, Some(version), false);
-                self.plan_flip_of(now, id, record);
+                self.seen.note(now.mono, id, Some(version), Last::Out);
             }
             (Ordering::Equal, Verdict::Out) if !is_row => {}
             (Ordering::Equal, Verdict::Out) => self.ask(id, Why::LeftFilter),
             (Ordering::Equal, Verdict::In) if seen_gone => self.ask(id, Why::LeftFilter),
+            (Ordering::Greater, Verdict::In) if was_unlisted => self.ask(id, Why::LeftFilter),
             (order, Verdict::In) => {
                 let Some(row) = Row::new(record, &self.settings.order) else { return };
                 match self.index.get(id) {
@@ -162,7 +179,7 @@ impl Machine {
         let id = row.id();
         let old = self.index.remove(id);
         if old.as_ref() == Some(&row) {
-            self.index.insert(id.into(), row);
+            self.index.insert(row);
             return;
         }
         if let Some(old) = &old
@@ -178,7 +195,7 @@ impl Machine {
                 .is_none_or(|last| self.settings.order.compare(&row, last) == Ordering::Greater);
         if is_beyond {
             // What stands between it and the last one is not known.
-            self.seen.note(now.mono, id, row.updated(), false);
+            self.seen.note(now.mono, id, row.updated(), Last::Out);
             return self.changes.extend(old.map(|old| Change {
                 old: Some(old),
                 new: None,
@@ -188,7 +205,7 @@ impl Machine {
         if let Err(at) = self.kept.find(&row, &self.settings.order) {
             self.kept.insert(at, row.clone());
         }
-        self.index.insert(id.into(), row.clone());
+        self.index.insert(row.clone());
         self.seen.forget(id);
         self.changes.push(Change { old, new: Some(row), why: Why::Displaced });
         if let Some(limit) = self.settings.limit
@@ -198,7 +215,7 @@ impl Machine {
             self.kept.remove(self.kept.len() - 1);
             self.index.remove(last.id());
             self.is_complete = false;
-            self.seen.note(now.mono, last.id(), last.updated(), false);
+            self.seen.note(now.mono, last.id(), last.updated(), Last::Out);
             self.changes.push(Change { old: Some(last), new: None, why: Why::Displaced });
         }
     }
@@ -212,7 +229,7 @@ impl Machine {
     }
 
     /// Takes a list that is in order. What is the same row in it stays the same object.
-    pub(super) fn take_list(&mut self, rows: Vec<Row>) {
+    pub(super) fn take_list(&mut self, now: Now, rows: Vec<Row>) {
         let mut gone = take(&mut self.index);
         self.kept = Rows::of(&rows);
         for row in rows {
@@ -220,20 +237,20 @@ impl Machine {
             if old.as_ref().is_none_or(|old| !old.is(&row)) {
                 self.changes.push(Change { old, new: Some(row.clone()), why: Why::Gone });
             }
-            self.index.insert(row.id().into(), row);
+            self.index.insert(row);
         }
-        self.changes.extend(gone.into_values().map(|old| Change {
-            old: Some(old),
-            new: None,
-            why: Why::Gone,
-        }));
+        for old in gone.into_rows() {
+            self.seen.note(now.mono, old.id(), old.updated(), Last::Unlisted);
+            self.changes.push(Change { old: Some(old), new: None, why: Why::Gone });
+        }
     }
 
     /// Shows what has changed, unless rows are missing that are on their way.
     pub(super) fn show(&mut self) {
-        if self.proven.is_none() || self.lacks_rows() || self.has_gap && !self.is_first {
+        if self.proven.is_none() || self.lacks_rows() || self.has_gap && !self.is_first && !self.is_listed {
             return;
         }
+        self.is_listed = false;
         if self.changes.is_empty() && !self.is_first {
             return;
         }
@@ -244,7 +261,7 @@ impl Machine {
         };
         let changes = match self.settings.limit {
             None => changes,
-            Some(_) => differences(&self.shown, &rows, changes),
+            Some(_) => differences(&self.shown, &rows, changes, &self.settings.order),
         };
         self.shown = rows.clone();
         let is_first = std::mem::replace(&mut self.is_first, false);
@@ -287,7 +304,7 @@ impl Machine {
 
     /// When time changes whether these rows match.
     pub(super) fn plan_flips(&mut self, now: Now) {
-        self.flips.retain(|(_, id)| !self.index.contains_key(id));
+        self.flips.retain(|(_, id)| !self.index.contains(id));
         if matches!(self.settings.judge, Judge::Here { has_clock: true, .. }) {
             let rows: Vec<Row> = self.kept.iter().cloned().collect();
             rows.iter().for_each(|row| self.plan_flip(now, row));
@@ -300,12 +317,20 @@ impl Machine {
         }
     }
 
-    fn plan_flip_of(&mut self, now: Now, id: &str, record: &serde_json::Value) {
-        if let Judge::Here { filter, has_clock: true } = &self.settings.judge
+    pub(super) fn plan_flip_of(&mut self, now: Now, id: &str, record: &serde_json::Value) {
+        if let Judge::Here { filter, has_clock: true, .. } = &self.settings.judge
             && let Some(at) = filter.next_flip(record, now.wall)
-            && self.flips.len() < self.index.len() + HELD_IDS
         {
+            self.plan(at, id);
+        }
+    }
+
+    /// Looks at a record again at this time.
+    pub(super) fn plan(&mut self, at: u64, id: &str) {
+        if self.flips.len() < self.index.len() + HELD_IDS {
             self.flips.insert((at, id.into()));
+        } else {
+            self.need = self.need.max(Need::Thin);
         }
     }
 
@@ -315,6 +340,9 @@ impl Machine {
             let Some((_, id)) = self.flips.pop_first() else { return };
             let Some(row) = self.index.get(&id).cloned() else {
                 // It was out, and may be in now.
+                if self.risen.len() < HELD_IDS {
+                    self.risen.entry(id.clone()).or_insert(now.wall);
+                }
                 self.ask(&id, Why::LeftFilter);
                 continue;
             };
@@ -324,11 +352,14 @@ impl Machine {
                 Answer::In => {}
                 Answer::Out => {
                     self.take_row(&id, Why::LeftFilter);
-                    self.seen.note(now.mono, &id, row.updated(), false);
+                    self.seen.note(now.mono, &id, row.updated(), Last::Out);
+                    self.plan_rises(now, &id, &record);
                 }
                 Answer::Unknown => self.ask(&id, Why::LeftFilter),
             }
-            self.plan_flip_of(now, &id, &record);
+            if self.index.contains(&id) {
+                self.plan_flip_of(now, &id, &record);
+            }
         }
     }
 }
@@ -338,21 +369,33 @@ pub(super) fn until(now: Now, wall: u64) -> Instant {
     now.mono + Duration::from_millis(wall.saturating_sub(now.wall)).min(Duration::from_secs(3600))
 }
 
-/// What differs between two windows, and why, as far as a change says it.
-fn differences(before: &Rows, after: &Rows, changes: Vec<Change>) -> Vec<Change> {
-    let whys: HashMap<Box<str>, Why> =
-        changes.into_iter().filter_map(|change| Some((change.old?.id().into(), change.why))).collect();
-    let mut gone: HashMap<&str, &Row> = before.iter().map(|row| (row.id(), row)).collect();
-    let mut found = Vec::new();
-    for row in after.iter() {
-        let old = gone.remove(row.id());
-        if old.is_none_or(|old| !old.is(row)) {
-            found.push(Change { old: old.cloned(), new: Some(row.clone()), why: Why::Displaced });
-        }
+/// What differs between two windows, after these changes of what is kept. Nothing else is looked at but the ends, where rows
+/// that have not changed leave the window or come into it.
+fn differences(before: &Rows, after: &Rows, changes: Vec<Change>, order: &Order) -> Vec<Change> {
+    let mut changed: HashMap<Box<str>, Change> = HashMap::new();
+    for Change { old, new, why } in changes {
+        let Some(row) = old.as_ref().or(new.as_ref()) else { continue };
+        let entry = changed.entry(row.id().into()).or_insert(Change { old, new: None, why });
+        (entry.new, entry.why) = (new, why);
     }
-    for (id, row) in gone {
-        let why = whys.get(id).copied().unwrap_or(Why::Displaced);
-        found.push(Change { old: Some(row.clone()), new: None, why });
-    }
-    found
+    let is_in = |rows: &Rows, row: &Row| rows.find(row, order).is_ok();
+    let beyond = |inner: &Rows, outer: &Rows| -> Vec<Row> {
+        let from_the_end = (0..inner.len()).rev().filter_map(|at| inner.get(at));
+        let unchanged = from_the_end.filter(|row| !changed.contains_key(row.id()));
+        unchanged.take_while(|row| !is_in(outer, row)).cloned().collect()
+    };
+    let left = beyond(before, after).into_iter().map(|row| (Some(row), None, Why::Displaced));
+    let came = beyond(after, before).into_iter().map(|row| (None, Some(row), Why::Displaced));
+    let moved: Vec<_> = left.chain(came).collect();
+    let changed = changed.into_values().map(|Change { old, new, why }| {
+        let why = if new.is_none() { why } else { Why::Displaced };
+        (old.filter(|row| is_in(before, row)), new.filter(|row| is_in(after, row)), why)
+    });
+    let differs = |old: &Option<Row>, new: &Option<Row>| match (old, new) {
+        (Some(old), Some(new)) => !old.is(new),
+        (None, None) => false,
+        _ => true,
+    };
+    let found = changed.chain(moved).filter(|(old, new, _)| differs(old, new));
+    found.map(|(old, new, why)| Change { old, new, why }).collect()
 }

@@ -1,7 +1,8 @@
 //! The live view: a list of records that is right at any time, or marked as in doubt, and never wrong in silence.
 //!
 //! `machine.rs`, `tasks.rs` and `merge.rs` decide, without I/O, clock or lock; `books.rs` is what they remember of messages,
-//! `question.rs` what they ask the server, `fold.rs` makes deltas of what has changed. `job.rs` carries their outputs to the
+//! `question.rs` what they ask the server, `look.rs` what time will bring in, `rows.rs` and `tree.rs` the list itself, `fold.rs`
+//! makes deltas of what has changed. `job.rs` carries their outputs to the
 //! network, in the driver's future; this file is what a Rust program calls, and only reads what the job has left in a
 //! `cell.rs`.
 
@@ -11,6 +12,7 @@ mod callback;
 mod cell;
 mod fold;
 mod job;
+mod look;
 mod machine;
 mod merge;
 mod question;
@@ -18,6 +20,7 @@ mod rows;
 #[cfg(test)]
 mod simulation;
 mod tasks;
+mod tree;
 
 use std::{
     fmt,
@@ -107,11 +110,18 @@ impl Collection {
 ///   the bodies that differ. With a token also one `auth-refresh`, which proves that the list was not a guest's.
 ///
 /// # Limits
-/// - A record that a *rule* hides from now on is not reported by the server: the next audit, or [`View::prove`], finds it.
-/// - With `@now` and the like, a row leaves the filter when its time comes, but a record that the view has had no event of may
-///   come up to ten seconds late: the view is then compared with the server's list every ten seconds, whatever
-///   [`audit`](Self::audit) says.
-/// - A change of an [expanded](Self::expand) record is not reported on its parent.
+/// - A record that a *rule* hides from now on is not reported by the server: the next audit, or [`View::prove`], finds it. One
+///   that is created or enters the filter and is hidden within the same moment may be shown until the audit after it, where
+///   its event arrives after the list of that proof.
+/// - Where the client evaluates a filter such as `due < @now` itself, rows leave when their time comes, and others come one
+///   request after it, and as much later as the two clocks differ (the server tells its own in seconds). For that, the next
+///   200 records to come are listed after each list, with their ids and times alone. It holds for `<`, `<=`, `>` and `>=`
+///   between a field of the record and `@now`, `@yesterday` or `@tomorrow`, up to three that become true. A moment that
+///   changes once a minute, or less often (`@todayStart`, `@hour`), is waited for, and the list compared then. With all else
+///   (`=`, `@second`, a filter that only the server evaluates) the list is compared every ten seconds, whatever
+///   [`audit`](Self::audit) says, and a record may come as much later.
+/// - A change of an [expanded](Self::expand) record is not reported on its parent: `expand` stays as it was when the parent was
+///   read last. To follow the expanded records, watch their collection too.
 /// - `view` collections send no events: only audits find what has changed.
 /// - Without a [`limit`](Self::limit) all matching records are kept in memory.
 #[must_use = "a view is made when it is awaited or started"]
@@ -166,7 +176,8 @@ impl Watch {
     }
 
     /// Relations to include in `expand` of each row, separated by commas. A change of an expanded record is not reported by the
-    /// server.
+    /// server, and not followed: it is seen when the row itself changes, or is fetched again. To follow it, watch its collection
+    /// too.
     pub fn expand(mut self, relations: impl Into<String>) -> Self {
         self.expand = Some(relations.into());
         self

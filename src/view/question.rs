@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::{arrange::Order, rows::Row};
-use crate::Error;
+use super::{arrange::Order, look::AHEAD, rows::Row};
+use crate::{Error, filter::Rise};
 
 /// What servers take: characters and comparisons of a filter (seen on 0.22 and 0.40).
 pub(super) const CHARACTERS: usize = 3_500;
@@ -78,6 +78,19 @@ impl Question {
             query.extend(self.expand.clone().map(|expand| ("expand", expand)));
         }
         Ok(Wanted::List { query })
+    }
+
+    /// The next records that time may bring in, and when.
+    pub(super) fn ahead(&self, rise: &Rise, since: u64) -> Wanted {
+        let query = vec![
+            ("page", "1".to_owned()),
+            ("skipTotal", "1".to_owned()),
+            ("perPage", AHEAD.to_string()),
+            ("sort", rise.field.clone()),
+            ("fields", format!("id,{}", rise.field)),
+            ("filter", rise.filter(since)),
+        ];
+        Wanted::List { query }
     }
 
     /// Those of these records that match.

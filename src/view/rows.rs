@@ -1,6 +1,13 @@
-//! Rows, and the list of them: immutable, cheap to clone, and cheap to make another from.
+//! Rows: immutable, and cheap to clone. The list of them is in `tree.rs`.
 
-use std::{cmp::Ordering, fmt, ops::Range, sync::Arc};
+use std::{
+    borrow::Borrow,
+    collections::HashSet,
+    fmt,
+    hash::{Hash, Hasher},
+    ops::Range,
+    sync::Arc,
+};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -8,8 +15,7 @@ use serde_json::Value;
 use super::arrange::Order;
 use crate::{Error, error::unexpected};
 
-/// Rows in a part of a list. What changes is copied, so a change costs no more than this and the number of parts.
-const PART: usize = 128;
+pub use super::tree::Rows;
 
 /// A record as a [`View`](super::View) shows it. Cheap to clone.
 #[derive(Clone)]
@@ -112,124 +118,58 @@ impl fmt::Debug for Row {
     }
 }
 
-/// The rows of a view, in order: an immutable list that is cheap to clone.
-///
-/// A clone shows what the view showed when it was taken, for as long as it is kept.
-#[derive(Clone, Default)]
-pub struct Rows {
-    /// None of them is empty.
-    parts: Arc<Vec<Arc<Vec<Row>>>>,
-    len: usize,
-}
+/// Rows by their ids.
+#[derive(Debug, Default)]
+pub(super) struct Index(HashSet<ById>);
 
-impl Rows {
-    /// How many rows there are.
-    pub fn len(&self) -> usize {
-        self.len
-    }
+/// A row that is found by its id, which it holds itself.
+#[derive(Debug)]
+struct ById(Row);
 
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// The row at a place, from 0.
-    pub fn get(&self, at: usize) -> Option<&Row> {
-        let (part, at) = self.place(at)?;
-        self.parts.get(part)?.get(at)
-    }
-
-    /// The rows in order.
-    pub fn iter(&self) -> impl Iterator<Item = &Row> {
-        self.parts.iter().flat_map(|part| part.iter())
-    }
-
-    pub(super) fn last(&self) -> Option<&Row> {
-        self.parts.last()?.last()
-    }
-
-    /// Of rows that are in order.
-    pub(super) fn of(rows: &[Row]) -> Self {
-        let parts: Vec<_> = rows.chunks(PART / 2).map(|part| Arc::new(part.to_vec())).collect();
-        Self { parts: Arc::new(parts), len: rows.len() }
-    }
-
-    /// The first so many.
-    pub(super) fn first(&self, count: usize) -> Self {
-        if self.len <= count {
-            return self.clone();
-        }
-        let rows: Vec<Row> = self.iter().take(count).cloned().collect();
-        Self::of(&rows)
-    }
-
-    /// Where a row is, or would be put.
-    pub(super) fn find(&self, row: &Row, order: &Order) -> Result<usize, usize> {
-        let is_before =
-            |part: &Arc<Vec<Row>>| part.last().is_some_and(|last| order.compare(last, row) == Ordering::Less);
-        let part = self.parts.partition_point(is_before);
-        let before: usize = self.parts[..part].iter().map(|part| part.len()).sum();
-        let Some(part) = self.parts.get(part) else { return Err(before) };
-        let found = part.binary_search_by(|other| order.compare(other, row));
-        found.map(|at| before + at).map_err(|at| before + at)
-    }
-
-    pub(super) fn insert(&mut self, at: usize, row: Row) {
-        self.len += 1;
-        let (part, at) = match self.place(at) {
-            Some(place) => place,
-            None => match self.parts.len().checked_sub(1) {
-                Some(last) => (last, self.parts[last].len()),
-                None => return Arc::make_mut(&mut self.parts).push(Arc::new(vec![row])),
-            },
-        };
-        let parts = Arc::make_mut(&mut self.parts);
-        let rows = Arc::make_mut(&mut parts[part]);
-        rows.insert(at, row);
-        if rows.len() >= PART {
-            let second = rows.split_off(PART / 2);
-            parts.insert(part + 1, Arc::new(second));
-        }
-    }
-
-    pub(super) fn remove(&mut self, at: usize) {
-        let Some((part, at)) = self.place(at) else { return };
-        self.len -= 1;
-        let parts = Arc::make_mut(&mut self.parts);
-        let rows = Arc::make_mut(&mut parts[part]);
-        rows.remove(at);
-        let left = rows.len();
-        if left == 0 {
-            parts.remove(part);
-        } else if let Some(next) = parts.get(part + 1)
-            && left + next.len() <= PART / 2
-        {
-            let next = parts.remove(part + 1);
-            Arc::make_mut(&mut parts[part]).extend(next.iter().cloned());
-        }
-    }
-
-    /// The part that holds a place, and the place in it.
-    fn place(&self, mut at: usize) -> Option<(usize, usize)> {
-        for (part, rows) in self.parts.iter().enumerate() {
-            if at < rows.len() {
-                return Some((part, at));
-            }
-            at -= rows.len();
-        }
-        None
+impl Borrow<str> for ById {
+    fn borrow(&self) -> &str {
+        self.0.id()
     }
 }
 
-impl PartialEq for Rows {
+impl Hash for ById {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id().hash(state);
+    }
+}
+
+impl PartialEq for ById {
     fn eq(&self, other: &Self) -> bool {
-        self.len == other.len && self.iter().eq(other.iter())
+        self.0.id() == other.0.id()
     }
 }
 
-impl fmt::Debug for Rows {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rows").field("len", &self.len).finish_non_exhaustive()
+impl Eq for ById {}
+
+impl Index {
+    pub(super) fn get(&self, id: &str) -> Option<&Row> {
+        self.0.get(id).map(|entry| &entry.0)
+    }
+
+    pub(super) fn contains(&self, id: &str) -> bool {
+        self.0.contains(id)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// In place of what was there with its id.
+    pub(super) fn insert(&mut self, row: Row) {
+        self.0.replace(ById(row));
+    }
+
+    pub(super) fn remove(&mut self, id: &str) -> Option<Row> {
+        self.0.take(id).map(|entry| entry.0)
+    }
+
+    pub(super) fn into_rows(self) -> impl Iterator<Item = Row> {
+        self.0.into_iter().map(|entry| entry.0)
     }
 }
 
@@ -238,45 +178,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    fn row(n: i64, id: &str) -> Row {
-        Row::new(&json!({"id": id, "n": n}), &Order::parse("n").unwrap()).unwrap()
-    }
-
-    #[test]
-    fn a_list_of_parts_is_as_a_vector_and_clones_keep_what_they_had() {
-        let order = Order::parse("n").unwrap();
-        let mut rng = fastrand::Rng::with_seed(1);
-        let (mut rows, mut plain) = (Rows::default(), Vec::<Row>::new());
-        let mut kept = Vec::new();
-        for step in 0..4_000 {
-            let row = row(rng.i64(0..300), &format!("r{:03}", rng.u32(0..1000)));
-            let growing = step < 2_000;
-            match rows.find(&row, &order) {
-                Err(at) if growing || rng.u8(0..4) == 0 => {
-                    assert_eq!(plain.binary_search_by(|other| order.compare(other, &row)), Err(at));
-                    rows.insert(at, row.clone());
-                    plain.insert(at, row);
-                }
-                Err(_) if plain.is_empty() => {}
-                Ok(at) | Err(at) => {
-                    let at = at.min(plain.len() - 1);
-                    rows.remove(at);
-                    plain.remove(at);
-                }
-            }
-            if step % 500 == 0 {
-                kept.push((rows.clone(), plain.clone()));
-            }
-            let at = rng.usize(0..plain.len().max(1));
-            assert_eq!((rows.get(at), rows.len()), (plain.get(at), plain.len()));
-        }
-        kept.push((rows, plain));
-        for (rows, plain) in kept {
-            assert!(rows.iter().eq(&plain));
-            assert!(rows.first(7).iter().eq(plain.iter().take(7)) && rows.last() == plain.last());
-        }
-    }
 
     #[test]
     fn a_row_knows_its_id_and_version_whatever_else_it_holds() {

@@ -8,7 +8,9 @@ use std::{
 };
 
 use super::{
+    books::Last,
     fold::Why,
+    look::Look,
     machine::{Machine, Now, Output},
     question::Wanted,
     rows::Row,
@@ -21,6 +23,7 @@ pub(super) enum Task {
     Pause { until: Instant },
     Walk(Walk),
     Ask(Ask),
+    Look(Look),
 }
 
 /// A list that is under way.
@@ -41,6 +44,8 @@ pub(super) struct Walk {
     /// Changes were missed meanwhile.
     pub(super) is_outdated: bool,
     pub(super) ticket: u64,
+    /// When, by the server's clock.
+    pub(super) began: u64,
     pub(super) closes_gap: bool,
 }
 
@@ -100,11 +105,21 @@ const YOUNGEST: usize = 50;
 /// How often to compare where time changes what matches and only the server knows when.
 const CLOCK_AUDIT: Duration = Duration::from_secs(10);
 
+impl Walk {
+    /// What would begin it again.
+    pub(super) fn need(&self) -> Need {
+        if self.kind == Kind::Full { Need::Full } else { Need::Thin }
+    }
+}
+
 impl Machine {
     /// Begins what is due, if nothing is under way.
     pub(super) fn begin_task(&mut self, now: Now) {
         if !matches!(self.task, Task::Rest) || !self.live {
             return;
+        }
+        if let Some(walk) = self.suspended.take() {
+            return self.resume(now, walk);
         }
         if self.tickets.0 > self.tickets.1 {
             self.need = self.need.max(Need::Thin);
@@ -122,7 +137,7 @@ impl Machine {
             let found = self.kept.iter().map(|row| Found { id: row.id().into(), row: Some(row.clone()) });
             let found: Vec<Found> = found.collect();
             self.begin_walk(now, Kind::Refill, found);
-        } else if !self.questions.is_empty() {
+        } else if !self.begin_look() && !self.questions.is_empty() {
             self.begin_ask();
         }
     }
@@ -161,10 +176,24 @@ impl Machine {
             last,
             is_complete: false,
             is_outdated: false,
+            began: now.wall,
             ticket: if kind == Kind::Refill { 0 } else { self.tickets.0 },
             closes_gap,
         });
         self.ask_page(now);
+    }
+
+    /// Asks again for what failed.
+    fn resume(&mut self, now: Now, mut walk: Walk) {
+        if let Stage::Bodies { open, asked } = &mut walk.stage {
+            open.append(asked);
+        }
+        self.task = Task::Walk(walk);
+        match &self.task {
+            Task::Walk(Walk { stage: Stage::Pages { .. }, .. }) => self.ask_page(now),
+            Task::Walk(Walk { stage: Stage::Bodies { .. }, .. }) => self.ask_bodies(now),
+            _ => self.ask_proof(now),
+        }
     }
 
     /// The next page, or what comes after the last.
@@ -190,6 +219,7 @@ impl Machine {
         match &mut self.task {
             Task::Walk(walk) => walk.number = self.number,
             Task::Ask(ask) => ask.number = self.number,
+            Task::Look(look) => look.number = self.number,
             Task::Rest | Task::Pause { .. } => return,
         }
         self.outputs.push_back(Output::Ask { number: self.number, wanted });
@@ -282,19 +312,20 @@ impl Machine {
 
     pub(super) fn finish_walk(&mut self, now: Now) {
         let Task::Walk(walk) = std::mem::replace(&mut self.task, Task::Rest) else { return };
-        if walk.is_outdated {
+        if walk.is_outdated && self.is_first {
             // Before anything is shown. What was found need not be fetched again.
             return self.begin_again(now, walk);
         }
         let mut rows: Vec<Row> = walk.found.into_iter().filter_map(|found| found.row).collect();
         let order = &self.settings.order;
         rows.sort_by(|a, b| order.compare(a, b));
-        self.take_list(rows);
+        self.take_list(now, rows);
         self.is_complete = walk.is_complete;
         if walk.kind == Kind::Refill {
-            self.release(now);
+            self.release(now, None);
             return;
         }
+        self.is_listed = true;
         if walk.closes_gap && self.need == Need::Nothing {
             self.has_gap = false;
         }
@@ -302,14 +333,22 @@ impl Machine {
         self.echoes.clear();
         self.learn_filter();
         self.plan_flips(now);
-        self.release(now);
+        self.release(now, Some(&walk.ids));
         self.proven = Some(now.mono);
-        self.doubt = None;
+        if !walk.is_outdated {
+            self.doubt = None;
+        }
         if walk.ticket > self.tickets.1 {
             self.tickets.1 = walk.ticket;
             self.has_proved = true;
         }
-        let interval = match (self.settings.audit, self.has_clock()) {
+        self.look_again(now, walk.began);
+        self.plan_audit(now);
+    }
+
+    /// When to compare with the list, although nothing is amiss.
+    pub(super) fn plan_audit(&mut self, now: Now) {
+        let interval = match (self.settings.audit, self.has_clock() && self.ahead().is_none()) {
             (Some(audit), true) => Some(audit.min(CLOCK_AUDIT)),
             (None, true) => Some(CLOCK_AUDIT),
             (audit, false) => audit,
@@ -346,7 +385,7 @@ impl Machine {
     pub(super) fn answered(&mut self, now: Now) {
         let Task::Ask(Ask { ids, answer: Some(rows), .. }) = &self.task else { return };
         let there: HashSet<&str> = rows.iter().map(Row::id).collect();
-        let goes = |id: &str| !there.contains(id) && self.index.contains_key(id);
+        let goes = |id: &str| !there.contains(id) && self.index.contains(id);
         if ids.keys().any(|id| goes(id)) { self.ask_proof(now) } else { self.finish_ask(now) }
     }
 
@@ -359,17 +398,24 @@ impl Machine {
         for (id, why) in ids {
             match there.remove(&id) {
                 Some(row) => {
+                    self.risen.remove(&id);
                     self.plan_flip(now, &row);
                     self.put_row(now, row);
                 }
                 None => {
                     let version = self.index.get(&id).and_then(|row| row.updated().map(Box::from));
                     self.take_row(&id, why);
-                    self.seen.note(now.mono, &id, version.as_deref(), true);
+                    self.seen.note(now.mono, &id, version.as_deref(), Last::Gone);
+                    self.is_early(now, &id);
                 }
             }
         }
-        self.release(now);
+        self.release(now, None);
+    }
+
+    /// What would do again what is under way.
+    pub(super) fn need_again(&self) -> Need {
+        if let Task::Walk(walk) = &self.task { walk.need() } else { Need::Thin }
     }
 
     pub(super) fn begin_anew(&mut self, need: Need) {
@@ -381,7 +427,7 @@ impl Machine {
         let task = std::mem::replace(&mut self.task, Task::Rest);
         match task {
             // The walk that follows answers these.
-            Task::Ask(_) => self.number += 1,
+            Task::Ask(_) | Task::Look(_) => self.number += 1,
             Task::Walk(_) => self.number += 1,
             Task::Pause { until } => self.task = Task::Pause { until },
             Task::Rest => {}
@@ -389,12 +435,13 @@ impl Machine {
     }
 
     pub(super) fn pause(&mut self, now: Now, pause: Duration) {
-        // What was under way is done again: a list, which answers everything.
-        match &self.task {
-            Task::Walk(walk) if walk.kind == Kind::Full => self.need = Need::Full,
+        match std::mem::replace(&mut self.task, Task::Pause { until: now.mono + pause }) {
+            Task::Walk(walk) if walk.kind != Kind::Refill => self.suspended = Some(walk),
+            Task::Rest => {}
+            Task::Look(look) => self.horizon.open.push(look.rise),
+            // A list answers everything.
             _ => self.need = self.need.max(Need::Thin),
         }
-        self.task = Task::Pause { until: now.mono + pause };
     }
 
     pub(super) fn end(&mut self, error: Error) {

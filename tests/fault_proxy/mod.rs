@@ -59,6 +59,8 @@ struct Plan {
     /// Connections accepted before this one end.
     doom: Option<(u64, End)>,
     accepted: u64,
+    /// Bytes that went down to clients.
+    carried: u64,
     listening: bool,
     closed: bool,
 }
@@ -87,6 +89,15 @@ impl Proxy {
     /// Connections accepted so far.
     pub(crate) fn accepted(&self) -> u64 {
         self.inner.plan().accepted
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Bytes that went down to clients so far.
+    pub(crate) fn carried(&self) -> u64 {
+        self.inner.plan().carried
     }
 
     pub(crate) async fn accepts_more_than(&self, count: u64) {
@@ -261,6 +272,9 @@ impl Inner {
                 let passed = cut.map_or(piece, |(left, _)| &piece[..left]);
                 if to.write_all(passed).await.is_err() {
                     return End::Rst;
+                }
+                if way == Way::Down {
+                    self.plan().carried += passed.len() as u64;
                 }
                 if let Some((_, end)) = cut {
                     return end;

@@ -64,7 +64,7 @@ struct Faults {
     #[arg(long, value_name = "TIME", value_parser = duration)]
     idle: Option<Duration>,
     /// Answer the next N requests to an endpoint with a status, e.g. submit=503x2. Endpoints: connect, submit, records,
-    /// auth, health, events, other
+    /// lists, auth, health, events, other
     #[arg(long, value_name = "ENDPOINT=STATUS[xN]", value_parser = refusal)]
     refuse: Vec<(Endpoint, u16, usize)>,
     /// Leave the next N requests to an endpoint without an answer
@@ -76,6 +76,9 @@ struct Faults {
     /// Shuffle the messages of a stream in groups of this size
     #[arg(long, value_name = "N")]
     reorder: Option<usize>,
+    /// Take every token for one that has expired, without a word: lists are those of a guest
+    #[arg(long)]
+    lose_tokens: bool,
     /// Write every byte of a stream by itself
     #[arg(long)]
     split_bytes: bool,
@@ -89,13 +92,14 @@ fn endpoint(name: &str) -> Result<Endpoint, String> {
         "connect" => Endpoint::Connect,
         "submit" => Endpoint::Submit,
         "records" => Endpoint::Records,
+        "lists" => Endpoint::Lists,
         "auth" => Endpoint::Auth,
         "health" => Endpoint::Health,
         "events" => Endpoint::Events,
         "other" => Endpoint::Other,
         _ => {
             return Err(format!(
-                "unknown endpoint {name:?}; there are connect, submit, records, auth, health, events and other"
+                "unknown endpoint {name:?}; there are connect, submit, records, lists, auth, health, events and other"
             ));
         }
     })
@@ -203,6 +207,7 @@ impl Faults {
         if let Some(window) = self.reorder {
             faults.reorder(window);
         }
+        faults.lose_tokens(self.lose_tokens);
         faults.split_bytes(self.split_bytes);
         if let Some(bytes) = self.throttle {
             faults.throttle(bytes);

@@ -59,6 +59,7 @@ fn endpoint(name: &str) -> PyResult<Endpoint> {
         "events" => Endpoint::Events,
         "sse" => Endpoint::Sse,
         "records" => Endpoint::Records,
+        "lists" => Endpoint::Lists,
         "auth" => Endpoint::Auth,
         "health" => Endpoint::Health,
         "other" => Endpoint::Other,
@@ -191,6 +192,11 @@ impl Hub {
 
     fn freeze(&self, on: bool) -> PyResult<()> {
         self.get()?.faults().freeze(on);
+        Ok(())
+    }
+
+    fn lose_tokens(&self, on: bool) -> PyResult<()> {
+        self.get()?.faults().lose_tokens(on);
         Ok(())
     }
 

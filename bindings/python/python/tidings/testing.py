@@ -27,7 +27,7 @@ from .exceptions import ForkedError
 
 __all__ = ["Endpoint", "Fault", "Hub"]
 
-Endpoint = Literal["connect", "submit", "events", "sse", "records", "auth", "health", "other"]
+Endpoint = Literal["connect", "submit", "events", "sse", "records", "lists", "auth", "health", "other"]
 """What can be refused or delayed: the GET and the POST of PocketBase's realtime, RustBaaS streams, plain
 streams, and so on."""
 Fault = Literal["end_streams", "cut_streams", "reset_streams", "truncate_streams", "half_open"]
@@ -163,6 +163,10 @@ class Hub:
     def freeze(self, on: bool = True) -> None:
         """Stops accepting, reading and writing, like a machine that hangs."""
         self._native.freeze(on)
+
+    def lose_tokens(self, on: bool = True) -> None:
+        """Takes every token for an expired one, silently: lists are those of a guest, and often empty."""
+        self._native.lose_tokens(on)
 
     def split_bytes(self, on: bool = True) -> None:
         """Sends streams one byte at a time."""
