@@ -1,11 +1,12 @@
 """Windows, x86-64, built by mingw-w64 and run under wine: the core's tests, the C library, the command, quickstart.
 
-    python3 windows.py CARGO TARGET
+    python3 windows.py CARGO TARGET [NAME ...]      NAME: core, library, command
 """
 
 import contextlib
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -52,8 +53,6 @@ def core(cargo, out):
     said = run("wine", program, *skipped, "--test-threads", "4")
     print(f"  core under wine: {next(line for line in said.splitlines() if 'test result' in line)}", flush=True)
     print(f"  not run, since wine answers otherwise: {', '.join(WINE_CANNOT)}", flush=True)
-    said = run(*cargo, "build", "--target", TRIPLE, "--features", "hub", "--example", "quickstart", "--example", "hub")
-    warnings(said)
     said = run("wine", out / "examples/quickstart.exe")
     if "delete: Hello, world" not in said:
         raise SystemExit(f"quickstart:\n{said}")
@@ -62,28 +61,24 @@ def core(cargo, out):
 
 def c_library(cargo, out, folder):
     warnings(run(*cargo, "build", "--target", TRIPLE, "--package", "tidings-c"))
-    library = [out / "tidings.dll", out / "libtidings.dll.a"]
-    exported = run("x86_64-w64-mingw32-objdump", "-p", library[0])
+    library = out / "tidings.dll"
+    exported = run("x86_64-w64-mingw32-objdump", "-p", library)
     missing = [name for name in (ROOT / "bindings/c/symbols.txt").read_text().split() if f" {name}\n" not in exported]
     if missing:
         raise SystemExit(f"tidings.dll does not export {missing}")
-    for part in [library[0], HERE / "bcryptprimitives.c"]:
-        run("cp", part, folder)
-    run("x86_64-w64-mingw32-gcc-posix", "-shared", HERE / "bcryptprimitives.c", "-ladvapi32", "-o", folder / "bcryptprimitives.dll")
+    shutil.copy(library, folder)
     run(sys.executable, ROOT / "tests/c/matrix.py", ROOT / "include/tidings.h", folder / "matrix.c")
-    programs = {
-        "tests/c/callbacks.c": C, "tests/c/source.c": C, str(folder / "matrix.c"): C, "tests/c/wrapper.cpp": CXX,
-        "examples/c/callbacks.c": C, "examples/c/wrapper.cpp": CXX,
-    }
-    for source, compiler in programs.items():
-        program = folder / f"{source.replace('/', '-').strip('-')}.exe"
-        run(*compiler, ROOT / source, library[1], "-static", "-o", program)
+    # The others want fork, sockets or a descriptor of POSIX: life, threads, loop, one_answer.
+    tests = [ROOT / "tests/c/callbacks.c", ROOT / "tests/c/source.c", folder / "matrix.c", ROOT / "tests/c/wrapper.cpp"]
+    examples = [ROOT / "examples/c/callbacks.c", ROOT / "examples/c/wrapper.cpp"]
+    for source in [*tests, *examples]:
+        program = folder / f"{source.parent.parent.name}-{source.stem}.exe"
+        run(*(CXX if source.suffix == ".cpp" else C), source, out / "libtidings.dll.a", "-static", "-o", program)
         with hub(out / "examples/hub.exe") as url:
-            said = run("wine", program, url if "examples" in source else "", environment={"TIDINGS_HUB": url}, limit=300) \
-                if "examples" in source else run("wine", program, environment={"TIDINGS_HUB": url}, limit=300)
-        if "examples" in source and "Hello, C" not in said:
+            said = run("wine", program, *([url] if source in examples else []), environment={"TIDINGS_HUB": url}, limit=300)
+        if source in examples and "Hello, C" not in said:
             raise SystemExit(f"{source}:\n{said}")
-        print(f"  {pathlib.Path(source).name} ({pathlib.Path(source).parent.name}) with tidings.dll under wine: ok", flush=True)
+        print(f"  {program.name} with tidings.dll under wine: ok", flush=True)
 
 
 def command(cargo, out):
@@ -107,9 +102,14 @@ def main():
         run("x86_64-w64-mingw32-gcc-posix", "-shared", HERE / "bcryptprimitives.c", "-ladvapi32", "-o", folder / "bcryptprimitives.dll")
         # Where wine looks for libraries beside the folder of the program.
         os.environ["WINEPATH"] = f"Z:{str(folder).replace('/', chr(92))}"
-        core(cargo, out)
-        c_library(cargo, out, folder)
-        command(cargo, out)
+        names = sys.argv[3:] or ["core", "library", "command"]
+        warnings(run(*cargo, "build", "--target", TRIPLE, "--features", "hub", "--example", "quickstart", "--example", "hub"))
+        if "core" in names:
+            core(cargo, out)
+        if "library" in names:
+            c_library(cargo, out, folder)
+        if "command" in names:
+            command(cargo, out)
 
 
 if __name__ == "__main__":
