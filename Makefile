@@ -10,7 +10,7 @@ LEGACY     := $(CURDIR)/$(VENV)/pocketbase-0.22/bin/pocketbase
 # Tests of faults wait more than they compute.
 THREADS    ?= 8
 # What tests want of the system.
-PACKAGES   := nginx iproute2 gcc g++ clang cmake pkg-config valgrind libevent-dev golang-go
+PACKAGES   := nginx iproute2 gcc g++ clang cmake pkg-config valgrind libevent-dev golang-go abigail-tools
 
 .PHONY: test test-c test-cli test-python test-go c python go header soak soak-watch hostile bench bench-paced bench-guard lint lint-c lint-python audit demo tools tools-c tools-go fmt clean
 .PHONY: $(PACKAGES)
@@ -36,6 +36,7 @@ lint: lint-c
 	$(CARGO) clippy --no-default-features --features tokio -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --all-features
 	$(CARGO) check --manifest-path fuzz/Cargo.toml
+	$(MAKE) reach-macos
 	$(CARGO) package --allow-dirty --quiet
 	@if $(CARGO) audit --version >/dev/null 2>&1; then $(MAKE) audit; \
 	else echo "No audit: cargo-audit is not installed."; fi
@@ -55,16 +56,17 @@ c: cmake
 	cmake -S bindings/c -B build
 	cmake --build build
 
-# Its header, after a change of bindings/c/src; and the list of what the library exports.
-header:
+# Its header, after a change of bindings/c/src; the list of what the library exports; and the record of its binary interface.
+header: gcc abigail-tools
 	$(CARGO) build --quiet --package tidings-c --features header
 	nm -D --defined-only $(TARGET)/debug/libtidings.so | cut -d' ' -f3 | LC_ALL=C sort > bindings/c/symbols.txt
+	tests/c/abi.sh include/tidings.h bindings/c/abi.xml
 
 test-c: tools-c $(POCKETBASE)
 	$(CARGO) test --quiet --package tidings-c
 	$(PYTHON) tests/c/run.py $(CARGO) $(TARGET) --pocketbase $(POCKETBASE)
 
-lint-c: gcc g++ clang
+lint-c: gcc g++ clang abigail-tools
 	TIDINGS_HEADER=$(TARGET)/tidings.h $(CARGO) clippy --package tidings-c --all-targets --all-features -- -D warnings
 	$(CARGO) build --quiet --package tidings-c
 	tests/c/lint.sh $(TARGET)/tidings.h $(TARGET)/debug/libtidings.so
@@ -133,6 +135,7 @@ PROGRAM = $@
 iproute2: PROGRAM := ip
 libevent-dev: PROGRAM := event_rpcgen.py
 golang-go: PROGRAM := go
+abigail-tools: PROGRAM := abidw
 
 $(PACKAGES):
 	@PATH=$$PATH:/usr/sbin:/sbin; command -v $(PROGRAM) >/dev/null && exit; \
@@ -160,13 +163,18 @@ PYTHON_SRC := bindings/python/python tests/python examples/recipes bench
 
 # What the wheel is built with; `dev` is built soonest.
 PROFILE    ?= python
-# A wheel to give away names no directory of the machine that built it.
-REMAP      := --remap-path-prefix=$(CURDIR)=/tidings --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
+# What is given away names no folder of the machine that built it; tests/reach/paths.py looks.
+CARGO_DIR  := $(or $(CARGO_HOME),$(HOME)/.cargo)
+REMAP      := --remap-path-prefix=$(CURDIR)=/tidings --remap-path-prefix=$(TARGET)=/target --remap-path-prefix=$(CARGO_DIR)=/cargo --remap-path-prefix=$(or $(RUSTUP_HOME),$(HOME)/.rustup)=/rustup
+REMAP_C    := -ffile-prefix-map=$(CARGO_DIR)=/cargo
+# For one command: flags for what is to be given away, if the profile is not `dev`.
+release_flags = $(if $(filter dev,$(1)),,RUSTFLAGS="$(strip $(RUSTFLAGS) $(REMAP))" CFLAGS="$(strip $(CFLAGS) $(REMAP_C) -g0)")
 
 python: $(VENV)/python-tools
 	rm -f $(WHEELS)/tidings-*.whl
-	RUSTFLAGS="$(strip $(RUSTFLAGS) $(if $(filter dev,$(PROFILE)),,$(REMAP)))" $(VENV)/bin/maturin build --quiet --profile $(PROFILE) --out $(WHEELS) --manifest-path bindings/python/Cargo.toml
+	$(call release_flags,$(PROFILE)) $(VENV)/bin/maturin build --quiet --profile $(PROFILE) --out $(WHEELS) --manifest-path bindings/python/Cargo.toml
 	$(PYTHON) bindings/python/sbom.py $(WHEELS)/tidings-*.whl $(CURDIR)
+	$(if $(filter dev,$(PROFILE)),,$(PYTHON) tests/reach/paths.py $(WHEELS)/tidings-*.whl)
 	$(PIP) --force-reinstall --no-deps $(WHEELS)/tidings-*.whl
 
 test-python: python $(POCKETBASE)
@@ -191,12 +199,13 @@ GO_LIB     = bindings/go/lib/$(shell $(GO) env GOOS)_$(shell $(GO) env GOARCH)
 GO_BUILT   = $(TARGET)/$(if $(filter dev,$(GO_PROFILE)),debug,$(GO_PROFILE))
 
 go: tools-go gcc
-	$(CARGO) build --quiet --package tidings-c --profile $(GO_PROFILE)
+	$(call release_flags,$(GO_PROFILE)) $(CARGO) build --quiet --package tidings-c --profile $(GO_PROFILE)
 	$(CARGO) build --quiet --example hub
 	rm -f $(GO_LIB)/hub
 	cp include/tidings.h $(GO_LIB)/
 	cp $(GO_BUILT)/libtidings.a $(GO_LIB)/
 	cp $(TARGET)/debug/examples/hub $(GO_LIB)/
+	$(if $(filter dev,$(GO_PROFILE)),,$(PYTHON) tests/reach/paths.py $(GO_LIB)/libtidings.a)
 
 test-go: go $(POCKETBASE)
 	cd bindings/go && $(GO) vet ./... && test -z "$$($$($(GO) env GOROOT)/bin/gofmt -l . | tee /dev/stderr)"
@@ -205,6 +214,8 @@ test-go: go $(POCKETBASE)
 # Go from Debian, where there is none. A newer toolchain than that comes by Go's own means.
 tools-go:
 	@command -v $(GO) >/dev/null || $(MAKE) golang-go
+
+include tests/reach/reach.mk
 
 fmt:
 	$(CARGO) fmt --all

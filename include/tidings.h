@@ -1117,8 +1117,9 @@ const tidings_event *tidings_batch_event(const tidings_batch *batch, size_t inde
 void tidings_batch_free(tidings_batch *batch);
 
 /// A descriptor that is readable exactly while tidings_client_next() would not wait, for poll(), epoll, kqueue or an
-/// event loop built on them. Only wait for it: never read, write or close it. -1 for NULL, in a forked child, and if
-/// the system has no descriptor left.
+/// event loop built on them. Only wait for it: never read, write or close it. -1 for NULL, in a forked child, if the
+/// system has no descriptor left, and on Windows, which has nothing like it: there a thread of yours waits in
+/// tidings_client_next() with a timeout, and tells your loop.
 ///
 /// Threads: any. The descriptor belongs to the client, and stays the same until the client is freed.
 int32_t tidings_client_fd(tidings_client *client);

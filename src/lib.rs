@@ -135,6 +135,7 @@ mod order;
 pub mod rt;
 #[cfg(not(target_family = "wasm"))]
 mod shown;
+#[cfg(not(target_family = "wasm"))]
 pub mod sse;
 #[cfg(not(target_family = "wasm"))]
 mod thread;

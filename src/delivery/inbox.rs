@@ -36,6 +36,7 @@ struct Inner<C> {
     #[cfg(unix)]
     bell: Option<Arc<Bell>>,
     /// The bell is set: the descriptor is readable.
+    #[cfg(unix)]
     is_rung: bool,
 }
 

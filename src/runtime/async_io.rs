@@ -36,7 +36,7 @@ impl Runtime for AsyncIo {
     fn connect(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<BoxIo>> {
         Box::pin(async move {
             let connected = Async::<TcpStream>::connect(address).await?;
-            socket::prepare(SockRef::from(connected.get_ref()))?;
+            socket::prepare(SockRef::from(connected.get_ref()));
             let stream = Stream { socket: Arc::new(connected), readable: None, writable: None };
             Ok(Box::new(stream) as BoxIo)
         })

@@ -224,7 +224,7 @@ fn names_and_addresses_are_resolved() {
 fn sockets_are_prompt_and_notice_a_dead_peer() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    socket::prepare(SockRef::from(&stream)).unwrap();
+    socket::prepare(SockRef::from(&stream));
     let socket = SockRef::from(&stream);
     assert!(socket.tcp_nodelay().unwrap());
     assert!(socket.keepalive().unwrap());
@@ -234,4 +234,63 @@ fn sockets_are_prompt_and_notice_a_dead_peer() {
         assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(5));
         assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
     }
+}
+
+/// A socket of another family knows none of TCP's options. It must not be given up for that.
+#[cfg(all(unix, feature = "tracing"))]
+#[test]
+fn an_option_that_cannot_be_set_is_a_line_in_the_log_and_not_a_failed_connection() {
+    let (stream, mut peer) = std::os::unix::net::UnixStream::pair().unwrap();
+    let refused = logged(|| socket::prepare(SockRef::from(&stream)));
+    assert_eq!(refused.first().map(String::as_str), Some("TCP_NODELAY"), "{refused:?}");
+    assert!(refused.contains(&"TCP_KEEPCNT".to_owned()), "the first refusal ended it: {refused:?}");
+    std::io::Write::write_all(&mut &stream, b"still good").unwrap();
+    let mut received = [0; 10];
+    std::io::Read::read_exact(&mut peer, &mut received).unwrap();
+    assert_eq!(&received, b"still good");
+}
+
+/// What `work` reports as an `option` in the log.
+#[cfg(all(unix, feature = "tracing"))]
+fn logged(work: impl FnOnce()) -> Vec<String> {
+    use std::sync::{Arc, Mutex};
+    use tracing::field::{Field, Visit};
+    use tracing::span;
+
+    #[derive(Clone, Default)]
+    struct Options(Arc<Mutex<Vec<String>>>);
+
+    impl Visit for Options {
+        fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
+
+        fn record_str(&mut self, field: &Field, value: &str) {
+            if field.name() == "option" {
+                self.0.lock().unwrap().push(value.to_owned());
+            }
+        }
+    }
+
+    impl tracing::Subscriber for Options {
+        fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+            span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+        fn event(&self, event: &tracing::Event<'_>) {
+            event.record(&mut self.clone());
+        }
+
+        fn enter(&self, _: &span::Id) {}
+        fn exit(&self, _: &span::Id) {}
+    }
+
+    let options = Options::default();
+    tracing::subscriber::with_default(options.clone(), work);
+    options.0.lock().unwrap().clone()
 }

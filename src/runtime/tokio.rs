@@ -78,7 +78,7 @@ impl Runtime for Tokio {
                 connecting.as_mut().poll(cx)
             })
             .await?;
-            socket::prepare(SockRef::from(&stream))?;
+            socket::prepare(SockRef::from(&stream));
             Ok(Box::new(Stream { handle, stream }) as BoxIo)
         })
     }

@@ -22,6 +22,13 @@
         while (!(condition)) nap();                                                                                    \
     } while (0)
 
+// tidings_client_fd() and tidings_source_fd() are -1 on Windows.
+#ifdef _WIN32
+#define HAS_DESCRIPTORS 0
+#else
+#define HAS_DESCRIPTORS 1
+#endif
+
 static const char *volatile waits_for = "";
 // The URL of a hub, and the e-mail address and the password of its users "ada" and "bob".
 static const char *url;

@@ -19,6 +19,14 @@ if grep -v '^tidings_' bindings/c/symbols.txt; then
     echo "these are no names of ours" >&2
     exit 1
 fi
+# So is the record of the binary interface. What it may not change since the last release, `make abi` says.
+record=$(mktemp)
+trap 'rm -f "$record"' EXIT
+tests/c/abi.sh "$header" "$record"
+abidiff bindings/c/abi.xml "$record" || {
+    echo "the header says another binary interface than bindings/c/abi.xml: make header, and commit it" >&2
+    exit 1
+}
 # The list is what the header declares, no more and no less.
 sed -n '/^ *\/\//d; s/.*\b\(tidings_[a-z0-9_]*\)(.*/\1/p' include/tidings.h | grep -v '_callback$' | LC_ALL=C sort |
     diff bindings/c/symbols.txt - || exit 1

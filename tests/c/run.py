@@ -199,6 +199,9 @@ def main():
         if "examples" in arguments.names:
             examples(folder, target, arguments.pocketbase)
     if "install" in arguments.names:
+        # The check of what is installed must be able to fail: this library was built without a thought for it.
+        if subprocess.run([sys.executable, ROOT / "tests/reach/paths.py", target / "debug/libtidings.so"], capture_output=True).returncode == 0:
+            raise SystemExit("tests/reach/paths.py finds no folder in a library that names some")
         with hub(target) as url:
             print(run(HERE / "install.sh", url, env={**os.environ, "TIDINGS_BUILD": str(target / "cmake")}), end="")
     print("  all ok")

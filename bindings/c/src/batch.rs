@@ -91,14 +91,12 @@ pub extern "C" fn tidings_batch_free(batch: Option<Box<Batch>>) {
 }
 
 /// A descriptor that is readable exactly while tidings_client_next() would not wait, for poll(), epoll, kqueue or an
-/// event loop built on them. Only wait for it: never read, write or close it. -1 for NULL, in a forked child, and if
-/// the system has no descriptor left.
+/// event loop built on them. Only wait for it: never read, write or close it. -1 for NULL, in a forked child, if the
+/// system has no descriptor left, and on Windows, which has nothing like it: there a thread of yours waits in
+/// tidings_client_next() with a timeout, and tells your loop.
 ///
 /// Threads: any. The descriptor belongs to the client, and stays the same until the client is freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_client_fd(client: Option<&Client>) -> i32 {
-    value(-1, || {
-        let client = client?;
-        Some(client.watched.keep(client.get().descriptor().ok()?))
-    })
+    value(-1, || client?.fd())
 }

@@ -8,7 +8,7 @@ use crate::{
     border::{ErrorOut, Text, answer, free, given, value},
     client_options::ClientOptions,
     failure::Status,
-    handle::{Client, Watched},
+    handle::Client,
     strings::{OwnedText, Strings},
 };
 
@@ -37,7 +37,7 @@ pub extern "C" fn tidings_client_new(
             Some(options) => options.build(url)?,
             None => blocking::Client::new(url)?,
         };
-        out.write(Some(Box::new(Client { client, watched: Watched::default() })));
+        out.write(Some(Box::new(Client::new(client))));
         Ok(())
     })
 }

@@ -10,10 +10,11 @@ use std::{
 
 use tidings_core::{Opened, SourceEvent as Told, SourceMessage, blocking};
 
+#[cfg(unix)]
+use crate::handle::Watched;
 use crate::{
     border::{ErrorOut, Text, answer, free, given, limit, milliseconds, put, value},
     failure::{Error, Status},
-    handle::Watched,
     source_options::SourceOptions,
     state::{Reason, State, kind},
     strings::OwnedText,
@@ -23,7 +24,20 @@ use crate::{
 /// A client for any stream of server-sent events: the EventSource of the WHATWG HTML standard, for programs.
 pub struct Source {
     source: blocking::EventSource,
+    #[cfg(unix)]
     watched: Watched,
+}
+
+impl Source {
+    #[cfg(unix)]
+    fn fd(&self) -> Option<i32> {
+        Some(self.watched.keep(self.source.descriptor().ok()?))
+    }
+
+    #[cfg(not(unix))]
+    fn fd(&self) -> Option<i32> {
+        None
+    }
 }
 
 /// The kind of an event of an event source.
@@ -148,6 +162,7 @@ pub extern "C" fn tidings_source_new(
         }
         out.write(Some(Box::new(Source {
             source: blocking::EventSource::build(builder)?,
+            #[cfg(unix)]
             watched: Watched::default(),
         })));
         Ok(())
@@ -186,10 +201,7 @@ pub extern "C" fn tidings_source_next(
 /// Threads: any. The descriptor belongs to the source.
 #[unsafe(no_mangle)]
 pub extern "C" fn tidings_source_fd(source: Option<&Source>) -> i32 {
-    value(-1, || {
-        let source = source?;
-        Some(source.watched.keep(source.source.descriptor().ok()?))
-    })
+    value(-1, || source?.fd())
 }
 
 /// The state of the connection: TIDINGS_STATE_CONNECTING, _LIVE, _WAITING or _CLOSED.

@@ -1,7 +1,7 @@
 //! Who to be. No secret is taken from the command line, which every user of the machine can read.
 
 use std::{
-    io::{BufRead, BufReader, IsTerminal, Write},
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
 };
 
@@ -112,6 +112,7 @@ fn from_file(what: &str, path: &Path) -> Result<String, Failure> {
 /// Asks on the terminal, without an echo.
 #[cfg(unix)]
 async fn prompt(what: &str, text: &str) -> Result<String, Failure> {
+    use std::io::{IsTerminal, Write};
     let terminal = std::fs::File::options().read(true).write(true).open("/dev/tty");
     // A program that feeds us is not asked by the terminal that it may have.
     let terminal = terminal.ok().filter(|_| std::io::stdin().is_terminal()).ok_or_else(|| {
@@ -157,6 +158,7 @@ impl Silent {
 #[cfg(unix)]
 impl Drop for Silent {
     fn drop(&mut self) {
+        use std::io::Write;
         let _ =
             nix::sys::termios::tcsetattr(&self.terminal, nix::sys::termios::SetArg::TCSANOW, &self.before);
         // What was not echoed.

@@ -1,8 +1,7 @@
 //! What works: on every runtime, under every executor.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::sync::mpsc;
-use std::time::Instant;
 
 use futures::channel::oneshot;
 use futures::future::{self, Either};
@@ -92,6 +91,8 @@ fn processor_time() -> u64 {
 #[test]
 #[cfg(target_os = "linux")]
 fn waiting_takes_no_processor_time() {
+    use std::{future::poll_fn, time::Instant};
+
     let (address, _) = {
         let (seen, requests) = mpsc::channel();
         let address = server(move |mut stream| {
