@@ -10,7 +10,7 @@ LEGACY     := $(CURDIR)/$(VENV)/pocketbase-0.22/bin/pocketbase
 # Tests of faults wait more than they compute.
 THREADS    ?= 8
 # What tests want of the system.
-PACKAGES   := nginx iproute2 gcc g++ clang cmake pkg-config valgrind libevent-dev golang-go abigail-tools
+PACKAGES   := nginx iproute2 gcc g++ clang cmake pkg-config valgrind libevent-dev libglib2.0-dev golang-go abigail-tools
 
 .PHONY: test test-c test-cli test-python test-go c python go header soak soak-watch hostile bench bench-paced bench-guard lint lint-c lint-python audit demo tools tools-c tools-go fmt clean
 .PHONY: $(PACKAGES)
@@ -128,12 +128,13 @@ demo:
 # packages of the system.
 tools: $(POCKETBASE) $(LEGACY) nginx iproute2
 
-tools-c: gcc g++ cmake pkg-config valgrind libevent-dev
+tools-c: gcc g++ cmake pkg-config valgrind libevent-dev libglib2.0-dev
 
 # The program that each package is wanted for, or known by.
 PROGRAM = $@
 iproute2: PROGRAM := ip
 libevent-dev: PROGRAM := event_rpcgen.py
+libglib2.0-dev: PROGRAM := glib-genmarshal
 golang-go: PROGRAM := go
 abigail-tools: PROGRAM := abidw
 
