@@ -227,6 +227,14 @@ public:
     std::string_view action_name() const noexcept { return tidings_action_name(action()); }
     bool is_notice() const noexcept { return tidings_event_is_notice(get()); }
     std::uint64_t subscription() const noexcept { return tidings_event_subscription(get()); }
+    /// Of a call that did not wait, and has ended.
+    std::uint64_t call() const noexcept { return tidings_event_call(get()); }
+    /// The body of the response to send_async().
+    std::optional<std::string_view> response_body() const noexcept {
+        std::size_t len = 0;
+        const char *body = tidings_response_body(tidings_event_response(get()), &len);
+        return detail::view(body, len);
+    }
     std::optional<std::string_view> topic() const noexcept { return detail::view(tidings_event_topic(get())); }
     std::optional<std::string_view> name() const noexcept { return detail::view(tidings_event_name(get())); }
     std::optional<std::string_view> record_id() const noexcept { return detail::view(tidings_event_record_id(get())); }
@@ -480,6 +488,12 @@ public:
         auto client = client_.lock();
         return client ? tidings_client_subscription_lost(client.get(), id_) : 0;
     }
+    /// Leaves events in its own queue, or goes on: see tidings_client_pause().
+    void pause(bool paused) {
+        if (auto client = client_.lock()) {
+            detail::call([&](auto error) { return tidings_client_pause(client.get(), id_, paused, error); });
+        }
+    }
 
 private:
     friend class client;
@@ -489,6 +503,158 @@ private:
     std::weak_ptr<tidings_client> client_;
     std::uint64_t id_;
 };
+
+// ---- Live views ---------------------------------------------------------------------------------------------
+
+/// Options for live views. See tidings_watch_options_...().
+class watch_options {
+public:
+    watch_options() : raw_(tidings_watch_options_new()) {}
+    watch_options &filter(const std::string &expression) {
+        return set(tidings_watch_options_set_filter, expression.c_str());
+    }
+    watch_options &sort(const std::string &fields) { return set(tidings_watch_options_set_sort, fields.c_str()); }
+    watch_options &limit(std::size_t rows) { return set(tidings_watch_options_set_limit, rows); }
+    watch_options &slack(std::size_t rows) { return set(tidings_watch_options_set_slack, rows); }
+    watch_options &expand(const std::string &relations) {
+        return set(tidings_watch_options_set_expand, relations.c_str());
+    }
+    /// 0: never.
+    watch_options &audit(milliseconds interval) {
+        return set(tidings_watch_options_set_audit, detail::count(interval));
+    }
+    watch_options &filter_on_server(bool wanted = true) {
+        return set(tidings_watch_options_set_filter_on_server, wanted);
+    }
+    watch_options &wait(bool wanted) { return set(tidings_watch_options_set_wait, wanted); }
+    watch_options &timeout(milliseconds timeout) {
+        return set(tidings_watch_options_set_timeout, detail::count(timeout));
+    }
+
+    const tidings_watch_options *get() const noexcept { return raw_.get(); }
+
+private:
+    template <typename Setter, typename... Arguments> watch_options &set(Setter setter, Arguments... arguments) {
+        detail::check(setter(raw_.get(), arguments...));
+        return *this;
+    }
+
+    detail::owned<tidings_watch_options, tidings_watch_options_free> raw_;
+};
+
+/// The records of a view at one moment, in their order.
+class rows {
+public:
+    /// Takes what a function of tidings.h has given.
+    explicit rows(tidings_rows *raw) noexcept : owned_(raw), raw_(raw) {}
+    /// Reads rows that belong to somebody else, and must outlive this.
+    explicit rows(const tidings_rows *lent) noexcept : raw_(lent) {}
+
+    std::size_t size() const noexcept { return tidings_rows_len(raw_); }
+    std::string_view id(std::size_t index) const noexcept {
+        return detail::view(tidings_rows_id(raw_, index)).value_or("");
+    }
+    /// A record as JSON text; empty if there is none.
+    std::string_view operator[](std::size_t index) const noexcept {
+        std::size_t len = 0;
+        const char *record = tidings_rows_record(raw_, index, &len);
+        return record ? std::string_view(record, len) : std::string_view();
+    }
+    /// All records as one JSON array.
+    std::string_view array() const noexcept {
+        std::size_t len = 0;
+        const char *array = tidings_rows_array(raw_, &len);
+        return array ? std::string_view(array, len) : std::string_view();
+    }
+
+private:
+    detail::owned<tidings_rows, tidings_rows_free> owned_;
+    const tidings_rows *raw_;
+};
+
+/// What one delta does to the list: see tidings_delta_kind. The texts belong to the changes.
+struct delta {
+    tidings_delta_kind kind;
+    /// SIZE_MAX where there is none.
+    std::size_t from, to;
+    tidings_remove_reason why;
+    std::string_view id, record, old;
+};
+
+/// A batch of changes of a view.
+class changes {
+public:
+    /// Takes what tidings_view_next() has given.
+    explicit changes(tidings_changes *raw) noexcept : owned_(raw), raw_(raw) {}
+    /// Reads what a callback was lent.
+    explicit changes(const tidings_changes *lent) noexcept : raw_(lent) {}
+
+    std::size_t size() const noexcept { return tidings_changes_len(raw_); }
+    delta operator[](std::size_t index) const noexcept {
+        std::size_t len = 0, old_len = 0;
+        const char *record = tidings_changes_record(raw_, index, &len), *old = tidings_changes_old(raw_, index, &old_len);
+        return {tidings_changes_kind(raw_, index),
+                tidings_changes_from(raw_, index),
+                tidings_changes_to(raw_, index),
+                tidings_changes_why(raw_, index),
+                detail::view(tidings_changes_id(raw_, index)).value_or(""),
+                detail::view(record, len).value_or(""),
+                detail::view(old, old_len).value_or("")};
+    }
+    /// The rows after these changes. They belong to the changes.
+    tidings::rows rows() const noexcept { return tidings::rows(tidings_changes_rows(raw_)); }
+    tidings_freshness freshness() const noexcept { return tidings_changes_freshness(raw_); }
+    std::optional<tidings::error> error() const {
+        auto *why = tidings_changes_error(raw_);
+        return why ? std::optional<tidings::error>(why) : std::nullopt;
+    }
+
+private:
+    detail::owned<tidings_changes, tidings_changes_free> owned_;
+    const tidings_changes *raw_;
+};
+
+/// A live view: see tidings_client_watch(). Its destructor ends it.
+class view {
+public:
+    std::uint64_t id() const noexcept { return tidings_view_id(raw()); }
+    /// The next changes; none when the timeout expires. Throws when nothing more comes.
+    std::optional<changes> next(std::optional<milliseconds> timeout = {}) {
+        tidings_changes *made = nullptr;
+        detail::call([&](auto error) { return tidings_view_next(raw(), detail::limit(timeout), &made, error); });
+        return made ? std::optional<changes>(std::in_place, made) : std::nullopt;
+    }
+    tidings::rows rows() const {
+        tidings_rows *made = nullptr;
+        detail::call([&](auto error) { return tidings_view_rows(raw(), &made, error); });
+        return tidings::rows(made);
+    }
+    tidings_freshness freshness() const noexcept { return tidings_view_freshness(raw()); }
+    /// How long the rows have been in doubt; when they are proven, how long ago they were compared with the server's list.
+    milliseconds since() const noexcept { return milliseconds(tidings_view_since_ms(raw())); }
+    /// What ended the view, or put it in doubt.
+    std::optional<tidings::error> error() const {
+        detail::owned_error why(tidings_view_error(raw()));
+        return why ? std::optional<tidings::error>(why.get()) : std::nullopt;
+    }
+    /// Compares it with the server's list: afterwards the rows show every write that was committed before the call.
+    void prove(std::optional<milliseconds> timeout = {}) {
+        detail::call([&](auto error) { return tidings_view_prove(raw(), detail::limit(timeout), error); });
+    }
+    void close() {
+        detail::call([&](auto error) { return tidings_view_close(raw(), error); });
+    }
+
+    tidings_view *raw() const noexcept { return raw_.get(); }
+
+private:
+    friend class client;
+    explicit view(tidings_view *raw) noexcept : raw_(raw) {}
+
+    detail::owned<tidings_view, tidings_view_free> raw_;
+};
+
+// ---- Clients ------------------------------------------------------------------------------------------------
 
 /// A client of one server. Its destructor closes it: see tidings_client_free().
 class client {
@@ -519,6 +685,55 @@ public:
     }
     [[nodiscard]] subscription subscribe_topic(const std::string &topic, const subscribe_options &options = {}) {
         return subscribe_topic(topic, nullptr, options);
+    }
+
+    /// A live view of the collection's records. Changes come by view::next(), and the queue tells of them.
+    [[nodiscard]] view watch(const std::string &collection, const watch_options &options = {}) {
+        return watched(collection, nullptr, options);
+    }
+    /// The same; changes are passed to a function, which is called on a thread of the client.
+    [[nodiscard]] view watch(const std::string &collection, std::function<void(const changes &)> function,
+                             const watch_options &options = {}) {
+        return watched(collection, std::move(function), options);
+    }
+
+    /// send() without waiting: its result is an event TIDINGS_ACTION_COMPLETED of the queue, with this id as event::call().
+    std::uint64_t send_async(const std::string &method, const std::string &path,
+                             const std::optional<std::string> &body = {}, const request_options &options = {}) {
+        return submitted([&](auto... rest) {
+            return tidings_client_send_async(raw(), method.c_str(), path.c_str(), detail::c_str(body), options.get(), nullptr,
+                                             nullptr, rest...);
+        });
+    }
+    std::uint64_t auth_with_password_async(const std::string &collection, const std::string &identity,
+                                           const std::string &password) {
+        return submitted([&](auto... rest) {
+            return tidings_client_auth_with_password_async(raw(), collection.c_str(), identity.c_str(), password.c_str(),
+                                                           nullptr, nullptr, rest...);
+        });
+    }
+    std::uint64_t auth_refresh_async(const std::string &collection) {
+        return submitted([&](auto... rest) {
+            return tidings_client_auth_refresh_async(raw(), collection.c_str(), nullptr, nullptr, rest...);
+        });
+    }
+    std::uint64_t prove_async(const view &shown) {
+        return submitted(
+            [&](auto... rest) { return tidings_client_prove_async(raw(), shown.raw(), nullptr, nullptr, rest...); });
+    }
+    /// subscribe() into the queue without waiting: its first event is TIDINGS_ACTION_ACKNOWLEDGED, or TIDINGS_ACTION_ENDED.
+    [[nodiscard]] subscription subscribe_async(const std::string &collection, const std::string &topic,
+                                               const subscribe_options &options = {}) {
+        return subscription(raw_, submitted([&](auto... rest) {
+                                return tidings_client_subscribe_async(raw(), collection.c_str(), topic.c_str(),
+                                                                      options.get(), nullptr, nullptr, rest...);
+                            }));
+    }
+    /// Whether the call was running; then nothing of it comes into the queue.
+    bool cancel(std::uint64_t call) {
+        bool was_running = false;
+        detail::call([&](auto error) { return tidings_client_cancel(raw(), call, &was_running, error); });
+        return was_running;
     }
 
     std::size_t unsubscribe(const std::string &collection, const std::optional<std::string> &topic = {}) {
@@ -681,6 +896,27 @@ private:
             return subscribe(data ? callback : nullptr, data, detail::drop<event_function>, &id, error);
         });
         return subscription(raw_, id);
+    }
+
+    view watched(const std::string &collection, std::function<void(const changes &)> function,
+                 const watch_options &options) {
+        using function_type = std::function<void(const changes &)>;
+        tidings_changes_callback callback = [](const tidings_changes *lent, void *data) {
+            detail::guarded([&] { (*static_cast<function_type *>(data))(changes(lent)); });
+        };
+        void *data = function ? detail::given(std::move(function)) : nullptr;
+        tidings_view *made = nullptr;
+        detail::call([&](auto error) {
+            return tidings_client_watch(raw(), collection.c_str(), options.get(), data ? callback : nullptr, data,
+                                        detail::drop<function_type>, &made, error);
+        });
+        return view(made);
+    }
+
+    template <typename Submit> std::uint64_t submitted(Submit &&submit) {
+        std::uint64_t id = 0;
+        detail::call([&](auto error) { return submit(&id, error); });
+        return id;
     }
 
     template <typename Getter> std::optional<std::string> text(Getter getter) const {

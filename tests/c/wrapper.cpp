@@ -215,12 +215,62 @@ static void sources_and_the_log() {
     await([&] { return held.use_count() == 1; });
 }
 
+static void views_and_calls_that_do_not_wait() {
+    tidings::client client(url);
+    tidings::watch_options options;
+    options.filter("title ~ 'in C++'").sort("title").limit(10).slack(5).audit(0ms).timeout(60s);
+    auto view = client.watch("posts", options);
+    CHECK(view.freshness() == TIDINGS_FRESHNESS_PROVEN && view.since() >= 0ms && !view.error() && view.rows().size() == 0);
+    auto reset = view.next(60s);
+    CHECK(reset->size() == 1 && (*reset)[0].kind == TIDINGS_DELTA_KIND_RESET && (*reset)[0].from == SIZE_MAX);
+    auto call = client.send_async("POST", "/api/collections/posts/records", R"({"title": "in C++"})");
+    bool is_done = false, is_told = false;
+    while (!is_done || !is_told) {
+        for (auto &event : client.next(10, 60s)) {
+            is_done |= event.call() == call && event.response_body()->find("in C++") != std::string_view::npos;
+            is_told |= event.action() == TIDINGS_ACTION_CHANGED && event.subscription() == view.id();
+        }
+    }
+    auto inserted = view.next(60s);
+    while (inserted->size() == 0) {
+        inserted = view.next(60s);
+    }
+    auto delta = (*inserted)[0];
+    CHECK(delta.kind == TIDINGS_DELTA_KIND_INSERT && delta.to == 0 && delta.id.size() == 15 && delta.old.empty());
+    CHECK(inserted->rows().id(0) == delta.id && inserted->rows()[0] == delta.record && inserted->rows()[1].empty());
+    CHECK(inserted->rows().array().front() == '[' && !inserted->error());
+    view.prove(60s);
+    client.cancel(client.prove_async(view));
+    client.cancel(client.auth_refresh_async("users"));
+    client.cancel(client.auth_with_password_async("users", "nobody", "nothing"));
+    auto posts = client.subscribe_async("posts", "*");
+    posts.pause(true);
+    posts.pause(false);
+
+    std::atomic<std::size_t> rows{0};
+    auto held = std::make_shared<int>(0);
+    {
+        auto told = client.watch("posts", [&, held](const tidings::changes &changes) { rows = changes.rows().size(); }, options);
+        await([&] { return rows == 1; });
+    }
+    await([&] { return held.use_count() == 1; });
+    try {
+        (void)client.watch("posts", tidings::watch_options().filter("title ="));
+        CHECK(!"it throws");
+    } catch (const tidings::error &error) {
+        CHECK(error.status() == TIDINGS_ERR_INVALID_ARGUMENT);
+    }
+    view.close();
+    CHECK(view.freshness() == TIDINGS_FRESHNESS_ENDED && view.error()->status() == TIDINGS_ERR_CLOSED);
+}
+
 int main() {
     alarm(120);
     url = std::getenv("TIDINGS_HUB");
     for (auto test : {handles_end_what_they_hold, errors_are_exceptions_with_a_status,
                       an_exception_that_leaves_a_callback_goes_to_the_handler, queue_state_and_login,
-                      an_empty_function_takes_the_handler_away, sources_and_the_log}) {
+                      an_empty_function_takes_the_handler_away, sources_and_the_log,
+                      views_and_calls_that_do_not_wait}) {
         test();
         std::fprintf(stderr, "  ok \n");
     }
