@@ -35,9 +35,13 @@ struct Inner {
 impl Row {
     /// `None` unless the record has an `id`.
     pub(super) fn new(record: &Value, order: &Order) -> Option<Self> {
-        let text = record.to_string().into_boxed_str();
+        // About as long as rows are, so that it need not grow.
+        let mut text = Vec::with_capacity(1_024);
+        serde_json::to_writer(&mut text, record).ok()?;
+        let text: Box<str> = std::str::from_utf8(&text).ok()?.into();
         let within = |inner: &str| {
-            let at = u32::try_from(text.find(inner)?).ok()?;
+            let at = memchr::memmem::find(text.as_bytes(), inner.as_bytes())?;
+            let at = u32::try_from(at).ok()?;
             Some(at..at + u32::try_from(inner.len()).ok()?)
         };
         let id = within(&format!("\"id\":\"{}\"", record["id"].as_str()?))?;
