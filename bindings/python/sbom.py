@@ -8,22 +8,25 @@ import hashlib
 import os
 import sys
 import zipfile
+from collections.abc import Callable
 
 
 def main(wheel: str, directory: str) -> None:
+    # The same name that the paths in the library get.
+    rewrite(wheel, lambda name, content: content.replace(directory.encode(), b"/tidings") if "/sboms/" in name else content)
+
+
+def rewrite(wheel: str, change: Callable[[str, bytes], bytes]) -> None:
+    """Changes what is in a wheel, and its list of files accordingly."""
     with zipfile.ZipFile(wheel) as old:
         files = {info: old.read(info) for info in old.infolist()}
-    changed = {}
-    for info, content in files.items():
-        if "/sboms/" in info.filename:
-            # The same name that the paths in the library get.
-            changed[info.filename] = content.replace(directory.encode(), b"/tidings")
+    changed = {info.filename: new for info, content in files.items() if (new := change(info.filename, content)) != content}
     made = wheel + ".new"
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as new:
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as new_wheel:
         for info, content in files.items():
             if info.filename.endswith(".dist-info/RECORD"):
                 content = record(content.decode(), changed).encode()
-            new.writestr(info, changed.get(info.filename, content))
+            new_wheel.writestr(info, changed.get(info.filename, content))
     os.replace(made, wheel)
 
 

@@ -8,7 +8,7 @@ use std::{
     rc::Rc,
 };
 
-use super::*;
+use super::{simulation::index, *};
 use crate::{
     Action,
     engine::{dialect::pocketbase::PocketBase, identity::jwt},
@@ -199,11 +199,11 @@ impl World {
     fn host_acts(&mut self) {
         match self.rng.u8(0..10) {
             0..=4 => {
-                let topic = self.rng.usize(..TOPICS.len());
+                let topic = index(&mut self.rng, ..TOPICS.len());
                 self.subscribe(topic);
             }
             5..=8 if self.listeners.len() > 1 => {
-                let at = self.rng.usize(1..self.listeners.len());
+                let at = index(&mut self.rng, 1..self.listeners.len());
                 let (id, probe) = self.listeners.swap_remove(at);
                 // What is on its way is owed to nobody.
                 probe.0.borrow_mut().owed.clear();
@@ -283,7 +283,7 @@ impl World {
         match coming {
             Coming::Publish if self.pace.events == 0 => {}
             Coming::Publish => {
-                let topic = TOPICS[self.rng.usize(..TOPICS.len() - 1)];
+                let topic = TOPICS[index(&mut self.rng, ..TOPICS.len() - 1)];
                 self.publish(topic, None);
                 self.plan(0..self.pace.events, Coming::Publish);
             }
@@ -342,8 +342,8 @@ impl World {
         // Where nothing has come for some seconds the set is replaced in place, and the chance is taken.
         let event_at = self.engine.sessions.values().find_map(|session| session.event_at);
         if event_at.is_some_and(|at| self.now < at + Duration::from_secs(8)) {
-            for _ in 0..self.rng.usize(..3) {
-                let topic = TOPICS[self.rng.usize(..TOPICS.len() - 1)];
+            for _ in 0..index(&mut self.rng, ..3) {
+                let topic = TOPICS[index(&mut self.rng, ..TOPICS.len() - 1)];
                 self.publish(topic, Some(conn));
             }
         }

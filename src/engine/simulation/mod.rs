@@ -9,6 +9,7 @@ use std::{
     cell::RefCell,
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet},
+    ops::{Bound, RangeBounds},
     rc::Rc,
 };
 
@@ -205,6 +206,13 @@ struct World {
     seen: Seen,
 }
 
+/// A number below or within, the same on machines of 32 bits: `fastrand` draws fewer bits for a `usize` there, and each
+/// seed would tell another story.
+pub(super) fn index(rng: &mut fastrand::Rng, range: impl RangeBounds<usize>) -> usize {
+    let wide = |bound: Bound<&usize>| bound.map(|number| *number as u64);
+    rng.u64((wide(range.start_bound()), wide(range.end_bound()))) as usize
+}
+
 impl World {
     fn new(seed: u64, trace: bool) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
@@ -247,7 +255,7 @@ impl World {
     fn play(mut self) -> Seen {
         self.cuts = self.rng.u8(0..16) == 0;
         self.has_busy_topic = self.rng.u8(0..4) == 0;
-        for _ in 0..self.rng.usize(3..25) {
+        for _ in 0..index(&mut self.rng, 3..25) {
             self.host_acts();
             let pause = match self.rng.u8(0..4) {
                 0 => 0,
@@ -272,18 +280,18 @@ impl World {
     fn host_acts(&mut self) {
         match self.rng.u8(0..23) {
             0..=8 => {
-                for _ in 0..self.rng.usize(1..6) {
+                for _ in 0..index(&mut self.rng, 1..6) {
                     self.subscribe();
                 }
             }
             9..=11 if !self.listeners.is_empty() => {
-                let at = self.rng.usize(..self.listeners.len());
+                let at = index(&mut self.rng, ..self.listeners.len());
                 let (id, probe) = self.listeners.swap_remove(at);
                 probe.0.borrow_mut().unsubscribed = true;
                 self.engine.unsubscribe(self.now, id);
             }
             12 => {
-                let name = TOPICS[self.rng.usize(..TOPICS.len())];
+                let name = TOPICS[index(&mut self.rng, ..TOPICS.len())];
                 self.engine.unsubscribe_where(self.now, |key| crate::topic::is_named(key, name));
             }
             13 => {
@@ -309,7 +317,7 @@ impl World {
                 if !open.is_empty() {
                     let mut open = open;
                     open.sort_by_key(|conn| conn.serial);
-                    let conn = open[self.rng.usize(..open.len())];
+                    let conn = open[index(&mut self.rng, ..open.len())];
                     self.streams.remove(&conn);
                     let end = if self.rng.bool() { None } else { Some(lost()) };
                     self.plan(0..50, Coming::End(conn, end));
@@ -319,7 +327,7 @@ impl World {
     }
 
     fn subscribe(&mut self) {
-        let key: Arc<str> = TOPICS[self.rng.usize(..TOPICS.len())].into();
+        let key: Arc<str> = TOPICS[index(&mut self.rng, ..TOPICS.len())].into();
         let patient = self.rng.bool();
         let log = Log {
             key: key.clone(),
@@ -419,7 +427,7 @@ impl World {
                             self.plan(0..500, Coming::OpenFails(conn, failure));
                         }
                         2 => {
-                            let status = [400, 401, 404][self.rng.usize(..3)];
+                            let status = [400, 401, 404][index(&mut self.rng, ..3)];
                             self.plan(0..500, Coming::OpenFails(conn, refusal(status, "no")));
                         }
                         // Nothing, ever.
@@ -542,7 +550,7 @@ impl World {
     }
 
     fn busy(&mut self) -> Failure {
-        let status = [429, 500, 503][self.rng.usize(..3)];
+        let status = [429, 500, 503][index(&mut self.rng, ..3)];
         let retry_after = self.rng.bool().then(|| Duration::from_secs(self.rng.u64(0..10)));
         self.retry_after = self.retry_after.max(retry_after.unwrap_or_default());
         Failure::Refused(Refusal::new(status, b"{}".to_vec(), retry_after))
@@ -550,7 +558,7 @@ impl World {
 
     /// A change of one topic, to all streams that have it.
     fn publish(&mut self) {
-        let topic = TOPICS[self.rng.usize(..9)];
+        let topic = TOPICS[index(&mut self.rng, ..9)];
         let n = self.published;
         self.published += 1;
         for (_, probe) in &self.listeners {
@@ -573,7 +581,7 @@ impl World {
             if self.trace {
                 eprintln!("{:>14?} {conn:?} brings {n} of {topic}", self.now - self.start);
             }
-            let (a, b) = message.as_bytes().split_at(self.rng.usize(..message.len()));
+            let (a, b) = message.as_bytes().split_at(index(&mut self.rng, ..message.len()));
             self.engine.received(self.now, conn, a);
             self.engine.received(self.now, conn, b);
         }
