@@ -299,7 +299,7 @@ class AsyncCollection(AsyncRecords):
         )
         return await self._of._subscribe(self._name, topic, callback, options, wait, timeout)
 
-    @documented(_docs.WATCH)
+    @documented(_docs.WATCH, callback="")
     async def watch(
         self,
         *,
