@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import threading
 from typing import Any
@@ -136,13 +137,16 @@ def test_a_slow_one_keeps_the_others_waiting_for_one_call(hub: Hub, client: Clie
 
 def test_it_goes_on_without_a_handle_and_without_the_client(hub: Hub, box: Box) -> None:
     client = Client(hub.url)
-    client.collection("tasks").watch(box)
+    view = client.collection("tasks").watch(box)
+    end = view._forget
     box.wait()
-    del client
+    del client, view
     gc.collect()
     hub.create("tasks", {"title": "a"})
     last(box, ["a"])
     assert hub.topics()
+    end()
+    assert hub.wait_until(lambda stats: stats["streams"] == 0, PATIENCE)
 
 
 def test_a_view_that_the_server_ends_says_so_once(pocketbase: PocketBase, box: Box) -> None:
@@ -167,3 +171,45 @@ def test_a_callback_that_would_never_run_is_refused(client: Client) -> None:
     for callback in (never, 7):
         with pytest.raises(TypeError):
             client.collection("tasks").watch(callback)  # type: ignore[arg-type]
+
+
+def test_with_asyncio_a_coroutine_is_awaited_before_the_next_batch(hub: Hub) -> None:
+    async def main() -> None:
+        calls: list[Changes] = []
+        running = 0
+        came = asyncio.Event()
+
+        async def on_changes(changes: Changes) -> None:
+            nonlocal running
+            running += 1
+            assert running == 1
+            await asyncio.sleep(0)
+            calls.append(changes)
+            running -= 1
+            came.set()
+            if len(changes.rows) == 1:
+                raise LookupError("one row")
+
+        told: list[Any] = []
+        async with tidings.AsyncClient(hub.url) as client:
+            client.on_error = lambda error, event: told.append((str(error), event))
+            async with await client.collection("tasks").watch(on_changes) as view:
+                for number in range(5):
+                    hub.create("tasks", {"title": str(number)})
+                    while not calls or len(calls[-1].rows) <= number:
+                        came.clear()
+                        await asyncio.wait_for(came.wait(), PATIENCE)
+                await view.prove(PATIENCE)
+            hub.create("tasks", {"title": "later"})
+            await client.send("/api/health")
+            # One may have been running when the view was closed.
+            assert max(len(changes.rows) for changes in calls) == 5
+            assert told == [("one row", None)]
+            folded: list[Any] = []
+            for changes in calls:
+                folded = fold(folded, changes)
+                assert folded == changes.rows
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.wait_for(asyncio.gather(*left), PATIENCE)
+
+    asyncio.run(main())

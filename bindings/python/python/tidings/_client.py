@@ -400,7 +400,7 @@ class Collection(Records):
         timeout: float = 30,
     ) -> View: ...
 
-    @documented(_docs.WATCH, callback=_docs.CHANGES_CALLBACK)
+    @documented(_docs.WATCH, callback=_docs.CHANGES_CALLBACK.format(where="on the client's callback thread"))
     def watch(
         self,
         callback: ChangesCallback | None = None,

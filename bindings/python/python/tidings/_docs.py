@@ -33,7 +33,7 @@ ASYNC_CALLBACK = """Called with each `Event`, in order; a plain or a coroutine f
         over the handle that is returned."""
 
 CHANGES_CALLBACK = """
-    callback: Called with each batch of `Changes`, one at a time, on the client's callback thread; never before `watch`
+    callback: Called with each batch of `Changes`, one at a time, {where}; never before `watch`
         returns. While it is slow, changes fold into fewer. When the server ends the view, it is called a last time,
         without deltas and with the status ``"ended"``, which has the error. Without a callback, iterate over the view
         that is returned."""

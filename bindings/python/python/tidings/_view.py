@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, overload
 
 from . import _tidings
 from ._handlers import Handlers
-from ._pump import Pump
+from ._pump import Pump, is_cancelled
 from ._wait import wait
 from .exceptions import ClosedError
 
@@ -116,7 +118,8 @@ class Changes(NamedTuple):
 
 
 ChangesCallback: TypeAlias = Callable[[Changes], object]
-"""Called with each batch of changes of a view. Its result is ignored."""
+"""Called with each batch of changes of a view. Its result is ignored; with `AsyncClient` a coroutine is awaited before the
+next batch."""
 
 _DELTAS: dict[str, Any] = {"insert": Insert, "update": Update, "remove": Remove}
 
@@ -141,33 +144,63 @@ def _status(native: _tidings.View) -> Status:
     return status if error is None else Status(False, status.since, "ended", error)
 
 
+def _news(native: _tidings.View) -> Iterator[Changes]:
+    """What a callback is to be called with now: the changes that wait, and what has ended the view."""
+    if (changes := _changes(native.take_now())) is not None:
+        yield changes
+    error = native.error()
+    # A view that was closed here has nothing more to say.
+    if error is None or isinstance(error, ClosedError):
+        return
+    if (changes := _changes(native.take_now())) is not None:
+        yield changes
+    yield Changes([], Rows(native.rows()), _status(native))
+
+
 def telling(
     native: _tidings.View, collection: str, callback: ChangesCallback, handlers: Handlers
 ) -> Callable[[], bool]:
-    """What takes the changes of a view and gives them to its callback: one batch with each call, and with the last one
-    what ended it. False: it has ended."""
-
-    def call(changes: Changes) -> None:
-        result = callback(changes)
-        if result is not None:
-            handlers.settle(result)
+    """What gives the changes of a view to its callback, when there are any. False: it has ended."""
 
     def tell() -> bool:
         try:
-            if (changes := _changes(native.take_now())) is not None:
-                call(changes)
-            error = native.error()
-            # A view that was closed here has nothing more to say.
-            if error is None or isinstance(error, ClosedError):
-                return error is None
-            if (changes := _changes(native.take_now())) is not None:
-                call(changes)
-            call(Changes([], Rows(native.rows()), _status(native)))
-        except BaseException as error:
+            for changes in _news(native):
+                try:
+                    result = callback(changes)
+                    if result is not None:
+                        handlers.settle(result)
+                except BaseException as error:
+                    handlers.failed(error, view=collection)
+        except Exception as error:
             handlers.failed(error, view=collection)
         return native.error() is None
 
     return tell
+
+
+async def deliver(
+    pump: Pump, id: int, native: _tidings.View, collection: str, callback: ChangesCallback, handlers: Handlers
+) -> None:
+    """The same on an event loop, until the view has ended."""
+    try:
+        while id in pump.views and native.error() is None:
+            await pump.until(native.poll)
+            for changes in _news(native):
+                if id not in pump.views:
+                    return
+                try:
+                    result = callback(changes)
+                    if inspect.isawaitable(result):
+                        await result
+                except asyncio.CancelledError as error:
+                    if is_cancelled():
+                        raise
+                    handlers.failed(error, view=collection)
+                except Exception as error:
+                    handlers.failed(error, view=collection)
+    finally:
+        pump.forget_view(id)
+        native.close()
 
 
 class Asker(Protocol):
@@ -306,7 +339,51 @@ class View(SyncView):
         return self.next()
 
 
-class AsyncView(BaseView):
+class BaseAsyncView(BaseView):
+    """The common part of both views of the async client."""
+
+    async def prove(self, timeout: float | None = None) -> None:
+        """Compares the view with the server's list. Afterwards the rows show every write that was committed before this
+        call. While the link is down it waits.
+
+        Args:
+            timeout: How many seconds to wait; None waits indefinitely.
+
+        Raises:
+            TimedOutError: It was not possible in time.
+            ClientResponseError: The view has ended, for that reason.
+        """
+        await self._client._finish(self._native.prove(), timeout)
+
+    async def __aenter__(self: V) -> V:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncViewListener(BaseAsyncView):
+    """A live view with a callback: ``await client.collection("tasks").watch(print)``. Leaving its ``async with`` block, or
+    `close`, ends it, and nothing more is delivered.
+
+    Dropping the handle does not: the callback is called until the view or the client is closed, or the view has ended.
+    """
+
+    def __init__(
+        self, native: _tidings.View, collection: str, client: Asker, forget: Callable[[], None]
+    ) -> None:
+        super().__init__(native, collection, client)
+        self._forget = forget
+
+    def close(self) -> None:
+        """Ends the view, and delivers nothing more. Does not wait; closing twice is harmless."""
+        super().close()
+        self._forget()
+
+
+class AsyncView(BaseAsyncView):
     """A live view: ``await client.collection("tasks").watch()``. Leaving its ``async with`` block, or dropping it, ends it.
 
     ::
@@ -342,29 +419,8 @@ class AsyncView(BaseView):
             raise StopAsyncIteration
         return changes
 
-    async def prove(self, timeout: float | None = None) -> None:
-        """Compares the view with the server's list. Afterwards the rows show every write that was committed before this
-        call. While the link is down it waits.
-
-        Args:
-            timeout: How many seconds to wait; None waits indefinitely.
-
-        Raises:
-            TimedOutError: It was not possible in time.
-            ClientResponseError: The view has ended, for that reason.
-        """
-        await self._client._finish(self._native.prove(), timeout)
-
     def __aiter__(self) -> AsyncView:
         return self
 
     async def __anext__(self) -> Changes:
         return await self.next()
-
-    async def __aenter__(self: V) -> V:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
