@@ -121,6 +121,11 @@ def sync_program() -> None:
         print(removed + client.realtime.unsubscribe() + client.realtime.unsubscribe_by_prefix("posts/"))
         answer: dict[str, Any] = posts.auth_with_password("ann", "secret")
         posts.auth_refresh()
+        with posts.watch(
+            lambda changes: print(changes.rows[0]["title"], changes.status.why), limit=9
+        ) as told:
+            told.prove(timeout=1.0)
+            tidings.ViewListener.close(told)
         with posts.watch(filter="title != ''", sort=["-title"], limit=9, audit=None) as view:
             for changes in view:
                 titles: list[str] = [row["title"] for row in changes.rows[1:]]

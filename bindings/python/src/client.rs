@@ -42,6 +42,7 @@ pub(crate) mod kind {
     pub(crate) const NOTICE: u8 = 6;
     pub(crate) const DENIED: u8 = 7;
     pub(crate) const PARKED: u8 = 8;
+    pub(crate) const CHANGED: u8 = 9;
 }
 
 #[pyclass(frozen, module = "tidings._tidings")]
@@ -214,6 +215,23 @@ impl Client {
         }
         let view = self.client.start_watch(watch).map_err(raise)?;
         Ok(Bound::new(py, View::new(view))?.into_any())
+    }
+
+    /// As `watch`, for a view of which the queue tells, with its id.
+    fn watch_queued<'py>(
+        &self,
+        py: Python<'py>,
+        collection: &str,
+        options: &Bound<'_, PyDict>,
+        wait: bool,
+    ) -> PyResult<(u64, Bound<'py, PyAny>)> {
+        let watch = options::watch(self.get()?.collection(collection).watch(), options)?;
+        if wait {
+            let (id, call) = self.client.watch_queued(watch, None).map_err(raise)?;
+            return Ok((id, Bound::new(py, Call::new(call.map(Answer::View)))?.into_any()));
+        }
+        let (id, view) = self.client.start_watch_queued(watch, None).map_err(raise)?;
+        Ok((id, Bound::new(py, View::new(view))?.into_any()))
     }
 
     fn unsubscribe(&self, id: u64) -> PyResult<()> {
@@ -430,6 +448,7 @@ fn in_python(py: Python<'_>, item: Item) -> PyResult<Bound<'_, PyAny>> {
             let kind = if for_now { kind::PARKED } else { kind::DENIED };
             (kind, topic, exception(py, &error)?).into_pyobject(py)?
         }
+        Item::Changed { view, .. } => (kind::CHANGED, view, None::<u8>).into_pyobject(py)?,
         Item::Woken(number) => (kind::WOKEN, number, None::<u8>).into_pyobject(py)?,
         // A newer core has more to tell than this knows.
         _ => (u8::MAX, None::<u8>, None::<u8>).into_pyobject(py)?,

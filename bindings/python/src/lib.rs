@@ -117,6 +117,7 @@ mod _tidings {
         module.add("NOTICE", kind::NOTICE)?;
         module.add("DENIED", kind::DENIED)?;
         module.add("PARKED", kind::PARKED)?;
+        module.add("CHANGED", kind::CHANGED)?;
         module.add("OVERFLOWS", PyTuple::new(module.py(), Overflow::ALL.map(Overflow::as_str))?)
     }
 }

@@ -1,7 +1,7 @@
 //! A live view, and its rows.
 
 use std::{
-    task::Poll,
+    task::{Context, Poll, Waker},
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -97,6 +97,11 @@ impl View {
         Ok(Call::new(call.map(|()| Answer::Nothing)))
     }
 
+    /// From now on the queue is told of changes.
+    fn release(&self) -> PyResult<()> {
+        self.view.release().map_err(raise)
+    }
+
     fn close(&self) -> PyResult<()> {
         self.view.close().map_err(raise)
     }
@@ -122,6 +127,14 @@ impl View {
             Ok((!is_ready.map_err(raise)?).then_some(descriptor))
         };
         self.reader.with(py, ring)?
+    }
+
+    /// What there is to take, without waiting.
+    fn take_now<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let poll =
+            |reader: &mut Reader| reader.is_ready(|view| view.poll(&mut Context::from_waker(Waker::noop())));
+        self.reader.with(py, poll)?.map_err(raise)?;
+        self.take(py)
     }
 
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {

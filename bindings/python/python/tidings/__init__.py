@@ -38,7 +38,20 @@ from ._event_source import (
 )
 from ._subscription import Listener, Subscription
 from ._tidings import State, __version__
-from ._view import AsyncView, Changes, Delta, Insert, Remove, Reset, Rows, Status, Update, View
+from ._view import (
+    AsyncView,
+    AsyncViewListener,
+    Changes,
+    Delta,
+    Insert,
+    Remove,
+    Reset,
+    Rows,
+    Status,
+    Update,
+    View,
+    ViewListener,
+)
 from .exceptions import ClientResponseError, TidingsError
 
 __all__ = [
@@ -50,6 +63,7 @@ __all__ = [
     "AsyncRealtime",
     "AsyncSubscription",
     "AsyncView",
+    "AsyncViewListener",
     "AuthStore",
     "BosBase",
     "Changes",
@@ -82,6 +96,7 @@ __all__ = [
     "TooLarge",
     "Update",
     "View",
+    "ViewListener",
     "__version__",
     "exceptions",
     "filter",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import webbrowser
 from collections.abc import Callable, Iterable, Mapping
@@ -16,7 +17,7 @@ from ._docs import documented
 from ._handlers import AsyncCallback, AsyncProvider
 from ._pump import Pump, on_thread
 from ._records import AsyncRecords
-from ._view import AsyncView
+from ._view import AsyncView, AsyncViewListener, ChangesCallback, deliver
 from .exceptions import TimedOutError
 
 # How often a login with OAuth2 is asked for its URL.
@@ -180,6 +181,21 @@ class AsyncClient(BaseClient[AsyncProvider]):
         self._pump.spawn(self._pump.deliver(native, callback))
         return AsyncListener(self._pump, full, native.id)
 
+    async def _watch(
+        self, collection: str, callback: ChangesCallback | None, options: dict[str, Any], wait: bool
+    ) -> AsyncView | AsyncViewListener:
+        self._begin_to_listen()
+        id, native = self._client.watch_queued(collection, options, wait)
+        view: _tidings.View = (
+            await self._finish(native, None) if isinstance(native, _tidings.Call) else native
+        )
+        pump = self._pump
+        if callback is None:
+            return AsyncView(view, collection, self, pump)
+        pump.views.add(id)
+        pump.spawn(deliver(pump, id, view, collection, callback, self._handlers))
+        return AsyncViewListener(view, collection, self, functools.partial(pump.forget_view, id))
+
     async def _log_in(self, call: _tidings.Call, timeout: float | None = None) -> dict[str, Any]:
         answer: dict[str, Any] = await self._finish(call, timeout)
         self._auth_store._changed()
@@ -299,9 +315,10 @@ class AsyncCollection(AsyncRecords):
         )
         return await self._of._subscribe(self._name, topic, callback, options, wait, timeout)
 
-    @documented(_docs.WATCH)
+    @overload
     async def watch(
         self,
+        callback: ChangesCallback,
         *,
         filter: str | None = None,
         sort: str | Iterable[str] | None = None,
@@ -312,8 +329,42 @@ class AsyncCollection(AsyncRecords):
         filter_on_server: bool = False,
         wait: bool = True,
         timeout: float = 30,
-    ) -> AsyncView:
+    ) -> AsyncViewListener: ...
+
+    @overload
+    async def watch(
+        self,
+        callback: None = None,
+        *,
+        filter: str | None = None,
+        sort: str | Iterable[str] | None = None,
+        limit: int | None = None,
+        slack: int | None = None,
+        expand: str | Iterable[str] | None = None,
+        audit: float | None = 300,
+        filter_on_server: bool = False,
+        wait: bool = True,
+        timeout: float = 30,
+    ) -> AsyncView: ...
+
+    @documented(_docs.WATCH, callback=_docs.CHANGES_CALLBACK.format(where="a plain or a coroutine function"))
+    async def watch(
+        self,
+        callback: ChangesCallback | None = None,
+        *,
+        filter: str | None = None,
+        sort: str | Iterable[str] | None = None,
+        limit: int | None = None,
+        slack: int | None = None,
+        expand: str | Iterable[str] | None = None,
+        audit: float | None = 300,
+        filter_on_server: bool = False,
+        wait: bool = True,
+        timeout: float = 30,
+    ) -> AsyncView | AsyncViewListener:
         """Makes a live view: a list of records that is kept up to date."""
+        if callback is not None:
+            self._of._handlers.check("callback", callback)
         options = _arguments.watch_options(
             filter=filter,
             sort=sort,
@@ -324,11 +375,7 @@ class AsyncCollection(AsyncRecords):
             filter_on_server=filter_on_server,
             timeout=timeout,
         )
-        self._of._begin_to_listen()
-        native = self._of._client.watch(self._name, options, wait)
-        if isinstance(native, _tidings.Call):
-            native = await self._of._finish(native, None)
-        return AsyncView(native, self._name, self._of, self._of._pump)
+        return await self._of._watch(self._name, callback, options, wait)
 
     @documented(_docs.UNSUBSCRIBE)
     def unsubscribe(self, topic: str | None = None) -> int:

@@ -186,7 +186,7 @@ class BaseClient(Generic[P]):
     @property
     def on_error(self) -> ErrorHandler | None:
         """Called as ``on_error(exception, event)`` when a callback or a handler raised, after that was logged. The
-        event is None for handlers. Runs where callbacks run."""
+        event is None for handlers, and for callbacks of views. Runs where callbacks run."""
         return self._handlers.on_error
 
     @on_error.setter

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 import webbrowser
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +18,7 @@ from ._event import plain
 from ._handlers import EventCallback, Provider
 from ._records import Records
 from ._subscription import Listener, Subscription
-from ._view import View
+from ._view import ChangesCallback, View, ViewListener, telling
 from ._wait import is_patched, wait
 from .exceptions import TimedOutError
 
@@ -213,6 +214,25 @@ class Client(BaseClient[Provider]):
         dispatcher.enter(id, wanted)
         return Listener(dispatcher, full, id)
 
+    def _watch(
+        self, collection: str, callback: ChangesCallback | None, options: dict[str, Any], wait: bool
+    ) -> View | ViewListener:
+        self._begin_to_listen()
+        if callback is None:
+            native = self._client.watch(collection, options, wait)
+            return View(self._made(native), collection, self)
+        id, native = self._client.watch_queued(collection, options, wait)
+        view = self._made(native)
+        dispatcher = self._dispatcher
+        handle = ViewListener(view, collection, self, functools.partial(dispatcher.forget, id))
+        dispatcher.enter_view(id, telling(view, collection, callback, self._handlers))
+        view.release()
+        return handle
+
+    def _made(self, view: _tidings.Call | _tidings.View) -> _tidings.View:
+        made: _tidings.View = self._finish(view, None) if isinstance(view, _tidings.Call) else view
+        return made
+
     def _log_in(self, call: _tidings.Call, timeout: float | None = None) -> dict[str, Any]:
         answer: dict[str, Any] = self._finish(call, timeout)
         self._auth_store._changed()
@@ -348,9 +368,10 @@ class Collection(Records):
         )
         return self._of._subscribe(self._name, topic, callback, options, wait, timeout)
 
-    @documented(_docs.WATCH)
+    @overload
     def watch(
         self,
+        callback: ChangesCallback,
         *,
         filter: str | None = None,
         sort: str | Iterable[str] | None = None,
@@ -361,8 +382,42 @@ class Collection(Records):
         filter_on_server: bool = False,
         wait: bool = True,
         timeout: float = 30,
-    ) -> View:
+    ) -> ViewListener: ...
+
+    @overload
+    def watch(
+        self,
+        callback: None = None,
+        *,
+        filter: str | None = None,
+        sort: str | Iterable[str] | None = None,
+        limit: int | None = None,
+        slack: int | None = None,
+        expand: str | Iterable[str] | None = None,
+        audit: float | None = 300,
+        filter_on_server: bool = False,
+        wait: bool = True,
+        timeout: float = 30,
+    ) -> View: ...
+
+    @documented(_docs.WATCH, callback=_docs.CHANGES_CALLBACK.format(where="on the client's callback thread"))
+    def watch(
+        self,
+        callback: ChangesCallback | None = None,
+        *,
+        filter: str | None = None,
+        sort: str | Iterable[str] | None = None,
+        limit: int | None = None,
+        slack: int | None = None,
+        expand: str | Iterable[str] | None = None,
+        audit: float | None = 300,
+        filter_on_server: bool = False,
+        wait: bool = True,
+        timeout: float = 30,
+    ) -> View | ViewListener:
         """Makes a live view: a list of records that is kept up to date."""
+        if callback is not None:
+            self._of._handlers.check("callback", callback)
         options = _arguments.watch_options(
             filter=filter,
             sort=sort,
@@ -373,11 +428,7 @@ class Collection(Records):
             filter_on_server=filter_on_server,
             timeout=timeout,
         )
-        self._of._begin_to_listen()
-        native = self._of._client.watch(self._name, options, wait)
-        if isinstance(native, _tidings.Call):
-            native = self._of._finish(native, None)
-        return View(native, self._name, self._of)
+        return self._of._watch(self._name, callback, options, wait)
 
     @documented(_docs.UNSUBSCRIBE)
     def unsubscribe(self, topic: str | None = None) -> int:

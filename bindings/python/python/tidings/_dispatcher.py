@@ -16,13 +16,15 @@ from ._handlers import EventCallback, Handlers, Provider
 from ._journal import Journal
 
 Item: TypeAlias = "tuple[int, Any, Any]"
+Told: TypeAlias = Callable[[], bool]
+"""What is called when a view has changed. False: it has ended."""
 
 # How much waits here at most, taken from the native queues, which have the limits and the counters.
 _BACKLOG = 256
 # How long the turn of one subscription is, as in the core. Its last event may take longer.
 _TURN = 0.005
 # What comes in turns.
-_OF_SUBSCRIPTIONS = (_tidings.EVENT, _tidings.NOTICE, _tidings.ENDED)
+_IN_TURNS = (_tidings.EVENT, _tidings.NOTICE, _tidings.ENDED, _tidings.CHANGED)
 # How often questions for a token are looked after while the thread waits.
 _SLICE = 0.05
 
@@ -33,7 +35,7 @@ class Dispatcher:
     The thread waits in pure Python and takes without waiting, so no native frame is on its stack when the
     interpreter ends under it. It is started with the first subscription, callback or handler.
 
-    Subscriptions take turns, of a time and not of a number: the events of one whose callback is slow keep
+    Subscriptions and views take turns, of a time and not of a number: the events of one whose callback is slow keep
     the others waiting for one call, not for all of them.
     """
 
@@ -54,6 +56,8 @@ class Dispatcher:
         # Reentrant, since signal handlers and finalizers may run while it is held.
         self._lock = threading.RLock()
         self._callbacks: dict[int, EventCallback] = {}
+        # The views with callbacks: each is told that it has changed, and takes and calls by itself.
+        self._views: dict[int, Told] = {}
         # Subscriptions that the server has not answered yet.
         self._entering: dict[int, threading.Event] = {}
         # Whether nothing refers to the client any more. The callbacks of a program that keeps neither the
@@ -98,14 +102,21 @@ class Dispatcher:
             entering = self._entering.pop(id)
         entering.set()
 
+    def enter_view(self, id: int, view: Told) -> None:
+        """From now on a view is told that it has changed."""
+        self.start()
+        with self._lock:
+            self._views[id] = view
+
     def forget(self, id: int) -> None:
-        """Nothing more is delivered to this subscription, whatever was taken already."""
+        """Nothing more is delivered to this subscription or view, whatever was taken already."""
         with self._lock:
             callback = self._callbacks.pop(id, None)
+            view = self._views.pop(id, None)
             entering = self._entering.pop(id, None)
-            is_over = self._is_forgotten and not self._callbacks
+            is_over = self._is_forgotten and not self._callbacks and not self._views
         # What goes here may be the host's: outside of the lock it can do no harm.
-        del callback
+        del callback, view
         if entering is not None:
             entering.set()
         if is_over:
@@ -127,7 +138,7 @@ class Dispatcher:
     def outlive(self) -> bool:
         """Nothing refers to the client any more: whether this goes on without it."""
         with self._lock:
-            if not self._callbacks or self._is_replaced:
+            if not (self._callbacks or self._views) or self._is_replaced:
                 return False
             self._is_forgotten = True
         _ending.close_at_the_end(self)
@@ -153,13 +164,16 @@ class Dispatcher:
             backlog = self._backlog
             self._sort(batch)
             # What is of the client comes first, so there is none of it behind an event.
-            if self._backlog > backlog:
+            if self._backlog > backlog and batch[0][0] != _tidings.CHANGED:
                 break
 
     def silence(self) -> None:
         """Calls nobody any more."""
         with self._lock:
+            views, self._views = self._views, {}
             self._callbacks.clear()
+        # Their callbacks are the host's, as above.
+        views.clear()
 
     def end(self) -> None:
         """After the client is closed: waits for the thread as well, but not for a callback that runs."""
@@ -178,6 +192,7 @@ class Dispatcher:
         """In a forked child, which has no such thread, and may have the lock as that thread held it."""
         self._lock = threading.RLock()
         self._callbacks = {}
+        self._views = {}
         self._entering = {}
 
     def _run(self) -> None:
@@ -212,7 +227,7 @@ class Dispatcher:
         turns = self._turns
         for item in batch:
             kind, what, _ = item
-            if kind in _OF_SUBSCRIPTIONS:
+            if kind in _IN_TURNS:
                 turn = turns.get(what)
                 if turn is None:
                     turn = turns[what] = deque()
@@ -256,6 +271,9 @@ class Dispatcher:
             if kind == _tidings.ENDED:
                 self._late(id)
                 self.forget(id)
+            elif kind == _tidings.CHANGED:
+                if (view := self._views.get(id)) is not None and not view():
+                    self.forget(id)
             elif (callback := callbacks.get(id) or self._late(id)) is not None:
                 if kind == _tidings.NOTICE:
                     self._journal.notice(event)
@@ -270,7 +288,7 @@ class Dispatcher:
             if clock() >= ends:
                 break
         # What was delivered must not live until something else comes.
-        event = None
+        event = view = None
         del self._turns[id]
         if turn:
             self._turns[id] = turn

@@ -32,6 +32,12 @@ SYNC_CALLBACK = """Called with each `Event`, in order, on the client's callback 
 ASYNC_CALLBACK = """Called with each `Event`, in order; a plain or a coroutine function. Without a callback, iterate
         over the handle that is returned."""
 
+CHANGES_CALLBACK = """
+    callback: Called with each batch of `Changes`, one at a time, {where}; never before `watch`
+        returns. While it is slow, changes fold into fewer. When the server ends the view, it is called a last time,
+        without deltas and with the status ``"ended"``, which has the error. Without a callback, iterate over the view
+        that is returned."""
+
 _SUBSCRIBE = """
 Waits until the server has acknowledged the subscription, unless ``wait`` is False. From then on every
 event that the server sends is delivered, at most once, or a notice says what may have been missed: an
@@ -212,7 +218,7 @@ Waits for the first list that is proven to be the server's, unless ``wait`` is F
 the server: through reconnects, restarts, lost events and changes of the user, and its ``status`` says when the rows
 are in doubt. Rows do not vanish because the network does.
 
-Args:
+Args:{callback}
     filter: Shows only records that match. Use `Client.filter` to insert values from outside safely.
     sort: Names of fields, with ``-`` before those that descend; ``id`` is added.
     limit: Shows only the first so many rows. None shows all, and keeps them in memory.

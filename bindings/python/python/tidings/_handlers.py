@@ -20,7 +20,8 @@ DisconnectHandler: TypeAlias = Callable[[list[str]], object]
 StateHandler: TypeAlias = Callable[[State], object]
 """Called with each new state of the connection."""
 ErrorHandler: TypeAlias = Callable[[BaseException, "Event[Any] | None"], object]
-"""Called with what a callback or handler raised, and with the event of the callback; None for handlers."""
+"""Called with what a callback or handler raised, and with the event of the callback; None for handlers, and for the
+callbacks of views."""
 AuthHandler: TypeAlias = Callable[[str, "dict[str, Any] | None"], object]
 """Called with the token and the record of the client's new identity."""
 Provider: TypeAlias = Callable[[], "str | None"]
@@ -95,10 +96,13 @@ class Handlers:
         except BaseException as error:
             self.failed(error)
 
-    def failed(self, error: BaseException, event: Event[Any] | None = None) -> None:
-        """Reports what a callback or a handler raised."""
+    def failed(self, error: BaseException, event: Event[Any] | None = None, view: str | None = None) -> None:
+        """Reports what a callback or a handler raised: that of a subscription, that of the view of a collection, or
+        another."""
         self.failures += 1
-        if event is None:
+        if view is not None:
+            self._journal.log(logging.ERROR, "a callback raised for changes of %s", view, error=error)
+        elif event is None:
             self._journal.log(logging.ERROR, "a handler raised", error=error)
         else:
             topic = without_options(event.topic)

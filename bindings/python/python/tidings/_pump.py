@@ -47,6 +47,8 @@ class Pump:
         self.native = native
         # The subscriptions whose callbacks are still to be called.
         self.heard: set[int] = set()
+        # The same of views.
+        self.views: set[int] = set()
         # Whether nothing refers to the client any more. The callbacks of a program that keeps neither the
         # client nor a handle are still called, and the native client closes with the last of them.
         self._is_forgotten = False
@@ -159,7 +161,7 @@ class Pump:
                     if inspect.isawaitable(result):
                         await result
                 except asyncio.CancelledError as error:
-                    if _is_cancelled():
+                    if is_cancelled():
                         raise
                     self._handlers.failed(error, event)
                 except Exception as error:
@@ -189,6 +191,11 @@ class Pump:
         self.native.unsubscribe(id)
         self._close_after_the_last()
 
+    def forget_view(self, id: int) -> None:
+        """Delivers nothing more to the callback of a view."""
+        self.views.discard(id)
+        self._close_after_the_last()
+
     def forget_ended(self) -> None:
         """Delivers nothing more to the subscriptions that have ended."""
         self.heard = {id for id in self.heard if self.native.subscription_state(id) != "ended"}
@@ -196,7 +203,7 @@ class Pump:
 
     def outlive(self) -> bool:
         """Nothing refers to the client any more: whether this goes on without it."""
-        if not self.heard or self._is_replaced:
+        if not (self.heard or self.views) or self._is_replaced:
             return False
         self._is_forgotten = True
         _ending.close_at_the_end(self)
@@ -209,11 +216,12 @@ class Pump:
             self._let_go()
 
     def _close_after_the_last(self) -> None:
-        if self._is_forgotten and not self.heard:
+        if self._is_forgotten and not self.heard and not self.views:
             self._let_go()
 
     def _let_go(self) -> None:
         self.heard.clear()
+        self.views.clear()
         self.native.close(wait=False)
 
     def _close_natively(self) -> None:
@@ -310,7 +318,7 @@ class Pump:
             request.answer(token)
 
 
-def _is_cancelled() -> bool:
+def is_cancelled() -> bool:
     """Whether it is this task that was cancelled, and not something that it waited for; always, before Python
     3.11."""
     task = asyncio.current_task()

@@ -11,6 +11,7 @@ from typing import Any, Final, final
 from ._event import Action, Event, GapReason
 
 __all__ = [
+    "CHANGED",
     "DENIED",
     "DISCONNECTED",
     "ENDED",
@@ -57,6 +58,7 @@ WOKEN: Final = 5  # (WOKEN, number, None)
 NOTICE: Final = 6  # (NOTICE, subscription id, Event): one that the client made
 DENIED: Final = 7  # (DENIED, topic, BaseException): it is acknowledged, and no event can come
 PARKED: Final = 8  # (PARKED, topic, BaseException): it is refused for now, and submitted again
+CHANGED: Final = 9  # (CHANGED, id, None): the view of `watch_queued` has something to take, or has ended
 
 # The names of what a full queue can do, as the core has them.
 OVERFLOWS: Final[tuple[str, ...]]
@@ -171,6 +173,10 @@ class Client:
     # A live view, with `wait` a call whose result it is. options: filter, sort, expand str; limit, slack int; audit float
     # seconds | None; filter_on_server bool; timeout float seconds.
     def watch(self, collection: str, options: dict[str, Any], wait: bool) -> Call | View: ...
+    # The same for one of which CHANGED tells, from its `release` on.
+    def watch_queued(
+        self, collection: str, options: dict[str, Any], wait: bool
+    ) -> tuple[int, Call | View]: ...
     def unsubscribe(self, id: int) -> None: ...
     def unsubscribe_topic(self, collection: str | None, topic: str | None) -> int: ...
     def unsubscribe_by_prefix(self, prefix: str) -> int: ...
@@ -248,11 +254,17 @@ class View:
     def wait(self, timeout: float | None) -> bool: ...  # whether `take` would give something
     def ring(self) -> int | None: ...  # as that of `Call`
     def poll(self, number: int) -> bool: ...  # as that of `Subscription`
+    def release(self) -> None: ...  # CHANGED may come from now on
     # After a true `wait` or `poll`: deltas, rows, status. None: nothing more comes. A delta is ("insert", at, row),
     # ("update", from, to, row, old), ("remove", at, row, why) or ("reset", rows).
     def take(
         self,
     ) -> tuple[list[tuple[Any, ...]], Rows, tuple[bool, float, str | None, BaseException | None]] | None: ...
+    def take_now(
+        self,
+    ) -> (
+        tuple[list[tuple[Any, ...]], Rows, tuple[bool, float, str | None, BaseException | None]] | None
+    ): ...  # the same without asking before; None if there is nothing
 
 @final
 class EventSource:

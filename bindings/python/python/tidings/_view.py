@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import asyncio
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, TypeVar, overload
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, overload
 
 from . import _tidings
-from ._pump import Pump
+from ._handlers import Handlers
+from ._pump import Pump, is_cancelled
 from ._wait import wait
+from .exceptions import ClosedError
 
 Record = dict[str, Any]
 V = TypeVar("V", bound="BaseView")
@@ -62,8 +66,8 @@ class Status(NamedTuple):
     since: float
     """When they were last compared with the server's list, or since when they are in doubt: seconds since 1970."""
     why: str | None
-    """Why they are in doubt: ``"disconnected"``, ``"comparing"``, ``"identity"`` or ``"list_failed"``. None while they are
-    proven."""
+    """Why they are in doubt: ``"disconnected"``, ``"comparing"``, ``"identity"`` or ``"list_failed"``; ``"ended"`` when the view
+    has ended. None while they are proven."""
     error: BaseException | None
     """The error behind that, if there is one."""
 
@@ -99,7 +103,7 @@ class Reset(NamedTuple):
     rows: Rows
 
 
-Delta = Insert | Update | Remove | Reset
+Delta: TypeAlias = Insert | Update | Remove | Reset
 
 
 class Changes(NamedTuple):
@@ -113,6 +117,10 @@ class Changes(NamedTuple):
     """The status after these changes."""
 
 
+ChangesCallback: TypeAlias = Callable[[Changes], object]
+"""Called with each batch of changes of a view. Its result is ignored; with `AsyncClient` a coroutine is awaited before the
+next batch."""
+
 _DELTAS: dict[str, Any] = {"insert": Insert, "update": Update, "remove": Remove}
 
 
@@ -123,12 +131,76 @@ def _delta(kind: str, *fields: Any) -> Delta:
     return delta
 
 
-def _taken(native: _tidings.View) -> Changes | None:
-    taken = native.take()
+def _changes(taken: tuple[Any, Any, Any] | None) -> Changes | None:
     if taken is None:
         return None
     deltas, rows, status = taken
     return Changes([_delta(*delta) for delta in deltas], Rows(rows), Status(*status))
+
+
+def _status(native: _tidings.View) -> Status:
+    status = Status(*native.status())
+    error = native.error()
+    return status if error is None else Status(False, status.since, "ended", error)
+
+
+def _news(native: _tidings.View) -> Iterator[Changes]:
+    """What a callback is to be called with now: the changes that wait, and what has ended the view."""
+    if (changes := _changes(native.take_now())) is not None:
+        yield changes
+    error = native.error()
+    # A view that was closed here has nothing more to say.
+    if error is None or isinstance(error, ClosedError):
+        return
+    if (changes := _changes(native.take_now())) is not None:
+        yield changes
+    yield Changes([], Rows(native.rows()), _status(native))
+
+
+def telling(
+    native: _tidings.View, collection: str, callback: ChangesCallback, handlers: Handlers
+) -> Callable[[], bool]:
+    """What gives the changes of a view to its callback, when there are any. False: it has ended."""
+
+    def tell() -> bool:
+        try:
+            for changes in _news(native):
+                try:
+                    result = callback(changes)
+                    if result is not None:
+                        handlers.settle(result)
+                except BaseException as error:
+                    handlers.failed(error, view=collection)
+        except Exception as error:
+            handlers.failed(error, view=collection)
+        return native.error() is None
+
+    return tell
+
+
+async def deliver(
+    pump: Pump, id: int, native: _tidings.View, collection: str, callback: ChangesCallback, handlers: Handlers
+) -> None:
+    """The same on an event loop, until the view has ended."""
+    try:
+        while id in pump.views and native.error() is None:
+            await pump.until(native.poll)
+            for changes in _news(native):
+                if id not in pump.views:
+                    return
+                try:
+                    result = callback(changes)
+                    if inspect.isawaitable(result):
+                        await result
+                except asyncio.CancelledError as error:
+                    if is_cancelled():
+                        raise
+                    handlers.failed(error, view=collection)
+                except Exception as error:
+                    handlers.failed(error, view=collection)
+    finally:
+        pump.forget_view(id)
+        native.close()
 
 
 class Asker(Protocol):
@@ -162,7 +234,7 @@ class BaseView:
         Raises:
             ForkedError: The client belongs to the parent process.
         """
-        return Status(*self._native.status())
+        return _status(self._native)
 
     @property
     def error(self) -> BaseException | None:
@@ -181,7 +253,53 @@ class BaseView:
         return f"<tidings.{type(self).__name__} {self._collection}>"
 
 
-class View(BaseView):
+class SyncView(BaseView):
+    """The common part of both views of the sync client."""
+
+    def prove(self, timeout: float | None = None) -> None:
+        """Compares the view with the server's list. Afterwards the rows show every write that was committed before this
+        call. While the link is down it waits.
+
+        Args:
+            timeout: How many seconds to wait; None waits indefinitely.
+
+        Raises:
+            TimedOutError: It was not possible in time.
+            ClientResponseError: The view has ended, for that reason.
+            ForkedError: The client belongs to the parent process.
+        """
+        self._client._finish(self._native.prove(), timeout)
+
+    def __enter__(self: V) -> V:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class ViewListener(SyncView):
+    """A live view with a callback: ``client.collection("tasks").watch(print)``. Leaving its ``with`` block, or `close`,
+    ends it, and nothing more is delivered.
+
+    Dropping the handle does not: the callback is called until the view or the client is closed, or the view has ended.
+    All methods may be called from any thread and from any callback; only `prove` waits.
+    """
+
+    def __init__(
+        self, native: _tidings.View, collection: str, client: Asker, forget: Callable[[], None]
+    ) -> None:
+        super().__init__(native, collection, client)
+        self._forget = forget
+
+    def close(self) -> None:
+        """Ends the view, and delivers nothing more. Does not wait; closing twice is harmless."""
+        super().close()
+        self._forget()
+
+
+class View(SyncView):
     """A live view: ``client.collection("tasks").watch()``. Leaving its ``with`` block, or dropping it, ends it.
 
     ::
@@ -209,12 +327,22 @@ class View(BaseView):
         """
         if not wait(self._native, timeout):
             raise TimeoutError(f"no change of {self._collection} came within {timeout:g} s")
-        changes = _taken(self._native)
+        changes = _changes(self._native.take())
         if changes is None:
             raise StopIteration
         return changes
 
-    def prove(self, timeout: float | None = None) -> None:
+    def __iter__(self) -> View:
+        return self
+
+    def __next__(self) -> Changes:
+        return self.next()
+
+
+class BaseAsyncView(BaseView):
+    """The common part of both views of the async client."""
+
+    async def prove(self, timeout: float | None = None) -> None:
         """Compares the view with the server's list. Afterwards the rows show every write that was committed before this
         call. While the link is down it waits.
 
@@ -224,26 +352,38 @@ class View(BaseView):
         Raises:
             TimedOutError: It was not possible in time.
             ClientResponseError: The view has ended, for that reason.
-            ForkedError: The client belongs to the parent process.
         """
-        self._client._finish(self._native.prove(), timeout)
+        await self._client._finish(self._native.prove(), timeout)
 
-    def __iter__(self) -> View:
+    async def __aenter__(self: V) -> V:
         return self
 
-    def __next__(self) -> Changes:
-        return self.next()
-
-    def __enter__(self: V) -> V:
-        return self
-
-    def __exit__(
+    async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
 
 
-class AsyncView(BaseView):
+class AsyncViewListener(BaseAsyncView):
+    """A live view with a callback: ``await client.collection("tasks").watch(print)``. Leaving its ``async with`` block, or
+    `close`, ends it, and nothing more is delivered.
+
+    Dropping the handle does not: the callback is called until the view or the client is closed, or the view has ended.
+    """
+
+    def __init__(
+        self, native: _tidings.View, collection: str, client: Asker, forget: Callable[[], None]
+    ) -> None:
+        super().__init__(native, collection, client)
+        self._forget = forget
+
+    def close(self) -> None:
+        """Ends the view, and delivers nothing more. Does not wait; closing twice is harmless."""
+        super().close()
+        self._forget()
+
+
+class AsyncView(BaseAsyncView):
     """A live view: ``await client.collection("tasks").watch()``. Leaving its ``async with`` block, or dropping it, ends it.
 
     ::
@@ -274,34 +414,13 @@ class AsyncView(BaseView):
         """
         if not await self._pump.until(self._native.poll, timeout):
             raise TimeoutError(f"no change of {self._collection} came within {timeout:g} s")
-        changes = _taken(self._native)
+        changes = _changes(self._native.take())
         if changes is None:
             raise StopAsyncIteration
         return changes
-
-    async def prove(self, timeout: float | None = None) -> None:
-        """Compares the view with the server's list. Afterwards the rows show every write that was committed before this
-        call. While the link is down it waits.
-
-        Args:
-            timeout: How many seconds to wait; None waits indefinitely.
-
-        Raises:
-            TimedOutError: It was not possible in time.
-            ClientResponseError: The view has ended, for that reason.
-        """
-        await self._client._finish(self._native.prove(), timeout)
 
     def __aiter__(self) -> AsyncView:
         return self
 
     async def __anext__(self) -> Changes:
         return await self.next()
-
-    async def __aenter__(self: V) -> V:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
