@@ -61,6 +61,7 @@ type Client struct {
 	mu            sync.Mutex
 	last          uintptr
 	subscriptions map[uintptr]*Subscription
+	views         map[uintptr]*View
 	calls         map[uintptr]chan completion
 	states        watchers[State]
 	disconnects   watchers[[]string]
@@ -118,7 +119,7 @@ func New(url string, options ...Option) (*Client, error) {
 	}
 	c := &Client{
 		done: make(chan struct{}), logger: s.logger,
-		subscriptions: map[uintptr]*Subscription{}, calls: map[uintptr]chan completion{},
+		subscriptions: map[uintptr]*Subscription{}, views: map[uintptr]*View{}, calls: map[uintptr]chan completion{},
 	}
 	text := C.CString(url)
 	defer C.free(unsafe.Pointer(text))

@@ -29,6 +29,7 @@ const (
 	disconnected  Action = C.TIDINGS_ACTION_DISCONNECTED
 	completed     Action = C.TIDINGS_ACTION_COMPLETED
 	acknowledged  Action = C.TIDINGS_ACTION_ACKNOWLEDGED
+	viewChanged   Action = C.TIDINGS_ACTION_CHANGED
 )
 
 func (a Action) String() string { return C.GoString(C.tidings_action_name(C.tidings_action(a))) }

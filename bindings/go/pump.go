@@ -91,6 +91,14 @@ func (p *pumping) deliver(h *head, text []byte) {
 		}
 		c.disconnects.report(names)
 		return
+	case viewChanged:
+		c.mu.Lock()
+		v := c.views[h.token]
+		c.mu.Unlock()
+		if v != nil {
+			v.signal()
+		}
+		return
 	case completed:
 		c.mu.Lock()
 		answered := c.calls[h.token]
