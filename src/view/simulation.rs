@@ -796,3 +796,25 @@ fn a_list_ends_although_the_link_is_cut_more_often_than_it_takes() {
         assert_eq!(world.proved, world.ticket, "seed {seed}");
     }
 }
+
+/// Nothing is written after the list, so that no event tells of what is to come.
+#[test]
+fn what_time_brings_in_is_there_soon_after() {
+    let mut count = 0;
+    for seed in 1..=600 {
+        let mut world = World::new(seed, false);
+        if !world.setup.is_calm || !world.setup.has_clock() || world.setup.limit.is_some() {
+            continue;
+        }
+        for _ in 0..60 {
+            world.write();
+        }
+        world.connect();
+        for _ in 0..250 {
+            world.pass(20);
+        }
+        world.check_rest();
+        count += 1;
+    }
+    assert!(count > 10, "{count}");
+}
