@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import PATIENCE
-from tidings import Client
+from tidings import Changes, Client, Insert, Remove, Reset, Rows, Status, Update
 from tidings.testing import Hub
 
 
@@ -107,3 +109,25 @@ def test_pytest_has_the_fixture(tmp_path: Path) -> None:
         line, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTEST_ADDOPTS": ""}
     )
     assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_changes_are_made_pickled_and_copied(hub: Hub, client: Client) -> None:
+    row, other = {"id": "a", "tags": ["x"]}, {"id": "b", "tags": []}
+    deltas = [Reset(Rows([row])), Insert(1, other), Update(1, 0, other, other), Remove(1, row, "deleted")]
+    made = Changes(deltas, Rows([other]), Status(False, 7.0, "disconnected", LookupError("why")))
+    assert repr(made.rows) == "<tidings.Rows 1>"
+    hub.create("posts", {"title": "a"})
+    with client.collection("posts").watch() as view:
+        real = view.next(PATIENCE)
+        for changes in (made, real):
+            for same in (pickle.loads(pickle.dumps(changes)), copy.copy(changes), copy.deepcopy(changes)):
+                assert same[:2] == changes[:2]
+                assert same.status[:3] == changes.status[:3]
+                assert [type(delta) for delta in same.deltas] == [type(delta) for delta in changes.deltas]
+    # What a handler does to a row of it stays with that handler.
+    made.rows[0]["tags"].append("y")
+    other["tags"].append("z")
+    assert made.rows[0] == {"id": "b", "tags": []}
+    assert made.rows[-1] == made.rows[:1][0]
+    with pytest.raises(IndexError):
+        made.rows[1]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, overload
 
@@ -18,12 +19,28 @@ Record = dict[str, Any]
 V = TypeVar("V", bound="BaseView")
 
 
+class _Made:
+    """Rows that a test has made, as the native ones give theirs."""
+
+    def __init__(self, rows: Iterable[Record]) -> None:
+        self._rows = copy.deepcopy(list(rows))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def get(self, at: int) -> Record:
+        return copy.deepcopy(self._rows[at])
+
+
 class Rows(Sequence[Record]):
     """Rows of a live view, in order: a list that does not change. Each row is a new dict whenever it is got, so a
-    program may keep it and change it."""
+    program may keep it and change it. They can be pickled and copied, and made for a test: ``Rows([{"id": "a"}])``."""
 
-    def __init__(self, native: _tidings.Rows) -> None:
-        self._native = native
+    def __init__(self, rows: _tidings.Rows | Iterable[Record]) -> None:
+        self._native = rows if isinstance(rows, _tidings.Rows) else _Made(rows)
+
+    def __reduce__(self) -> tuple[type[Rows], tuple[list[Record]]]:
+        return Rows, (list(self),)
 
     def __len__(self) -> int:
         return len(self._native)
@@ -65,10 +82,10 @@ class Status(NamedTuple):
     """Whether they are the server's list, with all changes since then. Otherwise changes may be missing."""
     since: float
     """When they were last compared with the server's list, or since when they are in doubt: seconds since 1970."""
-    why: str | None
+    why: str | None = None
     """Why they are in doubt: ``"disconnected"``, ``"comparing"``, ``"identity"`` or ``"list_failed"``; ``"ended"`` when the view
     has ended. None while they are proven."""
-    error: BaseException | None
+    error: BaseException | None = None
     """The error behind that, if there is one."""
 
 
@@ -107,7 +124,13 @@ Delta: TypeAlias = Insert | Update | Remove | Reset
 
 
 class Changes(NamedTuple):
-    """What has happened to a view since the batch before, in one step."""
+    """What has happened to a view since the batch before, in one step.
+
+    To test a handler, make one::
+
+        row = {"id": "a", "title": "Hello"}
+        on_changes(Changes([Insert(0, row)], Rows([row]), Status(True, since=0.0)))
+    """
 
     deltas: list[Delta]
     """In order. Applied to the rows of the batch before, they give ``rows``. Empty if only the status has changed."""
