@@ -127,7 +127,9 @@ fn what_the_server_refuses_is_an_error_of_await_with_its_status() {
         let open = server.root().await;
         let good = soon("a view", open.collection("tasks").watch().into_future()).await.unwrap();
         let bad = soon("an answer", open.collection("tasks").watch().filter("nope = 1").into_future()).await;
-        assert_eq!(bad.err().and_then(|error| error.status()), Some(400));
+        let bad = bad.unwrap_err();
+        assert_eq!(bad.status(), Some(400));
+        assert!(bad.to_string().contains("may name a field that the collection does not have"), "{bad}");
         create(&open, "tasks", json!({"title": "a"})).await;
         good.prove().await.unwrap();
         assert_eq!(good.rows().len(), 1, "nothing is lost of another view");

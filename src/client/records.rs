@@ -391,7 +391,10 @@ impl Pages {
         let Some(query) = self.walk.query() else { return Ok(None) };
         let mut request = self.collection.request("GET", &self.path, None).queries(query);
         request.timeout = self.timeout.unwrap_or(request.timeout);
-        let response = request.await?;
+        let response = request.await.map_err(|error| match error {
+            Error::Refused(refusal) => Error::Refused(self.collection.handle.dialect.explain_list(refusal)),
+            other => other,
+        })?;
         self.walk.received(response.body()).map(Some)
     }
 }

@@ -206,7 +206,10 @@ impl<L: Outlet> Engine<L> {
                     let is_of_record = self.checks.open.get(&id).is_some_and(|open| open.check.is_of_record);
                     match is_of_record && refusal.status() != 404 {
                         true => self.release(id),
-                        false => self.deny(now, id, &identity, Error::Refused(refusal.clone())),
+                        false => {
+                            let refusal = self.dialect.explain_list(refusal.clone());
+                            self.deny(now, id, &identity, Error::Refused(refusal));
+                        }
                     }
                 }
             }

@@ -536,7 +536,8 @@ async fn list(
     let response = shared.http.send(shared.request(Method::GET, url, token, None)).await?;
     let clock = Clock::of(&response.headers, sent, wall());
     if !response.status.is_success() {
-        return Err(Error::Refused(refusal(&*shared.runtime, response).await));
+        let refusal = refusal(&*shared.runtime, response).await;
+        return Err(Error::Refused(shared.dialect.explain_list(refusal)));
     }
     let body = response.body.collect(BODY_LIMIT).await?;
     let page: Page =

@@ -65,6 +65,21 @@ pub(crate) trait Dialect: fmt::Debug + Send + Sync {
         }
     }
 
+    /// The refusal of a list, with what the server does not say: of a field that is not there, PocketBase tells only that
+    /// something went wrong.
+    fn explain_list(&self, refusal: Refusal) -> Refusal {
+        let says_nothing = || {
+            let data = refusal.json().map(|body| body["data"].clone()).unwrap_or_default();
+            data.as_object().is_some_and(|fields| fields.is_empty())
+        };
+        match refusal.status() == 400 && self.denies(&refusal) && says_nothing() {
+            true => refusal.with_hint(
+                "the filter or the sort may name a field that the collection does not have, or that only superusers may name",
+            ),
+            false => self.explain(refusal),
+        }
+    }
+
     /// Where to log in to a collection of users, or why that is not known.
     fn log_in_path(&self, collection: &str) -> Result<String, Error>;
 
