@@ -197,6 +197,7 @@ $(VENV)/python-tools: requirements/python.txt | $(VENV)/bin/python
 # platform that git ignores. GO_PROFILE=dev is built soonest.
 GO         ?= $(or $(shell command -v go),$(wildcard /usr/local/go/bin/go),go)
 GO_PROFILE ?= c
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 GO_LIB     = bindings/go/lib/$(shell $(GO) env GOOS)_$(shell $(GO) env GOARCH)
 GO_BUILT   = $(TARGET)/$(if $(filter dev,$(GO_PROFILE)),debug,$(GO_PROFILE))
 
@@ -211,6 +212,7 @@ go: tools-go gcc
 
 test-go: go $(POCKETBASE)
 	cd bindings/go && $(GO) vet ./... && test -z "$$($$($(GO) env GOROOT)/bin/gofmt -l . | tee /dev/stderr)"
+	cd bindings/go && $(GO) run $(STATICCHECK) ./...
 	cd bindings/go && TIDINGS_POCKETBASE=$(POCKETBASE) $(GO) test -race ./...
 
 # Go from Debian, where there is none. A newer toolchain than that comes by Go's own means.

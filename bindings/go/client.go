@@ -44,7 +44,6 @@ import (
 	"log/slog"
 	"os"
 	"sync"
-	"syscall"
 	"unsafe"
 )
 
@@ -128,17 +127,12 @@ func New(url string, options ...Option) (*Client, error) {
 	if failed != nil {
 		return nil, take(failed)
 	}
-	// One of our own, since Go closes what it polls.
-	fd, err := syscall.Dup(int(C.tidings_client_fd(c.ptr)))
-	if err == nil {
-		syscall.CloseOnExec(fd)
-		err = syscall.SetNonblock(fd, true)
-	}
+	bell, err := polled(int(C.tidings_client_fd(c.ptr)))
 	if err != nil {
 		C.tidings_client_free(c.ptr)
-		return nil, &Error{Code: Network, Message: "no descriptor: " + err.Error()}
+		return nil, err
 	}
-	c.bell = os.NewFile(uintptr(fd), "tidings")
+	c.bell = bell
 	go c.pump()
 	return c, nil
 }

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -238,6 +239,51 @@ func files(t *testing.T) int {
 }
 
 // A panic in a handler is the program's own, with its own stack.
+func TestAThousandClientsHaveOneThreadEach(t *testing.T) {
+	const clients = 1000
+	threads := func() int {
+		tasks, err := os.ReadDir("/proc/self/task")
+		if err != nil {
+			t.Skip("no /proc")
+		}
+		return len(tasks)
+	}
+	// Each of them may have few descriptors.
+	hubs := []string{tidingstest.Hub(t), tidingstest.Hub(t), tidingstest.Hub(t)}
+	before := threads()
+	all := make([]*tidings.Client, clients)
+	for n := range all {
+		client, err := tidings.New(hubs[n%len(hubs)])
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[n] = client
+	}
+	var group sync.WaitGroup
+	for _, client := range all {
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			if _, err := client.Collection("posts").Subscribe(context.Background(), "*"); err != nil {
+				t.Error(err)
+			}
+		}()
+	}
+	group.Wait()
+	// Go starts some when calls into C take long.
+	if now := threads(); now > before+clients+20 {
+		t.Fatalf("%d threads, %d before", now, before)
+	}
+	for _, client := range all {
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			client.Close()
+		}()
+	}
+	group.Wait()
+}
+
 func TestAPanicInAHandlerIsTheProgramsOwn(t *testing.T) {
 	if os.Getenv("TIDINGS_PANIC") != "" {
 		client, ctx := open(t)
