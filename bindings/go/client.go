@@ -231,15 +231,43 @@ type Response struct {
 	Body   []byte
 }
 
+// RequestOption is a setting of a request.
+type RequestOption func(*C.tidings_request_options) C.tidings_status
+
+// RequestQuery adds a parameter to the query.
+func RequestQuery(name, value string) RequestOption {
+	return func(options *C.tidings_request_options) C.tidings_status {
+		return with([]string{name, value}, func(t []*C.char) C.tidings_status {
+			return C.tidings_request_options_add_query(options, t[0], t[1])
+		})
+	}
+}
+
+// RequestHeader adds a header.
+func RequestHeader(name, value string) RequestOption {
+	return func(options *C.tidings_request_options) C.tidings_status {
+		return with([]string{name, value}, func(t []*C.char) C.tidings_status {
+			return C.tidings_request_options_add_header(options, t[0], t[1])
+		})
+	}
+}
+
 // Send makes one request with the client's token. The path is relative to the server's URL; body is JSON, or nil.
 // A status other than 200 to 299 is an *Error.
-func (c *Client) Send(ctx context.Context, method, path string, body []byte) (*Response, error) {
+func (c *Client) Send(ctx context.Context, method, path string, body []byte, settings ...RequestOption) (*Response, error) {
+	options := C.tidings_request_options_new()
+	defer C.tidings_request_options_free(options)
+	for _, set := range settings {
+		if status := set(options); status != C.TIDINGS_OK {
+			return nil, &Error{Code: Code(status), Message: "invalid option of a request"}
+		}
+	}
 	done, err := c.wait(ctx, func(ptr *C.tidings_client, text func(string) *C.char, token C.uintptr_t, id *C.uint64_t, failed **C.tidings_error) {
 		var json *C.char
 		if body != nil {
 			json = text(string(body))
 		}
-		C.go_send(ptr, text(method), text(path), json, nil, token, id, failed)
+		C.go_send(ptr, text(method), text(path), json, options, token, id, failed)
 	})
 	return done.response, err
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"sync"
 
 	"tidings"
@@ -21,8 +22,8 @@ type BosBase struct {
 }
 
 // New makes a client. What is wrong with the URL is reported by the first call.
-func New(url string) *BosBase {
-	client, err := tidings.New(url)
+func New(address string) *BosBase {
+	client, err := tidings.New(address)
 	b := &BosBase{client: client, wrong: err}
 	b.Realtime = &Realtime{owner: b}
 	b.AuthStore = &AuthStore{b}
@@ -90,20 +91,60 @@ func (c *CollectionService) Unsubscribe(topic string) {
 	}
 }
 
-// AuthWithPassword logs in. Of the optional arguments, which belong to requests, a non-empty one is refused: expand,
-// fields, body, query and headers.
+// AuthWithPassword logs in. The others are those of the request: relations to expand, fields of the answer, which has to
+// keep its token, and what body, query and headers have besides.
 func (c *CollectionService) AuthWithPassword(identity, password, expand, fields string, body, query map[string]interface{}, headers map[string]string) (map[string]interface{}, error) {
 	if c.owner.wrong != nil {
 		return nil, asResponseError(c.owner.wrong)
 	}
 	if expand != "" || fields != "" || len(body) > 0 || len(query) > 0 || len(headers) > 0 {
-		return nil, errors.New("AuthWithPassword: expand, fields, body, query and headers are not supported: leave them empty")
+		return c.logIn(identity, password, expand, fields, body, query, headers)
 	}
 	record, err := c.owner.client.Collection(c.name).AuthWithPassword(context.Background(), identity, password)
 	if err != nil {
 		return nil, asResponseError(err)
 	}
 	return map[string]interface{}{"token": c.owner.client.Auth().Token(), "record": object(record)}, nil
+}
+
+// logIn is a log-in for which the library's own has no room.
+func (c *CollectionService) logIn(identity, password, expand, fields string, body, query map[string]interface{}, headers map[string]string) (map[string]interface{}, error) {
+	var settings []tidings.RequestOption
+	for name, value := range query {
+		settings = append(settings, tidings.RequestQuery(name, fmt.Sprint(value)))
+	}
+	for name, value := range map[string]string{"expand": expand, "fields": fields} {
+		if value != "" {
+			settings = append(settings, tidings.RequestQuery(name, value))
+		}
+	}
+	for name, value := range headers {
+		settings = append(settings, tidings.RequestHeader(name, value))
+	}
+	whole := map[string]interface{}{}
+	for name, value := range body {
+		whole[name] = value
+	}
+	whole["identity"], whole["password"] = identity, password
+	text, err := json.Marshal(whole)
+	if err != nil {
+		return nil, fmt.Errorf("AuthWithPassword: body: %w", err)
+	}
+	path := "/api/collections/" + url.PathEscape(c.name) + "/auth-with-password"
+	response, err := c.owner.client.Send(context.Background(), "POST", path, text, settings...)
+	if err != nil {
+		return nil, asResponseError(err)
+	}
+	answer := object(response.Body)
+	token, _ := answer["token"].(string)
+	if token == "" {
+		return nil, errors.New("AuthWithPassword: the answer has no token: with fields, name it among them")
+	}
+	record, err := json.Marshal(answer["record"])
+	if err != nil {
+		return nil, err
+	}
+	return answer, c.owner.client.Auth().Set(token, record)
 }
 
 func object(text []byte) map[string]interface{} {

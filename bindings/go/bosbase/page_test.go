@@ -6,6 +6,7 @@ package bosbase_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log"
 	"net"
@@ -238,6 +239,28 @@ func TestSubscriptionOptionsAndUnsubscribing(t *testing.T) {
 	client.Collection("posts").Unsubscribe("")
 	// Or unsubscribe from everything
 	client.Realtime.Unsubscribe("")
+}
+
+func TestALogInWithEachOfItsArguments(t *testing.T) {
+	_, client := open(t)
+	users := client.Collection("users")
+	answer, err := users.AuthWithPassword("user@example.com", "password123", "", "token,record.id",
+		map[string]interface{}{"identityField": "email"}, map[string]interface{}{"x": 1}, map[string]string{"X-Test": "1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := client.AuthStore.Record()
+	if len(record) != 1 || record["id"] == "" || answer["token"] == "" {
+		t.Fatal(answer, record)
+	}
+	if _, err := users.AuthWithPassword("user@example.com", "password123", "", "record", nil, nil, nil); err == nil {
+		t.Fatal("there is no token in that")
+	}
+	var refused *bosbase.ClientResponseError
+	_, err = users.AuthWithPassword("user@example.com", "wrong", "", "token", nil, nil, nil)
+	if !errors.As(err, &refused) || refused.Status != 400 {
+		t.Fatal(err)
+	}
 }
 
 func TestAuthenticatedSubscriptions(t *testing.T) {
