@@ -92,6 +92,20 @@ func TestALoginActsAsTheUser(t *testing.T) {
 	if err != nil || !strings.Contains(string(record), "ada@example.com") || client.Auth().Token() == "" {
 		t.Fatal(string(record), err)
 	}
+	// What a subscription missed while the client became somebody else.
+	s := subscribe(t, ctx, client)
+	if err = client.Auth().Clear(); err != nil {
+		t.Fatal(err)
+	}
+	event, err := s.Next(ctx)
+	if err != nil || event.Action != tidings.Gap || event.Missed == nil || event.Missed.Reason != "identity_changed" ||
+		event.Missed.Until.Before(event.Missed.Since) || event.Missed.For < 0 {
+		t.Fatal(event, err)
+	}
+	s.Unsubscribe()
+	if _, err = client.Collection("users").AuthWithPassword(ctx, "ada@example.com", "secret"); err != nil {
+		t.Fatal(err)
+	}
 	if _, err = client.Collection("users").AuthRefresh(ctx); err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import "C"
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 	"unsafe"
 )
 
@@ -43,9 +44,22 @@ type Event struct {
 	ID string
 	// With Lagged, how many events were dropped.
 	Lost uint64
+	// With Gap, what is known of it.
+	Missed *Missed
 	// With RefusedAction, why.
 	Err          error
 	record, data string
+}
+
+// Missed is what is known of a gap.
+type Missed struct {
+	// "disconnected", "identity_changed", "too_large" or "other"
+	Reason string
+	// The time in which changes may have been missed: from the last complete message until the server acknowledged the
+	// subscription again, by this machine's clock.
+	Since, Until time.Time
+	// How long that is.
+	For time.Duration
 }
 
 // Data is the payload as received.

@@ -9,6 +9,7 @@ import (
 	"context"
 	"iter"
 	"sync"
+	"time"
 	"unsafe"
 )
 
@@ -148,8 +149,25 @@ func (p *pumping) made(h *head, text []byte) *Event {
 		event := p.event(h)
 		e.Lost = uint64(C.tidings_event_lagged(event))
 		e.Err = borrowed(C.tidings_event_error(event))
+		if e.Action == Gap {
+			e.Missed = missed(event)
+		}
 	}
 	return e
+}
+
+func missed(event *C.tidings_event) *Missed {
+	moment := func(ms C.int64_t) (at time.Time) {
+		if ms >= 0 {
+			at = time.UnixMilli(int64(ms))
+		}
+		return at
+	}
+	return &Missed{
+		Reason: C.GoString(C.tidings_gap_reason_name(C.tidings_event_gap_reason(event))),
+		Since:  moment(C.tidings_event_gap_since_ms(event)), Until: moment(C.tidings_event_gap_until_ms(event)),
+		For: time.Duration(max(C.tidings_event_gap_duration_ms(event), 0)) * time.Millisecond,
+	}
 }
 
 func (p *pumping) completion(h *head) completion {
