@@ -341,6 +341,28 @@ mod tests {
         engine::{Limits, Outlet},
     };
 
+    /// The I/O thread may be about to queue a listener while the host pauses it.
+    #[cfg(unix)]
+    #[test]
+    fn a_listener_that_is_queued_too_late_leaves_no_descriptor_readable() {
+        use crate::delivery::bell::is_readable;
+
+        let batches = Batches::new(false);
+        let mailbox =
+            Mailbox::for_batches("posts/*".into(), Limits::default(), batches.clone(), Queued::default());
+        let descriptor = batches.descriptor().unwrap();
+        mailbox.ready();
+        mailbox.pause(true);
+        batches.enqueue(mailbox.clone());
+        assert!(is_readable(&descriptor));
+        let mut batch = Vec::new();
+        assert_eq!(batches.take(&mut batch, 10, Some(Instant::now())).unwrap(), 0);
+        assert!(!is_readable(&descriptor), "there is nothing to take");
+        mailbox.end(None);
+        mailbox.wake();
+        assert!(is_readable(&descriptor), "and it tells of what comes next");
+    }
+
     /// Taking locks the queue and then a mailbox in it, so waking a mailbox must not lock them the other way round: the two
     /// would wait for each other for ever.
     #[test]

@@ -83,8 +83,10 @@ impl<C: Contents> Inbox<C> {
                 return Err(Error::Closed);
             }
             let taken = take(&mut inner.contents);
+            // Also if nothing came of what was there, such as of a listener that has been paused meanwhile: a descriptor that
+            // stayed readable would not tell of what comes next.
+            inner.show();
             if taken.is_some() {
-                inner.show();
                 if !inner.contents.is_empty() && inner.waiting > 0 {
                     // One notification may have stood for many things.
                     self.arrived.notify_one();

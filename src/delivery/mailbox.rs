@@ -237,6 +237,7 @@ impl Mailbox {
                 drop(inner);
                 if let Some(batches) = batches {
                     batches.remove(self);
+                    self.make_up_for_removing();
                 }
             }
             (false, Hold::Paused) => {
@@ -245,6 +246,16 @@ impl Mailbox {
                 self.wake();
             }
             _ => {}
+        }
+    }
+
+    /// Another thread may have let it go on meanwhile, and queued it: that was removed too.
+    fn make_up_for_removing(self: &Arc<Self>) {
+        let mut inner = self.lock();
+        if let Reader::Batches { held: Hold::No, is_queued, .. } = &mut inner.reader {
+            *is_queued = false;
+            drop(inner);
+            self.wake();
         }
     }
 
