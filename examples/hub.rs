@@ -87,14 +87,13 @@ fn serve(wishes: &Wishes) -> std::io::Result<()> {
     }
     let hub = builder.start()?;
     let url = if wishes.rustbaas { hub.rustbaas_url("acme", "web", "posts") } else { hub.url() };
-    let mut out = std::io::stdout();
-    writeln!(out, "{url}")?;
+    let mut lines = format!("{url}\n");
     for (email, password) in &wishes.users {
         let id = hub.add_user("users", email, password);
-        writeln!(out, "{}", hub.token("users", &id, Duration::from_secs(7 * 24 * 3600)))?;
+        lines += &format!("{}\n", hub.token("users", &id, Duration::from_secs(7 * 24 * 3600)));
     }
-    // A program that started this one waits for the line.
-    out.flush()?;
+    // A program that started this one waits for the first line, and may log in at once.
+    std::io::stdout().write_all(lines.as_bytes())?;
 
     // Ctrl-C ends the process, and with it the hub.
     for second in 0_u64.. {

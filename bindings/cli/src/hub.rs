@@ -138,14 +138,15 @@ pub(crate) async fn run(options: Options) -> Result<u8, Failure> {
         .map_err(|error| Failure::new(1, format!("cannot serve on port {}: {error}", options.port)))?;
     options.faults.set(&hub);
     let url = if options.rustbaas { hub.rustbaas_url("acme", "web", "posts") } else { hub.url() };
-    let mut out = std::io::stdout();
-    writeln!(out, "{url}")?;
+    let mut lines = format!("{url}\n");
     for account in options.user.chunks_exact(2) {
         let id = hub.add_user("users", &account[0], &account[1]);
         let lifetime = options.token_lifetime.unwrap_or(Duration::from_secs(7 * 86400));
-        writeln!(out, "{}", hub.token("users", &id, lifetime))?;
+        lines += &format!("{}\n", hub.token("users", &id, lifetime));
     }
-    // A program that started this one waits for the line.
+    // A program that started this one waits for the first line, and may log in at once.
+    let mut out = std::io::stdout();
+    out.write_all(lines.as_bytes())?;
     out.flush()?;
     let faults = &options.faults;
     tokio::join!(
