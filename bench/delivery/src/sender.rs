@@ -41,6 +41,10 @@ fn answer(
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (method, path) = read_request(&stream)?;
+    // Whether a topic can deliver anything is asked by a list, which must not take the place of the stream.
+    if method == "GET" && !path.ends_with("/api/realtime") {
+        return stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+    }
     let mut parts = path.split('/').skip(1).map_while(|part| part.parse::<usize>().ok());
     let (Some(events), Some(pace), "GET") = (parts.next(), parts.next(), &*method) else {
         stream.write_all(ACCEPTED)?;

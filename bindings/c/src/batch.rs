@@ -23,12 +23,14 @@ impl Batch {
     /// Frees what is in it, and takes more.
     pub(crate) fn take(
         &mut self,
-        take: impl FnOnce(&mut Vec<Item>) -> Result<usize, tidings_core::Error>,
+        take: impl Fn(&mut Vec<Item>) -> Result<usize, tidings_core::Error>,
     ) -> Result<(), Error> {
         self.events.clear();
         self.packed = 0;
-        take(&mut self.items)?;
-        self.events.extend(self.items.drain(..).filter_map(Event::from_item));
+        // What C is not told of is no end of what there is: an empty batch says that there is nothing more.
+        while self.events.is_empty() && take(&mut self.items)? > 0 {
+            self.events.extend(self.items.drain(..).filter_map(Event::from_item));
+        }
         self.packed = self.events.len();
         Ok(())
     }
