@@ -12,7 +12,7 @@ THREADS    ?= 8
 # What tests want of the system.
 PACKAGES   := nginx iproute2 gcc g++ clang cmake pkg-config valgrind libevent-dev libglib2.0-dev golang-go abigail-tools chromium chromium-driver
 
-.PHONY: test test-c test-cli test-python test-go c python go header soak soak-watch hostile bench bench-paced bench-guard lint lint-c lint-python audit demo tools tools-c tools-go fmt clean
+.PHONY: test test-c test-cli test-python test-go c python go header soak soak-watch hostile bench bench-paced bench-go bench-guard lint lint-c lint-python audit demo tools tools-c tools-go fmt clean
 .PHONY: $(PACKAGES)
 
 test: tools
@@ -99,6 +99,7 @@ bench: $(VENV)/bench python $(POCKETBASE) | bench/storm/js/node_modules
 	$(BENCH) decoder-bench -- --json bench/results/decoder.json
 	$(VENV)/bin/python bench/python/compare.py bench/target/release/delivery-bench bench/results/python.json $(ROUNDS)
 	$(MAKE) bench-paced
+	$(MAKE) bench-go
 	$(VENV)/bin/python bench/plot.py
 
 # The part of it that is about the real server at its own pace.
@@ -107,6 +108,13 @@ bench-paced: $(VENV)/bench python gcc $(POCKETBASE) | bench/storm/js/node_module
 	$(CARGO) build --quiet --package tidings-c --profile c
 	gcc -std=c11 -O2 -D_GNU_SOURCE -Iinclude bench/paced/receive.c $(TARGET)/c/libtidings.a -pthread -lm -ldl -o bench/target/receive-c
 	$(VENV)/bin/python bench/paced/compare.py $(POCKETBASE) bench/target/release/delivery-bench bench/target/receive-c bench/results/paced.json $(ROUNDS)
+
+# The Go module beside the C library that it stands on, and a reader written by hand.
+bench-go: go $(VENV)/bench
+	$(CARGO) build --quiet --release --manifest-path bench/Cargo.toml --package delivery-bench
+	gcc -std=c11 -O2 -D_GNU_SOURCE -Iinclude bench/go/c/batch.c $(GO_LIB)/libtidings.a -pthread -lm -ldl -o bench/target/go-batch
+	cd bench/go && $(GO) build -o ../target/go-receive .
+	$(VENV)/bin/python bench/go/compare.py bench/target/release/delivery-bench bench/target/go-receive bench/target/go-batch bench/results/go.json $(ROUNDS)
 
 # Fails where a hot path takes over 5 % more instructions than bench/guard/*.json says.
 bench-guard:

@@ -184,6 +184,37 @@ func TestASlowConsumerIsToldWhatWasDropped(t *testing.T) {
 	}
 }
 
+// Each event goes to one of them, and none sleeps while there is one.
+func TestManyMayReadOneSubscription(t *testing.T) {
+	client, ctx := open(t)
+	s := subscribe(t, ctx, client)
+	const readers = 4
+	var all sync.WaitGroup
+	all.Add(readers)
+	var group sync.WaitGroup
+	for range readers {
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			if event, err := s.Next(ctx); event == nil || err != nil {
+				t.Error(event, err)
+			}
+			// Until the others have one too.
+			all.Done()
+			all.Wait()
+			if event, err := s.Next(ctx); event != nil || err != nil {
+				t.Error(event, err)
+			}
+		}()
+	}
+	for n := range readers {
+		post(t, ctx, client, fmt.Sprint(n))
+	}
+	all.Wait()
+	s.Unsubscribe()
+	group.Wait()
+}
+
 func TestHandlersAndStates(t *testing.T) {
 	client, ctx := open(t)
 	states := client.States(ctx)

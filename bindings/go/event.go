@@ -33,7 +33,20 @@ const (
 	viewChanged   Action = C.TIDINGS_ACTION_CHANGED
 )
 
-func (a Action) String() string { return C.GoString(C.tidings_action_name(C.tidings_action(a))) }
+// Asked once: a call into C for each event would cost more than the event.
+var actionNames = func() (names [viewChanged + 1]string) {
+	for action := range names {
+		names[action] = C.GoString(C.tidings_action_name(C.tidings_action(action)))
+	}
+	return names
+}()
+
+func (a Action) String() string {
+	if int(a) < len(actionNames) {
+		return actionNames[a]
+	}
+	return actionNames[0]
+}
 
 // Event is one event of a subscription: a change of a record, a custom message, or a notice.
 type Event struct {

@@ -51,6 +51,8 @@ type pumping struct {
 	client *Client
 	batch  *C.tidings_batch
 	room   []uint64
+	// Of the last event: many in a row are for one subscription.
+	last *Subscription
 }
 
 // drain takes all that is there; Go's poller tells of a change only once. Whether the client is closed.
@@ -109,17 +111,22 @@ func (p *pumping) deliver(h *head, text []byte) {
 		}
 		return
 	}
-	c.mu.Lock()
-	s := c.subscriptions[h.token]
-	c.mu.Unlock()
-	if s == nil {
-		return
+	s := p.last
+	if s == nil || s.token != h.token {
+		c.mu.Lock()
+		s = c.subscriptions[h.token]
+		c.mu.Unlock()
+		if s == nil {
+			return
+		}
+		p.last = s
 	}
 	switch Action(h.action) {
 	case acknowledged:
 		s.acknowledge()
 	case ended:
 		c.forget(h.token)
+		p.last = nil
 		s.end(borrowed(C.tidings_event_error(p.event(h))))
 	default:
 		s.push(h.subscription, p.made(h, text))

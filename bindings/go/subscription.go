@@ -88,8 +88,12 @@ type Subscription struct {
 	// Closed by the server's answer, which is in err if it is a refusal.
 	ready chan struct{}
 
-	mu       sync.Mutex
-	queue    []*Event
+	mu sync.Mutex
+	// What is taken next, from front[at:], and what has come since that was filled.
+	front, queue []*Event
+	at           int
+	// Readers that wait, each of which wakes the next one.
+	sleepers int
 	paused   bool
 	answered bool
 	ended    bool
@@ -191,20 +195,30 @@ func (s *Subscription) Next(ctx context.Context) (*Event, error) {
 			return nil, err
 		}
 		s.mu.Lock()
-		if len(s.queue) > 0 {
-			event := s.queue[0]
-			s.queue[0] = nil
-			s.queue = s.queue[1:]
-			resume := s.paused && len(s.queue) <= resumeAt
-			if resume {
+		if s.at == len(s.front) {
+			s.front, s.queue, s.at = s.queue, s.front[:0], 0
+		}
+		if s.at < len(s.front) {
+			event := s.front[s.at]
+			s.front[s.at] = nil
+			s.at++
+			if s.paused && s.waiting() <= resumeAt {
 				s.pause(false)
 			}
+			wakes := s.sleepers > 0 && s.waiting() > 0
 			s.mu.Unlock()
+			if wakes {
+				s.signal()
+			}
 			return event, nil
 		}
 		ended, err := s.ended, s.err
+		if !ended {
+			s.sleepers++
+		}
 		s.mu.Unlock()
 		if ended {
+			s.signal()
 			return nil, err
 		}
 		select {
@@ -213,8 +227,13 @@ func (s *Subscription) Next(ctx context.Context) (*Event, error) {
 		case <-s.client.done:
 			s.end(ErrClosed)
 		}
+		s.mu.Lock()
+		s.sleepers--
+		s.mu.Unlock()
 	}
 }
+
+func (s *Subscription) waiting() int { return len(s.front) - s.at + len(s.queue) }
 
 // pause tells the library, with the lock held, so that it is told in order.
 func (s *Subscription) pause(paused bool) {
@@ -230,11 +249,14 @@ func (s *Subscription) push(id uint64, event *Event) {
 	s.mu.Lock()
 	s.id = id
 	s.queue = append(s.queue, event)
-	if len(s.queue) >= pauseAt && !s.paused {
+	if s.waiting() >= pauseAt && !s.paused {
 		s.pause(true)
 	}
+	wakes := s.sleepers > 0
 	s.mu.Unlock()
-	s.signal()
+	if wakes {
+		s.signal()
+	}
 }
 
 func (s *Subscription) acknowledge() {

@@ -1,0 +1,7 @@
+module bench
+
+go 1.23
+
+require tidings v0.0.0
+
+replace tidings => ../../bindings/go
