@@ -386,7 +386,10 @@ fn no_fault_silences_it() {
             faults.cut_streams();
         }),
         ("an unknown client", &|| {
-            faults.refuse_next(Endpoint::Submit, 404, 1);
+            // In the server's words: any other 404 refuses the topic for good.
+            let words = r#"{"data":{},"message":"Missing or invalid client id.","status":404}"#;
+            let unknown = Answer::status(404).content_type("application/json").body(words);
+            faults.answer_next(Endpoint::Submit, unknown, 1);
             faults.cut_streams();
         }),
         ("a restart", &|| {
