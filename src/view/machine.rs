@@ -3,7 +3,7 @@
 //!
 //! # What holds at all times
 //!
-//! Each is checked after every step of `simulation.rs`, by the check that has its number there.
+//! Each is checked after every step of `simulation/`, by the check in `checks.rs` that has its number.
 //!
 //! - **V1** Folding the deltas gives the rows (`check_folding`).
 //! - **V2** Nothing is shown before the first proof (`check_first`).
