@@ -193,18 +193,7 @@ type SourceEvent struct {
 // Events are the events, until the context is done or the source ends; leaving the loop closes the source. An error is the last
 // element: that of the context, or the reason for the end. After Close there is none.
 func (s *EventSource) Events(ctx context.Context) iter.Seq2[*SourceEvent, error] {
-	return func(yield func(*SourceEvent, error) bool) {
-		defer s.Close()
-		for {
-			event, err := s.Next(ctx)
-			if event == nil && err == nil {
-				return
-			}
-			if !yield(event, err) || err != nil {
-				return
-			}
-		}
-	}
+	return until(ctx, s.Next, s.Close)
 }
 
 // Next is the next event; nil without an error when nothing more comes.

@@ -174,14 +174,19 @@ func (s *Subscription) Unsubscribe() {
 // unsubscribes. An error is the last element: that of the context, or the reason for the end. After Unsubscribe there
 // is none.
 func (s *Subscription) Events(ctx context.Context) iter.Seq2[*Event, error] {
-	return func(yield func(*Event, error) bool) {
-		defer s.Unsubscribe()
+	return until(ctx, s.Next, s.Unsubscribe)
+}
+
+// until is what next gives, until that is nil or an error, which is the last element. Leaving the loop ends it.
+func until[T any](ctx context.Context, next func(context.Context) (*T, error), end func()) iter.Seq2[*T, error] {
+	return func(yield func(*T, error) bool) {
+		defer end()
 		for {
-			event, err := s.Next(ctx)
-			if event == nil && err == nil {
+			one, err := next(ctx)
+			if one == nil && err == nil {
 				return
 			}
-			if !yield(event, err) || err != nil {
+			if !yield(one, err) || err != nil {
 				return
 			}
 		}

@@ -215,18 +215,7 @@ func (v *View) Prove(ctx context.Context) error {
 // Changes are the batches of changes, until the context is done or the view ends; leaving the loop closes the view. An error is
 // the last element: that of the context, or the reason for the end. After Close there is none. The first batch resets the list.
 func (v *View) Changes(ctx context.Context) iter.Seq2[*Changes, error] {
-	return func(yield func(*Changes, error) bool) {
-		defer v.Close()
-		for {
-			changes, err := v.Next(ctx)
-			if changes == nil && err == nil {
-				return
-			}
-			if !yield(changes, err) || err != nil {
-				return
-			}
-		}
-	}
+	return until(ctx, v.Next, v.Close)
 }
 
 // Next is the next batch of changes; nil without an error when the view was closed. A slow reader gets fewer and larger

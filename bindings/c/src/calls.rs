@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// What items of the queue carry.
-fn tag(user_data: UserData) -> Option<Tag> {
+pub(crate) fn tag(user_data: UserData) -> Option<Tag> {
     Some(Arc::new(user_data))
 }
 
@@ -135,7 +135,7 @@ pub extern "C" fn tidings_client_subscribe_async(
     status
 }
 
-fn submit(
+pub(crate) fn submit(
     id: Option<&mut MaybeUninit<u64>>,
     error: ErrorOut<'_>,
     begin: impl FnOnce() -> Result<u64, Error>,

@@ -15,6 +15,7 @@ use tidings_core::{
 use crate::{
     border::{Data, DropCallback, Text, UserData, answer, free, given, one_of, parsed},
     failure::{Error, Status},
+    settings::{Options, Settings, set},
     token_request::{TokenCallback, TokenRequest},
 };
 
@@ -52,7 +53,7 @@ const POLICIES: [(tidings_core::Overflow, Overflow); tidings_core::Overflow::ALL
 /// Options for creating clients. Unset options keep their defaults.
 #[derive(Default)]
 pub struct ClientOptions {
-    settings: Vec<Box<dyn Fn(ClientBuilder) -> ClientBuilder>>,
+    settings: Settings<ClientBuilder>,
     /// The record of the token, which the builder does not take.
     record: Option<(String, Value)>,
     notices: bool,
@@ -70,7 +71,7 @@ impl ClientOptions {
 
     fn builder(&self, url: &str) -> Builder {
         let builder = tidings_core::Client::builder(url);
-        let builder = self.settings.iter().fold(builder, |builder, setting| setting(builder));
+        let builder = self.settings.apply(builder);
         let mut builder = Builder::from(builder);
         if self.notices {
             builder = builder.notices();
@@ -82,16 +83,12 @@ impl ClientOptions {
     }
 }
 
-/// One more setting.
-fn set<S>(options: Option<&mut ClientOptions>, setting: impl FnOnce() -> Result<S, Error>) -> Status
-where
-    S: Fn(ClientBuilder) -> ClientBuilder + 'static,
-{
-    answer(None, || {
-        let options = given(options, "options")?;
-        options.settings.push(Box::new(setting()?));
-        Ok(())
-    })
+impl Options for ClientOptions {
+    type Builder = ClientBuilder;
+
+    fn settings(&mut self) -> &mut Settings<ClientBuilder> {
+        &mut self.settings
+    }
 }
 
 /// Creates an options object with all defaults, for any number of clients. Never NULL. A value that cannot be used is
@@ -130,7 +127,7 @@ pub extern "C" fn tidings_client_options_set_token_record(
         let options = given(options, "options")?;
         let (token, record) = (token.get("token")?.to_owned(), parsed(record, "record")?);
         options.record = record.map(|record| (token.clone(), record));
-        options.settings.push(Box::new(move |builder: ClientBuilder| builder.token(&*token)));
+        options.settings.add(move |builder: ClientBuilder| builder.token(&*token));
         Ok(())
     })
 }

@@ -93,6 +93,7 @@
 mod text;
 mod failure;
 mod border;
+mod settings;
 mod handle;
 // Functions, in the order of the header.
 mod error;

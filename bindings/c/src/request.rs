@@ -14,24 +14,21 @@ use crate::{
     border::{Data, ErrorOut, Text, answer, free, given, put, value},
     failure::{Error, Status},
     handle::Client,
+    settings::{Options, Settings, set},
 };
 
 /// Options for requests. Unset options keep their defaults.
 #[derive(Default)]
 pub struct RequestOptions {
-    settings: Vec<Box<dyn Fn(Request) -> Request>>,
+    settings: Settings<Request>,
 }
 
-/// One more setting.
-fn set<S>(options: Option<&mut RequestOptions>, setting: impl FnOnce() -> Result<S, Error>) -> Status
-where
-    S: Fn(Request) -> Request + 'static,
-{
-    answer(None, || {
-        let options = given(options, "options")?;
-        options.settings.push(Box::new(setting()?));
-        Ok(())
-    })
+impl Options for RequestOptions {
+    type Builder = Request;
+
+    fn settings(&mut self) -> &mut Settings<Request> {
+        &mut self.settings
+    }
 }
 
 /// Creates an options object with all defaults, for any number of requests. Never NULL. A value that cannot be used is
@@ -130,10 +127,10 @@ pub(crate) fn request(
             serde_json::from_str(json).map_err(|error| Error::argument("body", &error.to_string()))?;
         request = request.body(json, "application/json");
     }
-    for setting in options.iter().flat_map(|options| &options.settings) {
-        request = setting(request);
-    }
-    Ok(request)
+    Ok(match options {
+        Some(options) => options.settings.apply(request),
+        None => request,
+    })
 }
 
 /// Sends one request with the client's token, if it has one, and waits for the response. `path` is relative to the

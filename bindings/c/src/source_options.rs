@@ -11,19 +11,20 @@ use tidings_core::{EventSourceBuilder, Policy, SourceRequest as Core, blocking};
 use crate::{
     border::{Data, DropCallback, Text, UserData, answer, free, given},
     failure::{Error, Status},
+    settings::{Options, Settings, set},
 };
 
 /// Options for creating event sources. Unset options keep their defaults.
 #[derive(Default)]
 pub struct SourceOptions {
-    settings: Vec<Box<dyn Fn(EventSourceBuilder) -> EventSourceBuilder>>,
+    settings: Settings<EventSourceBuilder>,
     on_status: Option<Arc<dyn Fn(u16) -> Policy + Send + Sync>>,
     on_connect: Option<Arc<dyn Fn() -> Result<Core, String> + Send + Sync>>,
 }
 
 impl SourceOptions {
     pub(crate) fn apply(&self, builder: EventSourceBuilder) -> EventSourceBuilder {
-        let builder = self.settings.iter().fold(builder, |builder, setting| setting(builder));
+        let builder = self.settings.apply(builder);
         let builder = match self.on_status.clone() {
             Some(on_status) => {
                 blocking::EventSource::ask_status_on_thread(builder, move |status| on_status(status))
@@ -37,16 +38,12 @@ impl SourceOptions {
     }
 }
 
-/// One more setting.
-fn set<S>(options: Option<&mut SourceOptions>, setting: impl FnOnce() -> Result<S, Error>) -> Status
-where
-    S: Fn(EventSourceBuilder) -> EventSourceBuilder + 'static,
-{
-    answer(None, || {
-        let options = given(options, "options")?;
-        options.settings.push(Box::new(setting()?));
-        Ok(())
-    })
+impl Options for SourceOptions {
+    type Builder = EventSourceBuilder;
+
+    fn settings(&mut self) -> &mut Settings<EventSourceBuilder> {
+        &mut self.settings
+    }
 }
 
 /// Creates an options object with all defaults, for any number of event sources. Never NULL. A value that cannot be used is

@@ -15,6 +15,7 @@ use crate::{
     event::Event,
     failure::{Error, Status},
     handle::Client,
+    settings::{Options, Settings, set},
 };
 
 /// The state of a subscription.
@@ -44,20 +45,16 @@ pub struct RawSubscriptionState(c_int);
 /// Options for subscribing. Unset options keep their defaults.
 #[derive(Default)]
 pub struct SubscribeOptions {
-    settings: Vec<Box<dyn Fn(Subscribe) -> Subscribe>>,
+    settings: Settings<Subscribe>,
     at_once: bool,
 }
 
-/// One more setting.
-fn set<S>(options: Option<&mut SubscribeOptions>, setting: impl FnOnce() -> Result<S, Error>) -> Status
-where
-    S: Fn(Subscribe) -> Subscribe + 'static,
-{
-    answer(None, || {
-        let options = given(options, "options")?;
-        options.settings.push(Box::new(setting()?));
-        Ok(())
-    })
+impl Options for SubscribeOptions {
+    type Builder = Subscribe;
+
+    fn settings(&mut self) -> &mut Settings<Subscribe> {
+        &mut self.settings
+    }
 }
 
 /// Creates an options object with all defaults, for any number of subscriptions. Never NULL. A value that cannot be
@@ -185,7 +182,7 @@ pub extern "C" fn tidings_subscribe_options_set_timeout(
 /// With its options, and whether the caller does not wait.
 pub(crate) fn configured(subscribe: Subscribe, options: Option<&SubscribeOptions>) -> (Subscribe, bool) {
     let Some(SubscribeOptions { settings, at_once }) = options else { return (subscribe, false) };
-    (settings.iter().fold(subscribe, |subscribe, setting| setting(subscribe)), *at_once)
+    (settings.apply(subscribe), *at_once)
 }
 
 /// Called with each event of a subscription. The event belongs to the call: to keep it, see tidings_event_clone().

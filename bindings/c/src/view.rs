@@ -15,6 +15,7 @@ use crate::{
     border::{
         DropCallback, ErrorOut, Text, UserData, answer, free, given, limit, milliseconds, name_of, put, value,
     },
+    calls::{submit, tag},
     failure::{Error, Status},
     handle::Client,
     text::c_text,
@@ -425,15 +426,10 @@ pub extern "C" fn tidings_client_prove_async(
     error: ErrorOut<'_>,
 ) -> Status {
     let user_data = UserData::new(user_data, drop);
-    let mut made = 0;
-    let status = answer(error, || {
+    submit(id, error, || {
         let client = given(client, "client")?.get();
-        let call = given(view, "view")?.shared.prove()?;
-        made = client.submit(call, Some(Arc::new(user_data)))?;
-        Ok(())
-    });
-    put(id, made);
-    status
+        Ok(client.submit(given(view, "view")?.shared.prove()?, tag(user_data))?)
+    })
 }
 
 /// Ends a view, also for a thread that waits for its changes. Its rows can still be read. Closing again does nothing.

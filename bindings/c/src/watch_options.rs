@@ -6,32 +6,29 @@ use tidings_core::Watch;
 
 use crate::{
     border::{Text, answer, free, given},
-    failure::{Error, Status},
+    failure::Status,
+    settings::{Options, Settings, set},
 };
 
 /// Options for a live view. Unset options keep their defaults.
 #[derive(Default)]
 pub struct WatchOptions {
-    settings: Vec<Box<dyn Fn(Watch) -> Watch>>,
+    settings: Settings<Watch>,
     at_once: bool,
 }
 
-/// One more setting.
-fn set<S>(options: Option<&mut WatchOptions>, setting: impl FnOnce() -> Result<S, Error>) -> Status
-where
-    S: Fn(Watch) -> Watch + 'static,
-{
-    answer(None, || {
-        let options = given(options, "options")?;
-        options.settings.push(Box::new(setting()?));
-        Ok(())
-    })
+impl Options for WatchOptions {
+    type Builder = Watch;
+
+    fn settings(&mut self) -> &mut Settings<Watch> {
+        &mut self.settings
+    }
 }
 
 /// With its options, and whether the caller does not wait.
 pub(crate) fn configured(watch: Watch, options: Option<&WatchOptions>) -> (Watch, bool) {
     let Some(WatchOptions { settings, at_once }) = options else { return (watch, false) };
-    (settings.iter().fold(watch, |watch, setting| setting(watch)), *at_once)
+    (settings.apply(watch), *at_once)
 }
 
 /// Creates an options object with all defaults, for any number of views. Never NULL. A value that cannot be used is
