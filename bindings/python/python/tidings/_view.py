@@ -302,13 +302,8 @@ class SyncView(BaseView):
         self.close()
 
 
-class ViewListener(SyncView):
-    """A live view with a callback: ``client.collection("tasks").watch(print)``. Leaving its ``with`` block, or `close`,
-    ends it, and nothing more is delivered.
-
-    Dropping the handle does not: the callback is called until the view or the client is closed, or the view has ended.
-    All methods may be called from any thread and from any callback; only `prove` waits.
-    """
+class BaseViewListener(BaseView):
+    """The common part of views with a callback."""
 
     def __init__(
         self, native: _tidings.View, collection: str, client: Asker, forget: Callable[[], None]
@@ -320,6 +315,15 @@ class ViewListener(SyncView):
         """Ends the view, and delivers nothing more. Does not wait; closing twice is harmless."""
         super().close()
         self._forget()
+
+
+class ViewListener(BaseViewListener, SyncView):
+    """A live view with a callback: ``client.collection("tasks").watch(print)``. Leaving its ``with`` block, or `close`,
+    ends it, and nothing more is delivered.
+
+    Dropping the handle does not: the callback is called until the view or the client is closed, or the view has ended.
+    All methods may be called from any thread and from any callback; only `prove` waits.
+    """
 
 
 class View(SyncView):
@@ -387,23 +391,12 @@ class BaseAsyncView(BaseView):
         self.close()
 
 
-class AsyncViewListener(BaseAsyncView):
+class AsyncViewListener(BaseViewListener, BaseAsyncView):
     """A live view with a callback: ``await client.collection("tasks").watch(print)``. Leaving its ``async with`` block, or
     `close`, ends it, and nothing more is delivered.
 
     Dropping the handle does not: the callback is called until the view or the client is closed, or the view has ended.
     """
-
-    def __init__(
-        self, native: _tidings.View, collection: str, client: Asker, forget: Callable[[], None]
-    ) -> None:
-        super().__init__(native, collection, client)
-        self._forget = forget
-
-    def close(self) -> None:
-        """Ends the view, and delivers nothing more. Does not wait; closing twice is harmless."""
-        super().close()
-        self._forget()
 
 
 class AsyncView(BaseAsyncView):
